@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fuseline/core/status.h"
+#include "fuseline/v1/event.pb.h"
+#include "fuseline/v1/schema.pb.h"
+
+namespace fuseline {
+
+// Values of one scope, in schema order; borrowed.
+struct FeatureView {
+  std::span<const float> dense;
+  std::span<const std::uint64_t> ids;
+};
+FeatureView ViewOf(const v1::Features& features);
+
+// One candidate: its features, and its k task scores.
+struct CandidateView {
+  FeatureView features;
+  std::span<const float> task_scores;
+};
+CandidateView ViewOf(const v1::ExposedItem& item);
+
+// Features → columns of the policy's input, spelled once for learner and ranker.
+//
+// A state is [shared | item]: the shared columns (user, then context) are the same for all candidates of a request, so
+// that a ranker computes their part of the first layer once; the item columns end with the k task scores, each clamped
+// to its task's range. A dense feature takes `width` columns, a categorical one `buckets` one-hot columns
+// (id hashed by one round of SplitMix64, modulo buckets).
+// Pure and immutable; thread-safe. Cost: O(columns).
+class FeatureEncoder {
+ public:
+  explicit FeatureEncoder(const v1::FeatureSchema& schema);  // REQUIRES: ValidateSchema is ok.
+
+  std::size_t shared_width() const { return shared_width_; }
+  std::size_t item_width() const { return item_width_; }
+  std::size_t state_width() const { return shared_width_ + item_width_; }
+  std::size_t task_count() const { return tasks_.size(); }
+  std::size_t action_width() const { return 2 * tasks_.size(); }  // D: k powers, then k biases.
+
+  // True for the columns that the normaliser may shift and scale: all but one-hot ones. [state_width]
+  const std::vector<bool>& scalable_columns() const { return scalable_columns_; }
+
+  // Errors: kInvalidInput when a number of values disagrees with the schema or a value is not finite (an empty scope
+  // takes the schema's defaults); `out` is then unspecified. REQUIRES: out has the width named.
+  Status EncodeShared(const FeatureView& user, const FeatureView& context, std::span<float> out) const;
+  Status EncodeItem(const CandidateView& item, std::span<float> out) const;
+
+ private:
+  struct Field {
+    bool categorical;
+    std::uint32_t width;  // Columns.
+    float dense_default;
+    std::uint64_t id_default;
+  };
+  struct TaskRange {
+    float min, max;
+  };
+  static Status EncodeScope(const std::vector<Field>& fields, const FeatureView& values, std::span<float> out);
+
+  std::vector<Field> user_, context_, item_;
+  std::vector<TaskRange> tasks_;
+  std::size_t user_width_ = 0, shared_width_ = 0, item_width_ = 0;
+  std::vector<bool> scalable_columns_;
+};
+
+}  // namespace fuseline

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "fuseline/core/status.h"
+#include "fuseline/fusion/action_space.h"
+#include "fuseline/fusion/feature_encoding.h"
+#include "fuseline/fusion/normaliser.h"
+#include "fuseline/fusion/weights_file.h"
+#include "fuseline/v1/policy.pb.h"
+
+namespace fuseline {
+
+// Buffers of one caller, reused from request to request: no allocation once they have grown.
+class ActorWorkspace {
+ public:
+  ActorWorkspace();
+  ~ActorWorkspace();
+
+ private:
+  friend class PolicyNetwork;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// The actor mu of one version, without LibTorch: what ranker, gate, evaluation and simulator compute with.
+//
+// state → normalise → dense layers with ReLU → tanh → action in [-1, 1]^D. The first layer's shared part is computed once a
+// request, the item part as one matrix product over the candidates.
+// Tensors of a weights file: actor.<i>.weight [out, in], actor.<i>.bias [out], normaliser.mean and .scale [state_width].
+// Immutable after Create; thread-safe, one workspace per thread.
+class PolicyNetwork {
+ public:
+  // Errors: kInvalidInput when manifest, schema and tensors do not fit together; kCorrupt for non-finite weights.
+  static Result<PolicyNetwork> Create(const v1::PolicyManifest& manifest, const TensorMap& tensors);
+  PolicyNetwork(PolicyNetwork&&) noexcept;
+  PolicyNetwork& operator=(PolicyNetwork&&) noexcept;
+  ~PolicyNetwork();
+
+  const FeatureEncoder& encoder() const;
+  const ActionSpace& action_space() const;
+  const v1::PolicyManifest& manifest() const;
+
+  // Baseline actions of `candidates`: actions [n, D], normalised. Errors: kInvalidInput as FeatureEncoder.
+  Status Act(const FeatureView& user, const FeatureView& context, std::span<const CandidateView> candidates,
+             ActorWorkspace& workspace, std::span<float> actions) const;
+
+ private:
+  struct Impl;
+  explicit PolicyNetwork(std::unique_ptr<const Impl> impl);
+  std::unique_ptr<const Impl> impl_;
+};
+
+}  // namespace fuseline

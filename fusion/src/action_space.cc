@@ -1,0 +1,1 @@
+#include "fuseline/fusion/action_space.h"

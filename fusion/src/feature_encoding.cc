@@ -1,0 +1,1 @@
+#include "fuseline/fusion/feature_encoding.h"

@@ -1,0 +1,1 @@
+#include "fuseline/fusion/normaliser.h"

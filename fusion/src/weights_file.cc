@@ -1,0 +1,1 @@
+#include "fuseline/fusion/weights_file.h"

@@ -1,0 +1,1 @@
+#include "fuseline/proto/event_codec.h"

@@ -1,0 +1,1 @@
+#include "fuseline/proto/schema.h"

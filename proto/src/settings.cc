@@ -1,0 +1,1 @@
+#include "fuseline/proto/settings.h"

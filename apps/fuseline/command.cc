@@ -1,0 +1,81 @@
+#include "command.h"
+
+#include <filesystem>
+#include <iostream>
+
+#include "fuseline/proto/settings.h"
+
+namespace fuseline {
+namespace {
+
+int ExitCodeOf(Code code) {
+  switch (code) {
+    case Code::kOk: return kExitOk;
+    case Code::kUnavailable: return kExitUnreachable;
+    case Code::kConflict: return kExitRefused;
+    case Code::kInvalidInput:
+    case Code::kNotFound:
+    case Code::kCorrupt: return kExitInvalidData;
+    case Code::kInternal: return kExitInternal;
+  }
+  return kExitInternal;
+}
+
+}  // namespace
+
+int Fail(const Status& status) {
+  std::cerr << "fuseline: " << status.message << '\n';
+  return ExitCodeOf(status.code);
+}
+
+int FailUsage(const Status& status) {
+  const int code = Fail(status);
+  return code == kExitInvalidData ? static_cast<int>(kExitUsage) : code;
+}
+
+void SettingsOptions::AddTo(CLI::App& subcommand) {
+  subcommand.add_option("-c,--config", file, "settings file (YAML); fuseline.yaml where it exists")->type_name("FILE");
+  subcommand.add_option("--set", sets, "one setting; wins over environment and file")
+      ->type_name("SECTION.KEY=VALUE")
+      ->take_all();
+}
+
+Result<v1::Config> SettingsOptions::Load() const {
+  SettingsSources sources;
+  sources.file = file;
+  if (sources.file.empty() && std::filesystem::exists("fuseline.yaml")) sources.file = "fuseline.yaml";
+  sources.environment = SettingsEnvironment();
+  sources.flags = sets;
+  return LoadSettings(sources);
+}
+
+Program::Program()
+    : app_("Learns a recommender's fusion policy continuously from its live event stream.", "fuseline") {
+  app_.require_subcommand(1);
+  app_.set_version_flag("--version", std::string("fuseline ") + FUSELINE_VERSION);
+  app_.footer(
+      "Exit codes: 0 ok, 1 internal, 2 usage or settings, 3 dependency unreachable, 4 data invalid,\n"
+      "5 gate or guardrail failed, 130 interrupted after a clean checkpoint.");
+}
+
+CLI::App* Program::AddSubcommand(const std::string& name, const std::string& help, const std::string& example,
+                                 CLI::App* parent) {
+  CLI::App* subcommand = (parent != nullptr ? parent : &app_)->add_subcommand(name, help);
+  if (!example.empty()) subcommand->footer("Example:\n  " + example);
+  return subcommand;
+}
+
+void Program::SetBody(CLI::App* subcommand, std::function<int()> body) {
+  subcommand->callback([this, body = std::move(body)] { chosen_ = body; });
+}
+
+int Program::Run(int argc, char** argv) {
+  try {
+    app_.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app_.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  return chosen_ ? chosen_() : static_cast<int>(kExitUsage);
+}
+
+}  // namespace fuseline

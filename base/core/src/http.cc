@@ -48,4 +48,15 @@ Status HttpServer::Start(const std::string& address) {
 
 int HttpServer::port() const { return impl_->port; }
 
+Result<std::string> HttpGet(const std::string& address, const std::string& path, int timeout_ms) {
+  httplib::Client client("http://" + address);
+  client.set_connection_timeout(std::chrono::milliseconds(timeout_ms));
+  client.set_read_timeout(std::chrono::milliseconds(timeout_ms));
+  const httplib::Result reply = client.Get(path.c_str());
+  if (!reply) return Error(Code::kUnavailable, "no answer from", address, httplib::to_string(reply.error()));
+  if (reply->status == 404) return Error(Code::kNotFound, "no such page:", address + path);
+  if (reply->status != 200) return Error(Code::kInternal, "unexpected answer:", address + path, reply->status);
+  return reply->body;
+}
+
 }  // namespace fuseline

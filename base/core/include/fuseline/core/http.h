@@ -31,4 +31,8 @@ class HttpServer {
   std::unique_ptr<Impl> impl_;
 };
 
+// The body of http://`address``path`. Errors: kUnavailable when nobody answers within `timeout_ms`, kNotFound for 404,
+// kInternal for any other answer but 200.
+Result<std::string> HttpGet(const std::string& address, const std::string& path, int timeout_ms);
+
 }  // namespace fuseline

@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "fuseline/core/clock.h"
+#include "fuseline/core/log.h"
+#include "fuseline/core/metrics.h"
+#include "fuseline/core/status.h"
+#include "fuseline/fusion/policy_version.h"
+#include "fuseline/v1/config.pb.h"
+#include "fuseline/v1/trajectory.pb.h"
+
+namespace fuseline {
+
+// Stream time of a progress mark that says: this partition is finished.
+inline constexpr std::int64_t kEndOfTimeMs = std::numeric_limits<std::int64_t>::max();
+
+// Where the learner stands. All but `waiting` are functions of the trajectories merged, and survive a restart.
+struct LearnerProgress {
+  std::uint64_t trajectories = 0;      // Merged: learned from, held back, or stubs.
+  std::uint64_t held_back = 0;         // Of these: of users who never train; the gate judges by them.
+  std::uint64_t stubs = 0;             // Of these: without steps, because they were too large.
+  std::uint64_t transitions = 0;       // Put into the replay buffer, ever.
+  std::uint64_t buffered = 0;          // In the replay buffer now.
+  std::uint64_t steps = 0;             // Update steps, those undone included.
+  std::uint64_t steps_undone = 0;      // Whose loss, gradient or result was not finite.
+  std::uint64_t versions = 0;          // Made; the newest has this number.
+  std::uint64_t versions_accepted = 0;
+  std::uint64_t incumbent = 0;         // The newest version that the gate accepted; 0: the static weights.
+  std::int64_t learned_through_ms = 0; // Stream time of the last trajectory merged.
+
+  double box_term_share = 0;           // Of sampled transitions since the last version: those that train the actor.
+  double critic_loss = 0;              // Means since the last version.
+  double actor_loss = 0;
+
+  // Left out, by reason: "static_arm", "schema", "actions", "features", "rewards", "items_over_limit" (items),
+  // "flushed_last", "truncated_last", "next_unusable", "empty" (requests); "reward_capped" counts values that were cut.
+  std::map<std::string, std::uint64_t> left_out;
+
+  std::uint64_t repeats = 0;           // Offered again and dropped, in this process.
+  std::uint64_t repeats_differing = 0; // Of these: with other bytes than the first time. Somebody must look.
+  std::uint64_t waiting = 0;           // Offered, not merged yet.
+};
+
+// Trajectories → a better fusion policy, and the evidence for it (EnhancedRL, arXiv 2409.11678).
+//
+// Where: after sessionizer, before policy_store. Owns the folder: weights, optimiser, replay buffer, names taken, versions
+// not yet stored; all of it moves together, in one durable checkpoint.
+// Deterministic: the merge order is a function of the logs alone, and updates, versions and checkpoints happen at counts. The
+// same trajectories, settings and seed give bit-identical weights for one build, BLAS and thread count on the CPU, however
+// often the process dies in between.
+// Thread-compatible: one thread owns it. LibTorch's thread counts are those of the whole process.
+// Cost: Offer O(bytes of the record); Advance at most kStepsPerAdvance update steps, a gate and a checkpoint.
+class Learner {
+ public:
+  static constexpr int kStepsPerAdvance = 16;
+
+  // Restores the newest durable checkpoint in `folder`, or starts new. `build` goes into the lineage.
+  // REQUIRES: the caller holds the folder's lock; log, metrics and clock outlive the learner.
+  // Errors: kInvalidInput  settings that cannot be: learner.device=cuda without a GPU, or a checkpoint made for another schema,
+  //                        seed or network (the message names the keys);
+  //         kCorrupt       the checkpoint contradicts itself; kUnavailable: the disk.
+  static Result<std::unique_ptr<Learner>> Open(const std::filesystem::path& folder, const v1::Config& config, std::string build,
+                                               Log& log, Metrics& metrics, const Clock& clock);
+  ~Learner();
+  Learner(const Learner&) = delete;
+  Learner& operator=(const Learner&) = delete;
+
+  // The partitions are [0, count). Before the first Advance. The merge waits until each has shown a later stream time, by
+  // a trajectory or a progress mark. Marks are not durable: after Open they are offered again, kEndOfTimeMs included.
+  // REQUIRES: count >= 1.
+  void ExpectPartitions(int count);
+
+  // Takes one record of a partition, in the partition's order. Exactly once by name: the predecessor must be the last name taken
+  // from that partition; an earlier or equal name is a repeat and is dropped (with other bytes: an alarm).
+  // Errors: kCorrupt       a gap, or a stream time earlier than promised: nothing is taken, the partition must stop;
+  //         kInvalidInput  no name, or a partition that is not expected;
+  //         kUnavailable   learner.queue_trajectories wait already for the partition, though the merge could go on: Advance first.
+  Status Offer(v1::TrajectoryRecord record);
+
+  // Merges and trains, up to kStepsPerAdvance steps or the next version or checkpoint. Returns a version when one was made (also one
+  // that the gate refused: manifest.gate tells); the durable checkpoint holds it as pending.
+  // While a version is pending the learner trains on, but not past the step at which the next one is due.
+  // Errors: kUnavailable (disk; state is unchanged or ahead of the disk, try again), kInternal.
+  Result<std::optional<PolicyVersion>> Advance();
+
+  // True when Advance would do nothing: no trajectory can be merged, or the next version waits for MarkStored.
+  bool idle() const;
+
+  // The version made and not yet marked as stored; after a restart byte for byte the same.
+  std::optional<PolicyVersion> PendingVersion() const;
+
+  // The archive has it, and Redis was told: it is no longer pending (durable with the next checkpoint).
+  // Errors: kInvalidInput when that version is not pending.
+  Status MarkStored(std::uint64_t version);
+
+  // Makes everything merged so far durable now, as at a clean shutdown. Never changes what is learned.
+  Status Checkpoint();
+
+  // The last name of each partition that the last durable checkpoint covers: the outbox may be acknowledged up to here.
+  std::map<std::int32_t, v1::TrajectoryName> DurableNames() const;
+
+  LearnerProgress progress() const;
+
+  // SHA-256, in hex, over all networks' parameters as they stand (actor, critics and their targets).
+  std::string WeightsSha256() const;
+
+ private:
+  struct Impl;
+  explicit Learner(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fuseline

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "fuseline/core/status.h"
+#include "fuseline/fusion/feature_encoding.h"
+#include "fuseline/simulator/arm_statistics.h"
+#include "fuseline/simulator/world.h"
+#include "fuseline/v1/event.pb.h"
+
+namespace fuseline {
+
+// One request as an app hands it to its ranker. Views are borrowed for the call.
+struct RankRequest {
+  std::string_view user_id;
+  std::string_view request_id;
+  std::int64_t event_time_ms = 0;
+  FeatureView user;
+  FeatureView context;
+  std::span<const std::string_view> item_ids;        // [n], parallel to `candidates`.
+  std::span<const CandidateView> candidates;         // [n]
+  std::size_t exposed = 0;                           // How many to choose.
+};
+
+// The ranker that the simulated app asks: serving_bridge's (bridge.h), or one of local_rankers.h. Called from the thread that
+// steps the simulation.
+class RankService {
+ public:
+  virtual ~RankService() = default;
+  // Fills `exposure` (handed in empty) as it is to be logged: arm, version, the chosen items in order of position, with all
+  // that a transition needs. Errors: any; the simulation stops with it.
+  virtual Status Rank(const RankRequest& request, v1::Exposure* exposure) = 0;
+};
+
+// Where events go: serving_bridge's event log (bridge.h), a vector, nowhere. `Append` may wait (back-pressure).
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual Status Append(v1::Event&& event) = 0;
+};
+
+struct SimulationLimits {
+  std::int64_t until_ms = std::numeric_limits<std::int64_t>::max();     // Event time; actions due later stay queued.
+  std::uint64_t max_events = std::numeric_limits<std::uint64_t>::max();  // Events appended by this call, at least; a
+                                                                        // request's own step is never cut.
+};
+
+// The users of a world acting in event time: a queue of what is due next (a request, a piece of feedback), taken in order of
+// (time, sequence). They ask `ranker`, look at what it exposes, and tell `sink`, and nothing else.
+//
+// A user comes back after a session, later the less satisfied it left; within a session the next request follows the
+// watching of the last. Feedback comes when it happens: a watch at its end, a like or a share some seconds after, a few
+// shares after the session, some never (feedback_missing). Events leave in order of event time; ids are
+// "<seed>-<user>-<n>", so the same decisions give the same events, byte for byte.
+// Thread-compatible: one thread steps it. Keeps no wall clock: a caller that wants accelerated time paces its calls.
+// Cost: O(log queue) an event, plus candidates x (scores and ranker) a request.
+class Simulation {
+ public:
+  // Borrows all three for its life. Users begin over the first `spread_ms` after `start_ms`.
+  Simulation(const World& world, RankService& ranker, EventSink& sink, std::int64_t start_ms,
+             std::int64_t spread_ms = 6 * 3'600'000);
+  ~Simulation();
+
+  // Does the next thing that is due. Errors: of ranker or sink (the simulation must not be stepped on after one), or
+  // kInvalidInput when the ranker exposes what was not offered.
+  Status Step();
+
+  // Steps until a limit or a stop. Returns the number of events appended.
+  Result<std::uint64_t> RunUntil(const SimulationLimits& limits, std::stop_token stop = {});
+
+  // Appends what feedback is still to come and starts no request; the end of a finite run.
+  Status Drain();
+
+  std::int64_t now_ms() const;                   // Event time of the last step.
+  std::uint64_t events() const;                  // Appended so far.
+  const ArmStatistics& statistics() const;       // Of finished sessions; a copy is a mark to subtract later.
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fuseline

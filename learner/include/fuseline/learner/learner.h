@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,13 +12,11 @@
 #include "fuseline/core/metrics.h"
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/policy_version.h"
+#include "fuseline/proto/event_batch.h"  // kEndOfTimeMs: a progress mark of a finished partition.
 #include "fuseline/v1/config.pb.h"
 #include "fuseline/v1/trajectory.pb.h"
 
 namespace fuseline {
-
-// Stream time of a progress mark that says: this partition is finished.
-inline constexpr std::int64_t kEndOfTimeMs = std::numeric_limits<std::int64_t>::max();
 
 // Where the learner stands. All but `waiting` are functions of the trajectories merged, and survive a restart.
 struct LearnerProgress {

@@ -59,5 +59,6 @@ class Program {
 
 
 // One function per cmd_*.cc, called by main.cc.
+void RegisterBroker(Program& program);
 
 }  // namespace fuseline

@@ -2,5 +2,6 @@
 
 int main(int argc, char** argv) {
   fuseline::Program program;
+  fuseline::RegisterBroker(program);
   return program.Run(argc, argv);
 }

@@ -28,9 +28,7 @@ TEST(MatchersTest, OkAndErrorsAreToldApart) {
   EXPECT_THAT(none, Not(MessageNames("13")));
 }
 
-void AssignFrom(const Result<int>& result, int* out) {
-  ASSERT_OK_AND_ASSIGN(*out, result);
-}
+void AssignFrom(const Result<int>& result, int* out) { ASSERT_OK_AND_ASSIGN(*out, result); }
 
 TEST(MatchersTest, AssigningTakesTheValueOrEndsTheTestWithTheMessage) {
   static int value;

@@ -1,4 +1,5 @@
-// A real redis-server is there when Start returns, is gone when it was killed, and comes back with or without its data.
+// A real redis-server is there when Start returns, is gone when it was killed, and comes back with
+// or without its data.
 
 #include "fuseline/test_support/redis_process.h"
 
@@ -13,7 +14,8 @@ TEST(RedisProcessTest, ItAnswersAndForgetsOnRestart) {
   ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start());
   EXPECT_EQ(redis->Command({"SET", "key", "value"}).value(), "OK");
   EXPECT_EQ(redis->Command({"GET", "key"}).value(), "value");
-  EXPECT_EQ(redis->Command({"CONFIG", "GET", "maxmemory-policy"}).value(), "maxmemory-policy\nnoeviction");
+  EXPECT_EQ(redis->Command({"CONFIG", "GET", "maxmemory-policy"}).value(),
+            "maxmemory-policy\nnoeviction");
   EXPECT_THAT(redis->Command({"INCR", "key"}), HasCode(Code::kInvalidInput));
 
   redis->Kill();
@@ -24,7 +26,8 @@ TEST(RedisProcessTest, ItAnswersAndForgetsOnRestart) {
 }
 
 TEST(RedisProcessTest, WithAnAppendOnlyFileItRemembersWhatItAcknowledged) {
-  ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start({.tcp = true, .append_only = true, .extra_args = {}}));
+  ASSERT_OK_AND_ASSIGN(const auto redis,
+                       RedisProcess::Start({.tcp = true, .append_only = true, .extra_args = {}}));
   EXPECT_NE(redis->port(), 0);
   ASSERT_EQ(redis->Command({"SET", "key", "value"}).value(), "OK");
 
@@ -35,7 +38,8 @@ TEST(RedisProcessTest, WithAnAppendOnlyFileItRemembersWhatItAcknowledged) {
 }
 
 TEST(RedisProcessTest, AServerThatCannotStartIsAnErrorWithItsLog) {
-  const auto redis = RedisProcess::Start({.tcp = false, .append_only = false, .extra_args = {"--no-such-option", "1"}});
+  const auto redis = RedisProcess::Start(
+      {.tcp = false, .append_only = false, .extra_args = {"--no-such-option", "1"}});
 
   EXPECT_THAT(redis, HasCode(Code::kUnavailable));
   EXPECT_THAT(redis, MessageNames("no-such-option"));

@@ -7,6 +7,8 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "fuseline/test_support/server.h"
+
 namespace fuseline::test {
 namespace {
 
@@ -23,37 +25,39 @@ Client MakeClient(const std::string& bootstrap_servers) {
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   char problem[256];
   rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap_servers.c_str(), problem, sizeof problem);
-  rd_kafka_conf_set_log_cb(conf, IgnoreLog);  // While it starts, every try would print a refused connection.
+  rd_kafka_conf_set_log_cb(
+      conf, IgnoreLog);  // While it starts, every try would print a refused connection.
   return {rd_kafka_new(RD_KAFKA_PRODUCER, conf, problem, sizeof problem), rd_kafka_destroy};
 }
 
 bool AnswersMetadata(rd_kafka_t* client) {
   const rd_kafka_metadata_t* metadata = nullptr;
-  if (rd_kafka_metadata(client, /*all_topics=*/0, nullptr, &metadata, kAnswerPatienceMs) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+  if (rd_kafka_metadata(client, /*all_topics=*/0, nullptr, &metadata, kAnswerPatienceMs) !=
+      RD_KAFKA_RESP_ERR_NO_ERROR)
+    return false;
   const bool has_broker = metadata->broker_cnt > 0;
   rd_kafka_metadata_destroy(metadata);
   return has_broker;
 }
 
 std::string KafkaHome() {
-  if (const char* home = std::getenv("FUSELINE_KAFKA_HOME"); home != nullptr && *home != '\0') return home;
+  if (const char* home = std::getenv("FUSELINE_KAFKA_HOME"); home != nullptr && *home != '\0')
+    return home;
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* user = std::getenv("HOME");
-  const std::string base = cache != nullptr && *cache != '\0' ? cache : std::string(user != nullptr ? user : "") + "/.cache";
+  const std::string base = cache != nullptr && *cache != '\0'
+                               ? cache
+                               : std::string(user != nullptr ? user : "") + "/.cache";
   return base + "/fuseline/kafka-" FUSELINE_KAFKA_VERSION;
 }
 
 Code CodeOf(rd_kafka_resp_err_t error) {
   switch (error) {
-    case RD_KAFKA_RESP_ERR_NO_ERROR:
-      return Code::kOk;
-    case RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS:
-      return Code::kConflict;
+    case RD_KAFKA_RESP_ERR_NO_ERROR: return Code::kOk;
+    case RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS: return Code::kConflict;
     case RD_KAFKA_RESP_ERR__TIMED_OUT:
-    case RD_KAFKA_RESP_ERR__TRANSPORT:
-      return Code::kUnavailable;
-    default:
-      return Code::kInvalidInput;
+    case RD_KAFKA_RESP_ERR__TRANSPORT: return Code::kUnavailable;
+    default: return Code::kInvalidInput;
   }
 }
 
@@ -65,7 +69,8 @@ Result<std::unique_ptr<KafkaProcess>> KafkaProcess::Start() {
     return Error(Code::kNotFound, "no Kafka broker installed (run deploy/setup.sh)", home);
   }
   Status status;
-  for (int attempt = 0; attempt < kPortAttempts; ++attempt) {  // A new folder each time: the format names the ports.
+  for (int attempt = 0; attempt < kPortAttempts;
+       ++attempt) {  // A new folder each time: the format names the ports.
     std::unique_ptr<KafkaProcess> kafka(new KafkaProcess());
     kafka->port_ = FreePort();
     kafka->controller_port_ = FreePort();
@@ -80,30 +85,35 @@ Result<std::unique_ptr<KafkaProcess>> KafkaProcess::Start() {
 KafkaProcess::~KafkaProcess() = default;
 
 Status KafkaProcess::Launch() {
-  ChildProcess::Options process;
-  process.output_path = dir_ / "broker.log";
-  process.command = {FUSELINE_KAFKA_DIR "/broker.sh", dir_.path(), std::to_string(port_)};
-  process.environment = {{"FUSELINE_KAFKA_CONTROLLER_PORT", std::to_string(controller_port_)}};
-  auto child = ChildProcess::Start(process);
-  if (!child) return child.error();
-  process_ = std::move(*child);
+  const std::string log_path = dir_ / "broker.log";
+  FUSELINE_ASSIGN_OR_RETURN(
+      process_, ChildProcess::Start(
+                    {"env", "FUSELINE_KAFKA_CONTROLLER_PORT=" + std::to_string(controller_port_),
+                     FUSELINE_KAFKA_DIR "/broker.sh", dir_.path(), std::to_string(port_)},
+                    log_path));
   const Client client = MakeClient(bootstrap_servers_);
-  return WaitUntilReady(*process_, process.output_path, kStartPatienceMs, [&] { return AnswersMetadata(client.get()); });
+  return WaitUntilReady(*process_, log_path, kStartPatienceMs,
+                        [&] { return AnswersMetadata(client.get()); });
 }
 
-Status KafkaProcess::CreateTopic(const std::string& topic, int partitions, const std::map<std::string, std::string>& config) {
+Status KafkaProcess::CreateTopic(const std::string& topic, int partitions,
+                                 const std::map<std::string, std::string>& config) {
   const Client client = MakeClient(bootstrap_servers_);
   char problem[256];
-  rd_kafka_NewTopic_t* request = rd_kafka_NewTopic_new(topic.c_str(), partitions, /*replication_factor=*/1, problem, sizeof problem);
+  rd_kafka_NewTopic_t* request = rd_kafka_NewTopic_new(
+      topic.c_str(), partitions, /*replication_factor=*/1, problem, sizeof problem);
   if (request == nullptr) return Status{Code::kInvalidInput, problem};
-  for (const auto& [key, value] : config) rd_kafka_NewTopic_set_config(request, key.c_str(), value.c_str());
+  for (const auto& [key, value] : config)
+    rd_kafka_NewTopic_set_config(request, key.c_str(), value.c_str());
 
   const std::unique_ptr<rd_kafka_AdminOptions_t, decltype(&rd_kafka_AdminOptions_destroy)> options(
-      rd_kafka_AdminOptions_new(client.get(), RD_KAFKA_ADMIN_OP_CREATETOPICS), rd_kafka_AdminOptions_destroy);
+      rd_kafka_AdminOptions_new(client.get(), RD_KAFKA_ADMIN_OP_CREATETOPICS),
+      rd_kafka_AdminOptions_destroy);
   // Otherwise the answer may come before the broker serves the new topic.
-  rd_kafka_AdminOptions_set_operation_timeout(options.get(), kAdminPatienceMs, problem, sizeof problem);
-  const std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)> queue(rd_kafka_queue_new(client.get()),
-                                                                                 rd_kafka_queue_destroy);
+  rd_kafka_AdminOptions_set_operation_timeout(options.get(), kAdminPatienceMs, problem,
+                                              sizeof problem);
+  const std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)> queue(
+      rd_kafka_queue_new(client.get()), rd_kafka_queue_destroy);
   rd_kafka_CreateTopics(client.get(), &request, 1, options.get(), queue.get());
   rd_kafka_NewTopic_destroy(request);
 
@@ -114,11 +124,13 @@ Status KafkaProcess::CreateTopic(const std::string& topic, int partitions, const
     return Status{CodeOf(error), topic + ": " + rd_kafka_event_error_string(event.get())};
   }
   std::size_t count = 0;
-  const rd_kafka_topic_result_t** results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event.get()), &count);
+  const rd_kafka_topic_result_t** results =
+      rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event.get()), &count);
   const auto error = rd_kafka_topic_result_error(results[0]);
   if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return {};
   const char* reason = rd_kafka_topic_result_error_string(results[0]);
-  return Status{CodeOf(error), topic + ": " + (reason != nullptr ? reason : rd_kafka_err2str(error))};
+  return Status{CodeOf(error),
+                topic + ": " + (reason != nullptr ? reason : rd_kafka_err2str(error))};
 }
 
 void KafkaProcess::Kill() { process_->Kill(); }
@@ -127,7 +139,8 @@ void KafkaProcess::Pause() { process_->Signal(SIGSTOP); }
 void KafkaProcess::Resume() { process_->Signal(SIGCONT); }
 
 Result<KafkaProcess*> SharedKafka() {
-  static const auto kafka = KafkaProcess::Start();  // Its destructor stops the broker when the binary ends.
+  static const auto kafka =
+      KafkaProcess::Start();  // Its destructor stops the broker when the binary ends.
   if (!kafka) return tl::unexpected(kafka.error());
   return kafka->get();
 }

@@ -9,7 +9,8 @@ namespace fuseline::test {
 
 TempDir::TempDir() {
   const char* base = std::getenv("TMPDIR");
-  std::string pattern = std::string(base != nullptr && *base != '\0' ? base : "/tmp") + "/fuseline-test-XXXXXX";
+  std::string pattern =
+      std::string(base != nullptr && *base != '\0' ? base : "/tmp") + "/fuseline-test-XXXXXX";
   if (mkdtemp(pattern.data()) == nullptr) {
     std::perror(pattern.c_str());
     std::abort();
@@ -22,7 +23,8 @@ TempDir::~TempDir() {
     std::fprintf(stderr, "kept %s\n", path_.c_str());
     return;
   }
-  std::error_code ignored;  // A file that a dying child still writes is no reason to fail a test that has passed.
+  std::error_code ignored;  // A file that a dying child still writes is no reason to fail a test
+                            // that has passed.
   std::filesystem::remove_all(path_, ignored);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -8,28 +9,31 @@
 
 #include <gtest/gtest.h>
 
+#include "fuseline/core/child_process.h"
 #include "fuseline/core/status.h"
-#include "fuseline/test_support/child_process.h"
 #include "fuseline/test_support/temp_dir.h"
 
 namespace fuseline::test {
 
-// A real Apache Kafka broker (deploy/kafka/broker.sh) in a temporary folder on free loopback ports. It takes some 4 s and
-// 200 MB, so the tests of a binary share one (SharedKafka) and keep apart by topic names; a test that kills or stops its broker
-// starts its own. Thread-compatible.
+// A real Apache Kafka broker (deploy/kafka/broker.sh) in a temporary folder on free loopback ports.
+// It takes some 4 s and 200 MB, so the tests of a binary share one (SharedKafka) and keep apart by
+// topic names; a test that kills or stops its broker starts its own. Thread-compatible.
 class KafkaProcess {
  public:
   // Returns once the broker answers a metadata request, within 60 s.
-  // Errors: kNotFound if its jars are not installed, kUnavailable if it cannot be started; the message ends with its log.
+  // Errors: kNotFound if its jars are not installed, kUnavailable if it cannot be started; the
+  // message ends with its log.
   static Result<std::unique_ptr<KafkaProcess>> Start();
 
   ~KafkaProcess();
 
   const std::string& bootstrap_servers() const { return bootstrap_servers_; }  // HOST:PORT
-  pid_t pid() const { return process_->pid(); }
+  std::int64_t pid() const { return process_->pid(); }
 
-  // Errors: kConflict if the topic exists, kUnavailable if the broker does not answer, kInvalidInput if it refuses `config`.
-  Status CreateTopic(const std::string& topic, int partitions, const std::map<std::string, std::string>& config = {});
+  // Errors: kConflict if the topic exists, kUnavailable if the broker does not answer,
+  // kInvalidInput if it refuses `config`.
+  Status CreateTopic(const std::string& topic, int partitions,
+                     const std::map<std::string, std::string>& config = {});
 
   void Kill();       // SIGKILL.
   Status Restart();  // The same folder and ports. REQUIRES: it was killed.
@@ -47,24 +51,24 @@ class KafkaProcess {
   std::optional<ChildProcess> process_;
 };
 
-// The broker that all tests of this binary share, started by the first call; a failure is remembered and returned again.
-// REQUIRES: called from the main thread.
+// The broker that all tests of this binary share, started by the first call; a failure is
+// remembered and returned again. REQUIRES: called from the main thread.
 Result<KafkaProcess*> SharedKafka();
 
 // Whether a missing component is a failure (CI=true) instead of a skipped test.
 bool ComponentsAreRequired();
 
-// Put first into a test (or SetUp) that needs a broker: declares it, or skips the test, saying why, where none is installed;
-// fails the test for any other reason, and in CI for that one too.
+// Put first into a test (or SetUp) that needs a broker: declares it, or skips the test, saying why,
+// where none is installed; fails the test for any other reason, and in CI for that one too.
 //   FUSELINE_KAFKA_OR_SKIP(KafkaProcess* kafka, SharedKafka());
 //   FUSELINE_KAFKA_OR_SKIP(std::unique_ptr<KafkaProcess> kafka, KafkaProcess::Start());
-#define FUSELINE_KAFKA_OR_SKIP(declaration, expression)                                                  \
-  auto fuseline_kafka = (expression);                                                                    \
-  if (!fuseline_kafka && fuseline_kafka.error().code == ::fuseline::Code::kNotFound &&                   \
-      !::fuseline::test::ComponentsAreRequired()) {                                                      \
-    GTEST_SKIP() << "not proven here: " << fuseline_kafka.error().message;                               \
-  }                                                                                                      \
-  ASSERT_TRUE(fuseline_kafka.has_value()) << fuseline_kafka.error().message;                             \
+#define FUSELINE_KAFKA_OR_SKIP(declaration, expression)                                \
+  auto fuseline_kafka = (expression);                                                  \
+  if (!fuseline_kafka && fuseline_kafka.error().code == ::fuseline::Code::kNotFound && \
+      !::fuseline::test::ComponentsAreRequired()) {                                    \
+    GTEST_SKIP() << "not proven here: " << fuseline_kafka.error().message;             \
+  }                                                                                    \
+  ASSERT_TRUE(fuseline_kafka.has_value()) << fuseline_kafka.error().message;           \
   declaration = std::move(*fuseline_kafka)
 
 }  // namespace fuseline::test

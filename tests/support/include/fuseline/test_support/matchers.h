@@ -1,6 +1,7 @@
 #pragma once
 
-// What tests say about Status and Result. In namespace fuseline, so that tests there need no using-declaration.
+// What tests say about Status and Result. In namespace fuseline, so that tests there need no
+// using-declaration.
 //   EXPECT_THAT(window.Add(event, now), IsOk());
 //   EXPECT_THAT(DecodeEvent(bytes), HasCode(Code::kInvalidInput));
 //   ASSERT_OK_AND_ASSIGN(const auto event, DecodeEvent(bytes));
@@ -26,12 +27,15 @@ Status StatusOf(const Result<T>& result) {
 
 MATCHER(IsOk, negation ? "is an error" : "is OK") {
   const Status status = test::StatusOf(arg);
-  if (!status.ok()) *result_listener << "error " << static_cast<int>(status.code) << ": " << status.message;
+  if (!status.ok())
+    *result_listener << "error " << static_cast<int>(status.code) << ": " << status.message;
   return status.ok();
 }
 
 // kOk is a code too.
-MATCHER_P(HasCode, code, std::string(negation ? "has not" : "has") + " code " + std::to_string(static_cast<int>(code))) {
+MATCHER_P(HasCode, code,
+          std::string(negation ? "has not" : "has") + " code " +
+              std::to_string(static_cast<int>(code))) {
   const Status status = test::StatusOf(arg);
   *result_listener << "code " << static_cast<int>(status.code) << ": " << status.message;
   return status.code == code;
@@ -50,9 +54,10 @@ MATCHER_P(MessageNames, part, std::string(negation ? "does not name " : "names "
 #define FUSELINE_TEST_CONCAT(a, b) FUSELINE_TEST_CONCAT_INNER(a, b)
 
 // Declares `declaration` from the value of a Result, or ends the test with its error.
-#define ASSERT_OK_AND_ASSIGN(declaration, expression) \
-  FUSELINE_ASSERT_OK_AND_ASSIGN(FUSELINE_TEST_CONCAT(fuseline_result_, __LINE__), declaration, expression)
-#define FUSELINE_ASSERT_OK_AND_ASSIGN(result, declaration, expression)     \
-  auto result = (expression);                                              \
+#define ASSERT_OK_AND_ASSIGN(declaration, expression)                                          \
+  FUSELINE_ASSERT_OK_AND_ASSIGN(FUSELINE_TEST_CONCAT(fuseline_result_, __LINE__), declaration, \
+                                expression)
+#define FUSELINE_ASSERT_OK_AND_ASSIGN(result, declaration, expression)              \
+  auto result = (expression);                                                       \
   ASSERT_TRUE(result.has_value()) << #expression << ": " << result.error().message; \
   declaration = std::move(*result)

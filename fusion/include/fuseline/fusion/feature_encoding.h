@@ -36,19 +36,23 @@ class FeatureEncoder {
  public:
   explicit FeatureEncoder(const v1::FeatureSchema& schema);  // REQUIRES: ValidateSchema is ok.
 
-  std::size_t shared_width() const { return shared_width_; }
-  std::size_t item_width() const { return item_width_; }
-  std::size_t state_width() const { return shared_width_ + item_width_; }
+  std::size_t shared_width() const { return user_.columns + context_.columns; }
+  std::size_t item_width() const { return item_.columns + tasks_.size(); }
+  std::size_t state_width() const { return shared_width() + item_width(); }
   std::size_t task_count() const { return tasks_.size(); }
   std::size_t action_width() const { return 2 * tasks_.size(); }  // D: k powers, then k biases.
 
   // True for the columns that the normaliser may shift and scale: all but one-hot ones. [state_width]
   const std::vector<bool>& scalable_columns() const { return scalable_columns_; }
 
-  // Errors: kInvalidInput when a number of values disagrees with the schema or a value is not finite (an empty scope
-  // takes the schema's defaults); `out` is then unspecified. REQUIRES: out has the width named.
+  // Errors: kInvalidInput when a number of values disagrees with the schema or a value is not finite (a scope without
+  // any value takes the schema's defaults); `out` is then unspecified. REQUIRES: out has the width named.
   Status EncodeShared(const FeatureView& user, const FeatureView& context, std::span<float> out) const;
   Status EncodeItem(const CandidateView& item, std::span<float> out) const;
+
+  // Cuts scores to their tasks' ranges, as EncodeItem does; whoever fuses scores must do it first. Returns how many
+  // were outside. REQUIRES: k finite values.
+  std::size_t ClampTaskScores(std::span<float> task_scores) const;
 
  private:
   struct Field {
@@ -57,14 +61,18 @@ class FeatureEncoder {
     float dense_default;
     std::uint64_t id_default;
   };
+  struct Scope {
+    std::vector<Field> fields;
+    std::size_t dense = 0, ids = 0;  // Values expected.
+    std::size_t columns = 0;         // Columns made of them.
+  };
   struct TaskRange {
     float min, max;
   };
-  static Status EncodeScope(const std::vector<Field>& fields, const FeatureView& values, std::span<float> out);
+  static Status EncodeScope(const Scope& scope, const FeatureView& values, std::span<float> out);
 
-  std::vector<Field> user_, context_, item_;
+  Scope user_, context_, item_;
   std::vector<TaskRange> tasks_;
-  std::size_t user_width_ = 0, shared_width_ = 0, item_width_ = 0;
   std::vector<bool> scalable_columns_;
 };
 

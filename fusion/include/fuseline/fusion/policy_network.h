@@ -18,6 +18,8 @@ namespace fuseline {
 class ActorWorkspace {
  public:
   ActorWorkspace();
+  ActorWorkspace(ActorWorkspace&&) noexcept;
+  ActorWorkspace& operator=(ActorWorkspace&&) noexcept;
   ~ActorWorkspace();
 
  private:
@@ -31,10 +33,12 @@ class ActorWorkspace {
 // state → normalise → dense layers with ReLU → tanh → action in [-1, 1]^D. The first layer's shared part is computed once a
 // request, the item part as one matrix product over the candidates.
 // Tensors of a weights file: actor.<i>.weight [out, in], actor.<i>.bias [out], normaliser.mean and .scale [state_width].
-// Immutable after Create; thread-safe, one workspace per thread.
+// Immutable after Create; thread-safe, one workspace per thread. What it computes for a candidate depends on the request
+// and that candidate alone, to the bit, whatever else is ranked beside it.
 class PolicyNetwork {
  public:
-  // Errors: kInvalidInput when manifest, schema and tensors do not fit together; kCorrupt for non-finite weights.
+  // Errors: kInvalidInput when manifest, schema and tensors do not fit together (one too many is refused too); kCorrupt
+  // for non-finite weights.
   static Result<PolicyNetwork> Create(const v1::PolicyManifest& manifest, const TensorMap& tensors);
   PolicyNetwork(PolicyNetwork&&) noexcept;
   PolicyNetwork& operator=(PolicyNetwork&&) noexcept;
@@ -44,7 +48,8 @@ class PolicyNetwork {
   const ActionSpace& action_space() const;
   const v1::PolicyManifest& manifest() const;
 
-  // Baseline actions of `candidates`: actions [n, D], normalised. Errors: kInvalidInput as FeatureEncoder.
+  // Baseline actions of `candidates`: actions [n, D], normalised. Errors: kInvalidInput as FeatureEncoder; `actions` is
+  // then unspecified. Cost: 2 n (item_width w_1 + sum of w_i w_i+1) flops, no allocation once the workspace has grown.
   Status Act(const FeatureView& user, const FeatureView& context, std::span<const CandidateView> candidates,
              ActorWorkspace& workspace, std::span<float> actions) const;
 

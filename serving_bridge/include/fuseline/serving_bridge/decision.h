@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "fuseline/fusion/action_space.h"
+#include "fuseline/fusion/feature_encoding.h"
+#include "fuseline/serving_bridge/assignment.h"
+
+namespace fuseline {
+
+// One request to fuse. Everything is borrowed for the call.
+struct RankingRequest {
+  std::string_view request_id;  // Unique; also what the request's noise is drawn from.
+  std::string_view user_id;
+  std::string_view surface;
+  std::int64_t event_time_ms = 0;
+  FeatureView user;
+  FeatureView context;
+  std::span<const std::string_view> item_ids;  // [n]
+  std::span<const CandidateView> candidates;   // [n], parallel to item_ids.
+  std::size_t expose_count = 0;                // How many will be shown; 0: all.
+};
+
+// An item that is to be shown.
+struct RankedItem {
+  std::size_t candidate = 0;  // Index into the request's candidates.
+  double fused_score = 0;
+};
+
+// What to show, best first, and how that was chosen. Equal scores keep the order of the candidates.
+struct Decision {
+  std::vector<RankedItem> order;        // [m], m = min(expose_count, n).
+  std::size_t action_width = 0;         // D
+  std::vector<float> baseline_actions;  // [m, D], normalised, in the order shown.
+  std::vector<float> executed_actions;  // [m, D]: baseline plus the request's noise.
+  std::optional<double> log_density;    // Of the noise; none when nothing was explored.
+  std::optional<ExplorationBox> box;    // The same.
+  std::uint64_t policy_version = 0;     // 0: the static weights.
+  Arm arm = Arm::kLearning;
+  bool fell_back = false;               // Input or action was not finite: the static weights without noise.
+
+  std::span<const float> baseline_action(std::size_t position) const {
+    return std::span(baseline_actions).subspan(position * action_width, action_width);
+  }
+  std::span<const float> executed_action(std::size_t position) const {
+    return std::span(executed_actions).subspan(position * action_width, action_width);
+  }
+};
+
+}  // namespace fuseline

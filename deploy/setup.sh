@@ -51,6 +51,7 @@ packages=(
   libssl-dev zlib1g-dev libzstd-dev libbz2-dev liblz4-dev libsnappy-dev
   # what it runs beside, and what tests it
   redis-server redis-tools kcat libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev
+  python3-confluent-kafka python3-protobuf
 )
 if [ $with_kafka = 1 ]; then packages+=(openjdk-17-jre-headless); fi
 if [ $with_clang = 1 ]; then packages+=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev); fi

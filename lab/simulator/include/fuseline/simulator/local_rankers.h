@@ -20,7 +20,7 @@ class FixedActionRanker final : public RankService {
  public:
   // `actions`: one, or one per segment of the world; each [D], normalised. REQUIRES: of the space's width.
   FixedActionRanker(const World& world, ActionSpace space, std::vector<std::vector<float>> actions, std::string arm);
-  Status Rank(const RankRequest& request, v1::Exposure* exposure) override;
+  Status Rank(const RankingRequest& request, v1::Exposure* exposure) override;
 
  private:
   const World& world_;
@@ -34,7 +34,7 @@ class FixedActionRanker final : public RankService {
 class NetworkRanker final : public RankService {
  public:
   NetworkRanker(const World& world, const PolicyNetwork& network, std::string arm);
-  Status Rank(const RankRequest& request, v1::Exposure* exposure) override;
+  Status Rank(const RankingRequest& request, v1::Exposure* exposure) override;
 
  private:
   const World& world_;
@@ -50,7 +50,7 @@ class NetworkRanker final : public RankService {
 class OracleRanker final : public RankService {
  public:
   OracleRanker(const World& world, double patience, std::string arm);
-  Status Rank(const RankRequest& request, v1::Exposure* exposure) override;
+  Status Rank(const RankingRequest& request, v1::Exposure* exposure) override;
 
  private:
   const World& world_;

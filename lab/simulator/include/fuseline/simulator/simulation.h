@@ -1,33 +1,17 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <span>
 #include <stop_token>
-#include <string>
-#include <string_view>
 
 #include "fuseline/core/status.h"
-#include "fuseline/fusion/feature_encoding.h"
+#include "fuseline/serving_bridge/decision.h"
 #include "fuseline/simulator/arm_statistics.h"
 #include "fuseline/simulator/world.h"
 #include "fuseline/v1/event.pb.h"
 
 namespace fuseline {
-
-// One request as an app hands it to its ranker. Views are borrowed for the call.
-struct RankRequest {
-  std::string_view user_id;
-  std::string_view request_id;
-  std::int64_t event_time_ms = 0;
-  FeatureView user;
-  FeatureView context;
-  std::span<const std::string_view> item_ids;        // [n], parallel to `candidates`.
-  std::span<const CandidateView> candidates;         // [n]
-  std::size_t exposed = 0;                           // How many to choose.
-};
 
 // The ranker that the simulated app asks: serving_bridge's (bridge.h), or one of local_rankers.h. Called from the thread that
 // steps the simulation.
@@ -36,7 +20,7 @@ class RankService {
   virtual ~RankService() = default;
   // Fills `exposure` (handed in empty) as it is to be logged: arm, version, the chosen items in order of position, with all
   // that a transition needs. Errors: any; the simulation stops with it.
-  virtual Status Rank(const RankRequest& request, v1::Exposure* exposure) = 0;
+  virtual Status Rank(const RankingRequest& request, v1::Exposure* exposure) = 0;
 };
 
 // Where events go: serving_bridge's event log (bridge.h), a vector, nowhere. `Append` may wait (back-pressure).

@@ -148,6 +148,8 @@ void PartitionSessions::CloseOf(Slot slot, std::vector<ClosedSession> sessions, 
     account.set_used(account.used() + session.events.size() - outcome.orphans);
     account.set_orphan(account.orphan() + outcome.orphans);
     account.set_used_over_max_events(account.used_over_max_events() + outcome.left_out);
+    account.set_sessions(account.sessions() + 1);
+    account.set_trajectories(account.trajectories() + (outcome.trajectory ? 1 : 0));
     closings->push_back({.user_id = user.id,
                          .first_ms = session.first_ms(),
                          .last_ms = session.last_ms(),

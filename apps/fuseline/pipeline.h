@@ -1,0 +1,107 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "freshness.h"
+#include "fuseline/core/clock.h"
+#include "fuseline/core/guarded.h"
+#include "fuseline/core/log.h"
+#include "fuseline/core/metrics.h"
+#include "fuseline/ingest/event_source.h"
+#include "fuseline/learner/learner.h"
+#include "fuseline/policy_store/archive.h"
+#include "fuseline/sessionizer/sessionizer.h"
+#include "publication.h"
+
+namespace fuseline {
+
+// What every long-lived object is handed; one of each per process.
+struct Instruments {
+  Log& log;
+  Metrics& metrics;
+  const Clock& clock;
+};
+
+// The folders of one state.
+struct StateFolders {
+  explicit StateFolders(std::filesystem::path root);
+  std::filesystem::path root, sessions, learner, versions;
+};
+
+// One partition, as the sessionizer's last commit left it.
+struct PartitionStatus {
+  std::int64_t next_offset = 0;
+  std::int64_t stream_time_ms = 0;
+  std::uint64_t open_sessions = 0;
+  v1::Accounting accounting;
+};
+
+// The three numbers and what stands behind them.
+struct PipelineStatus {
+  std::map<std::int32_t, PartitionStatus> partitions;
+  std::uint64_t sessions = 0;      // Closed by this process, with or without an exposure.
+  std::uint64_t trajectories = 0;  // Of these: offered to the learner.
+  LearnerProgress learner;
+  std::map<std::int32_t, v1::TrajectoryName> learned_names;
+  std::string weights_sha256;      // Only after the run.
+  PublicationStatus publication;
+
+  v1::Accounting accounting() const;  // Over all partitions.
+};
+
+// Joins the rooms: ingest → sessionizer → learner → archive → Redis, a thread each, with bounded queues in between. The only file
+// that knows every room.
+//
+// Nothing here decides anything: a trajectory stays in the sessionizer's outbox until a checkpoint of the learner covers it, and
+// is offered again after a restart; a version stays pending until the archive has it. So this may be killed at any moment.
+class Pipeline {
+ public:
+  struct Parts {
+    std::unique_ptr<EventSource> source;
+    std::vector<std::int32_t> partitions;             // All that the source will give.
+    std::unique_ptr<Sessionizer> sessionizer;
+    std::unique_ptr<Learner> learner;
+    std::unique_ptr<Archive> archive;
+    std::unique_ptr<Publication> publication;  // None: versions stay in the archive.
+  };
+
+  Pipeline(const v1::Config& config, Parts parts, Freshness& freshness, Instruments instruments);
+  ~Pipeline();
+
+  // Until the source has ended, or a stop is asked for; then everything is committed and checkpointed. One call.
+  // Errors: the first of any stage. What was committed until then is safe.
+  Status Run(std::stop_token stop);
+
+  PipelineStatus status() const;  // Thread-safe.
+  EventSource& source() { return *parts_.source; }
+
+ private:
+  struct Queues;
+  Status Ingest(std::stop_token stop);
+  Status MakeSessions(std::stop_token stop);
+  Status Learn(std::stop_token stop);
+
+  Status CommitSessions();
+  Status AcknowledgeLearned();
+  Status OfferTrajectories(std::stop_token stop);
+  Status OfferToLearner(v1::TrajectoryRecord record);
+  Status AdvanceLearner();
+  Status StoreVersion(const PolicyVersion& version);
+  void NoteLearner();
+
+  const v1::Config config_;
+  Parts parts_;
+  Freshness& freshness_;
+  Instruments instruments_;
+  std::unique_ptr<Queues> queues_;
+  Guarded<PipelineStatus> status_;
+  Guarded<std::map<std::int32_t, v1::TrajectoryName>> learned_names_;  // From the learner's thread to the sessionizer's.
+};
+
+}  // namespace fuseline

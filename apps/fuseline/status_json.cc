@@ -1,0 +1,113 @@
+#include "status_json.h"
+
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "fuseline/ingest/accounting.h"
+#include "fuseline/proto/trajectory_name.h"
+
+namespace fuseline {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json ToJson(const v1::Accounting& accounting) { return Json::parse(AccountingJson(accounting)); }
+
+Json ToJson(const Freshness::Quantiles& quantiles) {
+  return {{"p50_ms", quantiles.p50_ms}, {"p99_ms", quantiles.p99_ms}, {"observations", quantiles.observations}};
+}
+
+Json PartitionsJson(const PipelineStatus& status) {
+  Json partitions = Json::array();
+  for (const auto& [number, partition] : status.partitions) {
+    partitions.push_back({{"partition", number},
+                          {"next_offset", partition.next_offset},
+                          {"stream_time_ms", partition.stream_time_ms},
+                          {"open_sessions", partition.open_sessions},
+                          {"accounting", ToJson(partition.accounting)}});
+  }
+  return partitions;
+}
+
+Json LearnerJson(const PipelineStatus& status) {
+  const LearnerProgress& learner = status.learner;
+  Json names = Json::object();
+  for (const auto& [partition, name] : status.learned_names) names[std::to_string(partition)] = NameText(name);
+  Json left_out = Json::object();
+  for (const auto& [reason, count] : learner.left_out) left_out[reason] = count;
+  return {{"trajectories", learner.trajectories},
+          {"held_back", learner.held_back},
+          {"transitions", learner.transitions},
+          {"steps", learner.steps},
+          {"steps_undone", learner.steps_undone},
+          {"versions", learner.versions},
+          {"versions_accepted", learner.versions_accepted},
+          {"incumbent", learner.incumbent},
+          {"learned_through_ms", learner.learned_through_ms},
+          {"learned_through", names},
+          {"repeats_differing", learner.repeats_differing},
+          {"left_out", left_out},
+          {"weights_sha256", status.weights_sha256}};
+}
+
+}  // namespace
+
+std::string StatusJson(const PipelineStatus& status, const Freshness::Report& freshness, bool running) {
+  const v1::Accounting accounting = status.accounting();
+  const Json json = {
+      {"running", running},
+      {"partitions", PartitionsJson(status)},
+      {"accounting", ToJson(accounting)},
+      {"accounting_balanced", IsBalanced(accounting)},
+      {"sessions", status.sessions},
+      {"trajectories", status.trajectories},
+      {"learner", LearnerJson(status)},
+      {"live_version", status.publication.live_version},
+      {"publication",
+       {{"connected", status.publication.connected},
+        {"epoch", status.publication.epoch},
+        {"waiting", status.publication.waiting},
+        {"rankers", status.publication.rankers},
+        {"last_error", status.publication.last_error}}},
+      {"freshness",
+       {{"decision_delay", ToJson(freshness.decision)},
+        {"pipeline_delay", ToJson(freshness.pipeline)},
+        {"sum", ToJson(freshness.sum)}}},
+  };
+  return json.dump();
+}
+
+Result<std::string> StatusText(const std::string& text) {
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("partitions") || !json.contains("learner")) {
+    return Error(Code::kInternal, "the answer is no status:", text.substr(0, 80));
+  }
+  std::ostringstream out;
+  out << (json["running"].get<bool>() ? "running" : "not running; read from its state") << '\n';
+  for (const Json& partition : json["partitions"]) {
+    out << "next_offset      partition " << partition["partition"] << "  " << partition["next_offset"] << "   open sessions "
+        << partition["open_sessions"] << '\n';
+  }
+  const Json& learner = json["learner"];
+  out << "learned_through  " << learner["learned_through_ms"] << " ms   trajectories " << learner["trajectories"] << "   steps "
+      << learner["steps"] << '\n';
+  out << "live_version     " << json["live_version"] << "   made " << learner["versions"] << "   accepted "
+      << learner["versions_accepted"] << '\n';
+  out << "accounting       " << (json["accounting_balanced"].get<bool>() ? "balanced" : "NOT BALANCED") << ' '
+      << json["accounting"].dump() << '\n';
+  const std::string error = json["publication"]["last_error"];
+  if (!error.empty()) out << "publication      " << error << '\n';
+  return out.str();
+}
+
+std::string ReplayJson(const PipelineStatus& status) {
+  const Json json = {{"accounting", ToJson(status.accounting())},
+                     {"sessions", status.sessions},
+                     {"steps", status.learner.steps},
+                     {"versions", status.learner.versions},
+                     {"weights_sha256", status.weights_sha256}};
+  return json.dump();
+}
+
+}  // namespace fuseline

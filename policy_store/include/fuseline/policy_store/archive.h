@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "fuseline/core/status.h"
+#include "fuseline/fusion/policy_version.h"
+#include "fuseline/policy_store/file_system.h"
+#include "fuseline/v1/policy.pb.h"
+
+namespace fuseline {
+
+// A version as it stands in the archive. `manifest_bytes` are what its digest speaks of, and what goes to Redis.
+struct ArchivedVersion {
+  std::string manifest_bytes;
+  PolicyVersion version;
+};
+
+// Every version that was made and not pruned, on disk. This is the truth; Redis is its publication.
+//
+//   FOLDER/versions/00000001/manifest.pb           PolicyManifest, canonical bytes
+//                            weights.safetensors   the weights file; its SHA-256 is in the manifest
+//                            SHA256SUMS            of both, as sha256sum writes it
+//   FOLDER/aliases.pb                              SHA-256 (32 bytes) of what follows, then an AliasState
+//
+// A version is written into a folder beside its own, each file and the folder synced, then renamed: it is there whole or
+// not at all, whatever fails. Where: between learner and publisher. Thread-compatible; one process owns the folder.
+// Errors of all: kUnavailable when the disk fails; nothing was changed then, or all was, and the call can be repeated.
+class Archive {
+ public:
+  // Removes what an interrupted Put or Prune left. `files` is borrowed for the archive's life.
+  // part_bytes: largest part that a manifest, if it names none, is given (fusion/policy_keys.h, SealManifest).
+  static Result<Archive> Open(std::filesystem::path folder, std::uint64_t part_bytes, FileSystem& files);
+
+  // Durable when it returns. The same version again is accepted as done; the manifest may come without parts.
+  // Errors: kInvalidInput for version 0, no weights or a weights_sha256 that is not of these weights; kConflict if another manifest or
+  // other weights are stored under this version.
+  Status Put(const PolicyVersion& version);
+
+  // Errors: kNotFound; kCorrupt, naming the file, if its bytes are not those that were put.
+  Result<ArchivedVersion> Get(std::uint64_t version) const;
+
+  Result<std::vector<std::uint64_t>> List() const;  // Ascending.
+  Result<std::uint64_t> Newest() const;             // Errors: kNotFound if there is none.
+
+  // Removes all but the newest `keep` and those in `keep_too`; returns what it removed.
+  Result<std::vector<std::uint64_t>> Prune(std::uint64_t keep, const std::set<std::uint64_t>& keep_too);
+
+  // Where the aliases stood when last saved; empty if never. Errors: kCorrupt.
+  Result<v1::AliasState> LoadAliases() const;
+  Status SaveAliases(const v1::AliasState& state);
+
+ private:
+  Archive(std::filesystem::path folder, std::uint64_t part_bytes, FileSystem& files);
+  std::filesystem::path FolderOf(std::uint64_t version) const;
+  Result<std::string> ReadChecked(const std::filesystem::path& path, std::string_view sums) const;
+  Status CheckSame(const PolicyVersion& version) const;
+  Status Write(const PolicyVersion& version);
+
+  std::filesystem::path folder_;
+  std::filesystem::path versions_;
+  std::uint64_t part_bytes_;
+  FileSystem* files_;
+};
+
+}  // namespace fuseline

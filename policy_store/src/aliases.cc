@@ -1,0 +1,63 @@
+#include "fuseline/policy_store/aliases.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "alias_moves.h"
+#include "fuseline/core/digest.h"
+
+namespace fuseline {
+namespace {
+
+Result<std::uint64_t> NumberOf(const RedisReply& reply, std::string_view key) {
+  if (reply.is_nil()) return 0;
+  std::uint64_t number = 0;
+  const char* const end = reply.text.data() + reply.text.size();
+  const auto parsed = std::from_chars(reply.text.data(), end, number);
+  if (reply.is_string() && parsed.ec == std::errc() && parsed.ptr == end) return number;
+  return Error(Code::kCorrupt, "redis key holds no number:", key);
+}
+
+}  // namespace
+
+Result<v1::AliasState> ReadAliases(RedisConnection& redis, const PolicyKeys& keys) {
+  const std::string epoch = keys.epoch(), change = keys.change(), aliases = keys.aliases();
+  FUSELINE_ASSIGN_OR_FAIL(const std::vector<RedisReply> replies,
+                          redis.Pipeline({{"MULTI"}, {"GET", epoch}, {"GET", change}, {"HGETALL", aliases}, {"EXEC"}}));
+  const std::vector<RedisReply>& values = replies.back().elements;
+  if (values.size() != 3 || !values[2].is_array()) return Error(Code::kCorrupt, "redis keys are not as expected:", aliases);
+  v1::AliasState state;
+  FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t epoch_number, NumberOf(values[0], epoch));
+  FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t change_number, NumberOf(values[1], change));
+  state.set_epoch(epoch_number);
+  state.set_change(change_number);
+  for (std::size_t i = 1; i < values[2].elements.size(); i += 2) {
+    FUSELINE_ASSIGN_OR_FAIL(v1::AliasChange alias, DecodeAliasChange(values[2].elements[i].text));
+    *state.add_aliases() = std::move(alias);
+  }
+  std::sort(state.mutable_aliases()->begin(), state.mutable_aliases()->end(),
+            [](const auto& a, const auto& b) { return a.alias() < b.alias(); });
+  return state;
+}
+
+const v1::AliasChange* FindAlias(const v1::AliasState& state, std::string_view alias) {
+  for (const v1::AliasChange& change : state.aliases()) {
+    if (change.alias() == alias) return &change;
+  }
+  return nullptr;
+}
+
+Result<v1::AliasState> MoveAlias(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen, const AliasMove& move,
+                                 std::int64_t changes_kept) {
+  if (seen.epoch() == 0) return Error(Code::kNotFound, "redis holds no epoch of this policy: unfenced");
+  const std::string manifest_key = keys.manifest(move.to_version);
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply manifest, redis.Command({"GET", manifest_key}));
+  if (manifest.is_nil()) return Error(Code::kNotFound, "redis has no version", move.to_version);
+  AliasMoves moves(seen, seen.epoch(), seen.change() + 1);
+  moves.Add(move, Sha256Of(manifest.text));
+  FUSELINE_FAIL_IF_ERROR(moves.Run(redis, keys, changes_kept));
+  return moves.after();
+}
+
+}  // namespace fuseline

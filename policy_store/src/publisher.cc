@@ -1,0 +1,259 @@
+#include "fuseline/policy_store/publisher.h"
+
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "alias_moves.h"
+#include "fuseline/core/check.h"
+#include "fuseline/core/digest.h"
+#include "fuseline/fusion/policy_keys.h"
+#include "fuseline/policy_store/aliases.h"
+#include "fuseline/policy_store/fetch.h"
+#include "fuseline/proto/schema.h"
+#include "scripts.h"
+
+namespace fuseline {
+namespace {
+
+// Room for alias moves by operators that Redis forgot before this publisher saw them.
+constexpr std::uint64_t kRestoreMargin = 1000;
+
+// A server that may evict loses parts and pointers without a word.
+Status CheckNeverEvicts(RedisConnection& redis) {
+  FUSELINE_ASSIGN_OR_RETURN(const RedisReply info, redis.Command({"INFO", "memory"}));
+  const std::string_view policy = RedisInfoField(info.text, "maxmemory_policy");
+  if (policy == "noeviction") return OkStatus();
+  return ErrorStatus(Code::kInvalidInput, "redis may evict keys; run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf; now:",
+                     policy);
+}
+
+}  // namespace
+
+struct Publisher::Impl {
+  PublisherOptions options;
+  PolicyKeys keys;
+  Archive& archive;
+  RedisFactory connect;
+  const Clock& clock;
+  Log& log;
+  Counter published, refused, restored, deleted;
+  Histogram publish_ms;
+  std::optional<RedisConnection> redis;
+  std::uint64_t epoch = 0;  // 0: not claimed.
+  v1::AliasState known;     // What Redis said last, or what our last script made it.
+
+  Impl(PublisherOptions given, Archive& to, RedisFactory factory, const Clock& a_clock, Log& a_log, Metrics& metrics);
+
+  Status Connect();
+  Status Adopt(v1::AliasState state);
+  Status Refresh();
+  Status PutParts(const ArchivedVersion& stored);
+  // Runs PublishScript; moves is null if no alias shall move. Returns whether the version was there before.
+  Result<bool> Complete(const ArchivedVersion& stored, const v1::AliasState& seen, const AliasMoves* moves);
+  Result<Published> Publish(const ArchivedVersion& stored, PointLive point);
+  Status RestoreFrom(const v1::AliasState& saved, const v1::AliasState& seen);
+  // After `attempt`, made with `after` saved ahead of it: takes it, or on a clear no puts the file back.
+  Status Settle(const Status& attempt, const v1::AliasState& after);
+};
+
+Publisher::Impl::Impl(PublisherOptions given, Archive& to, RedisFactory factory, const Clock& a_clock, Log& a_log, Metrics& metrics)
+    : options(std::move(given)),
+      keys(options.policy),
+      archive(to),
+      connect(std::move(factory)),
+      clock(a_clock),
+      log(a_log),
+      published(metrics.GetCounter("fuseline_policy_store_published_total", "versions made complete in Redis")),
+      refused(metrics.GetCounter("fuseline_policy_store_refused_total", "publications that Redis' scripts refused")),
+      restored(metrics.GetCounter("fuseline_policy_store_restored_total", "restorations of Redis from the archive")),
+      deleted(metrics.GetCounter("fuseline_policy_store_deleted_total", "versions deleted from Redis by retention")),
+      publish_ms(metrics.GetHistogram("fuseline_policy_store_publish_ms", "archive and Redis, of one version",
+                                      {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000})) {}
+
+Status Publisher::Impl::Connect() {
+  if (redis && redis->connected()) return OkStatus();
+  FUSELINE_ASSIGN_OR_RETURN(redis, connect());
+  const Status checked = CheckNeverEvicts(*redis);
+  if (!checked.ok()) redis.reset();
+  return checked;
+}
+
+// Redis decides about the aliases. What they point to must be restorable from here, so it is fetched before it is believed.
+Status Publisher::Impl::Adopt(v1::AliasState state) {
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> listed, archive.List());
+  const std::set<std::uint64_t> stored(listed.begin(), listed.end());
+  for (const v1::AliasChange& alias : state.aliases()) {
+    if (stored.contains(alias.to_version())) continue;
+    FUSELINE_ASSIGN_OR_RETURN(const PolicyVersion version,
+                              FetchVersion(*redis, keys, alias.to_version(), alias.manifest_sha256()));
+    FUSELINE_RETURN_IF_ERROR(archive.Put(version));
+  }
+  FUSELINE_RETURN_IF_ERROR(archive.SaveAliases(state));
+  known = std::move(state);
+  return OkStatus();
+}
+
+Status Publisher::Impl::Refresh() {
+  FUSELINE_CHECK(epoch != 0);
+  FUSELINE_RETURN_IF_ERROR(Connect());
+  FUSELINE_ASSIGN_OR_RETURN(v1::AliasState seen, ReadAliases(*redis, keys));
+  if (seen.epoch() > epoch) return ErrorStatus(Code::kConflict, "fenced: epoch", epoch, "was followed by", seen.epoch());
+  if (seen.epoch() < epoch) return ErrorStatus(Code::kNotFound, "unfenced: redis has lost epoch", epoch);
+  if (seen.change() < known.change()) return ErrorStatus(Code::kNotFound, "behind: redis has lost change", known.change());
+  return seen.change() > known.change() ? Adopt(std::move(seen)) : OkStatus();
+}
+
+Status Publisher::Impl::PutParts(const ArchivedVersion& stored) {
+  const v1::PolicyManifest& manifest = stored.version.manifest;
+  const std::string epoch_text = std::to_string(epoch);
+  for (int i = 0; i < manifest.parts_size(); ++i) {
+    const auto index = static_cast<std::size_t>(i);
+    FUSELINE_ASSIGN_OR_RETURN(
+        [[maybe_unused]] const RedisReply reply,
+        redis->Eval(PutPartScript(), {keys.epoch(), keys.manifest(manifest.version()), keys.part(manifest.version(), index)},
+                    {epoch_text, stored.manifest_bytes, PartOf(manifest, stored.version.weights, index)}));
+  }
+  return OkStatus();
+}
+
+Result<bool> Publisher::Impl::Complete(const ArchivedVersion& stored, const v1::AliasState& seen, const AliasMoves* moves) {
+  const v1::PolicyManifest& manifest = stored.version.manifest;
+  std::vector<std::string> names = {keys.epoch(), keys.change(),   keys.aliases(), keys.changes(),
+                                    keys.left(),  keys.versions(), keys.manifest(manifest.version())};
+  for (int i = 0; i < manifest.parts_size(); ++i) names.push_back(keys.part(manifest.version(), static_cast<std::size_t>(i)));
+  const std::string epoch_text = std::to_string(epoch), change = std::to_string(seen.change());
+  const std::string kept = std::to_string(options.changes_kept), version = std::to_string(manifest.version());
+  std::vector<std::string_view> arguments = {epoch_text, change, kept, version, stored.manifest_bytes};
+  if (moves != nullptr) moves->AppendWords(arguments);
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis->Eval(PublishScript(), names, arguments));
+  return reply.integer == 0;
+}
+
+Status Publisher::Impl::Settle(const Status& attempt, const v1::AliasState& after) {
+  if (attempt.ok()) {
+    known = after;
+  } else if (attempt.code == Code::kConflict || attempt.code == Code::kNotFound) {
+    FUSELINE_RETURN_IF_ERROR(archive.SaveAliases(known));
+  }
+  return attempt;
+}
+
+Result<Published> Publisher::Impl::Publish(const ArchivedVersion& stored, PointLive point) {
+  FUSELINE_FAIL_IF_ERROR(Refresh());
+  FUSELINE_FAIL_IF_ERROR(PutParts(stored));
+  if (point == PointLive::kNo) {
+    FUSELINE_ASSIGN_OR_FAIL(const bool was_there, Complete(stored, known, nullptr));
+    return Published{.was_there = was_there, .change = known.change()};
+  }
+  AliasMoves moves(known, epoch, known.change() + 1);
+  moves.Add({.alias = std::string(kLiveAlias),
+             .to_version = stored.version.manifest.version(),
+             .who = options.who,
+             .why = "published",
+             .wall_ms = clock.wall_ms()},
+            Sha256Of(stored.manifest_bytes));
+  // Remembered ahead of Redis, so that no change number that a ranker may have seen is ever given again.
+  FUSELINE_FAIL_IF_ERROR(archive.SaveAliases(moves.after()));
+  const auto was_there = Complete(stored, known, &moves);
+  const bool has_moved = was_there && !*was_there;
+  FUSELINE_FAIL_IF_ERROR(Settle(was_there ? OkStatus() : was_there.error(), has_moved ? moves.after() : known));
+  if (!has_moved) FUSELINE_FAIL_IF_ERROR(archive.SaveAliases(known));
+  return Published{.was_there = *was_there, .change = known.change()};
+}
+
+Status Publisher::Impl::RestoreFrom(const v1::AliasState& saved, const v1::AliasState& seen) {
+  AliasMoves moves(seen, epoch, saved.change() + kRestoreMargin);
+  std::map<std::uint64_t, std::string> digests;
+  for (const v1::AliasChange& alias : saved.aliases()) {
+    std::string& digest = digests[alias.to_version()];
+    if (digest.empty()) {
+      FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion stored, archive.Get(alias.to_version()));
+      FUSELINE_RETURN_IF_ERROR(PutParts(stored));
+      FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const bool was_there, Complete(stored, seen, nullptr));
+      digest = Sha256Of(stored.manifest_bytes);
+    }
+    moves.Add({.alias = alias.alias(),
+               .to_version = alias.to_version(),
+               .who = options.who,
+               .why = "restored from the archive",
+               .wall_ms = clock.wall_ms()},
+              digest);
+  }
+  FUSELINE_RETURN_IF_ERROR(archive.SaveAliases(moves.after()));
+  known = saved;  // What the file goes back to, should the script refuse.
+  return Settle(moves.Run(*redis, keys, options.changes_kept), moves.after());
+}
+
+Publisher::Publisher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Publisher::Publisher(Publisher&&) noexcept = default;
+Publisher& Publisher::operator=(Publisher&&) noexcept = default;
+Publisher::~Publisher() = default;
+
+const v1::AliasState& Publisher::aliases() const { return impl_->known; }
+
+Result<Publisher> Publisher::Open(PublisherOptions options, Archive& archive, RedisFactory connect, const Clock& clock, Log& log,
+                                  Metrics& metrics) {
+  FUSELINE_FAIL_IF_ERROR(ValidatePolicyName(options.policy));
+  if (options.retention.keep_versions < 1) return Error(Code::kInvalidInput, "policy_store.keep_versions must be 1 or more");
+  auto impl = std::make_unique<Impl>(std::move(options), archive, std::move(connect), clock, log, metrics);
+  FUSELINE_ASSIGN_OR_FAIL(impl->known, archive.LoadAliases());
+  FUSELINE_FAIL_IF_ERROR(impl->Connect());
+  return Publisher(std::move(impl));
+}
+
+Status Publisher::Claim(std::uint64_t epoch) {
+  if (epoch == 0) return ErrorStatus(Code::kInvalidInput, "an epoch is 1 or later");
+  FUSELINE_RETURN_IF_ERROR(impl_->Connect());
+  const std::string text = std::to_string(epoch);
+  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const RedisReply reply,
+                            impl_->redis->Eval(ClaimScript(), {impl_->keys.epoch()}, {text}));
+  impl_->epoch = epoch;
+  impl_->log.Info("policy_store.policy_claimed", "policy", impl_->options.policy, "epoch", epoch);
+  return impl_->Refresh();
+}
+
+Result<Published> Publisher::Publish(const PolicyVersion& version, PointLive point) {
+  const std::int64_t start_us = impl_->clock.monotonic_us();
+  FUSELINE_FAIL_IF_ERROR(impl_->archive.Put(version));
+  // From here on the archive's bytes are the version: its manifest has the parts.
+  FUSELINE_ASSIGN_OR_FAIL(const ArchivedVersion stored, impl_->archive.Get(version.manifest.version()));
+  auto published = impl_->Publish(stored, point);
+  if (!published && published.error().code == Code::kConflict) impl_->refused.Increment();
+  if (!published) return published;
+  impl_->publish_ms.Observe(static_cast<double>(impl_->clock.monotonic_us() - start_us) / 1000);
+  if (!published->was_there) impl_->published.Increment();
+  impl_->log.Info("policy_store.version_published", "version", version.manifest.version(), "live", point == PointLive::kYes,
+                  "change", published->change, "was_there", published->was_there);
+  return published;
+}
+
+Status Publisher::Restore() {
+  FUSELINE_CHECK(impl_->epoch != 0);
+  FUSELINE_RETURN_IF_ERROR(Claim(impl_->epoch).code == Code::kUnavailable ? impl_->Connect() : OkStatus());
+  FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState saved, impl_->archive.LoadAliases());
+  FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState seen, ReadAliases(*impl_->redis, impl_->keys));
+  if (seen.change() >= saved.change()) return impl_->Adopt(seen);
+  FUSELINE_RETURN_IF_ERROR(impl_->RestoreFrom(saved, seen));
+  impl_->restored.Increment();
+  impl_->log.Warn("policy_store.redis_restored", "policy", impl_->options.policy, "aliases", saved.aliases_size(), "change",
+                  impl_->known.change());
+  return OkStatus();
+}
+
+Result<std::vector<std::uint64_t>> Publisher::Retain() {
+  FUSELINE_FAIL_IF_ERROR(impl_->Refresh());
+  FUSELINE_ASSIGN_OR_FAIL(std::vector<std::uint64_t> deleted,
+                          DeleteOldVersions(*impl_->redis, impl_->keys, impl_->known, impl_->epoch, impl_->options.retention));
+  impl_->deleted.Increment(static_cast<double>(deleted.size()));
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply left, impl_->redis->Command({"ZRANGE", impl_->keys.versions(), "0", "-1"}));
+  std::set<std::uint64_t> kept;
+  for (const v1::AliasChange& alias : impl_->known.aliases()) kept.insert(alias.to_version());
+  for (const RedisReply& version : left.elements) kept.insert(std::stoull(version.text));
+  const auto keep = static_cast<std::uint64_t>(impl_->options.retention.keep_versions);
+  FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const auto pruned, impl_->archive.Prune(keep, kept));
+  return deleted;
+}
+
+}  // namespace fuseline

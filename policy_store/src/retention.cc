@@ -1,0 +1,73 @@
+#include "fuseline/policy_store/retention.h"
+
+#include <charconv>
+#include <map>
+#include <set>
+#include <string>
+
+#include "scripts.h"
+
+namespace fuseline {
+namespace {
+
+Result<std::uint64_t> ToNumber(const RedisReply& reply) {
+  std::uint64_t number = 0;
+  const char* const end = reply.text.data() + reply.text.size();
+  const auto parsed = std::from_chars(reply.text.data(), end, number);
+  if (parsed.ec == std::errc() && parsed.ptr == end) return number;
+  return Error(Code::kCorrupt, "redis holds no number where one is expected:", reply.text);
+}
+
+// Versions that the rule gives up, as far as can be seen from here; the script has the last word.
+Result<std::vector<std::uint64_t>> Candidates(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen,
+                                              const RetentionRule& rule) {
+  const std::string versions = keys.versions(), left = keys.left();
+  const std::string last = std::to_string(-rule.keep_versions - 1);
+  FUSELINE_ASSIGN_OR_FAIL(
+      const std::vector<RedisReply> replies,
+      redis.Pipeline({{"ZRANGE", versions, "0", last}, {"ZRANGE", left, "0", "-1", "WITHSCORES"}, {"TIME"}}));
+  std::set<std::uint64_t> kept;
+  for (const v1::AliasChange& alias : seen.aliases()) kept.insert(alias.to_version());
+  FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t now_s, ToNumber(replies[2].elements[0]));
+  for (std::size_t i = 0; i + 1 < replies[1].elements.size(); i += 2) {
+    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ToNumber(replies[1].elements[i]));
+    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t left_ms, ToNumber(replies[1].elements[i + 1]));
+    if (now_s * 1000 < left_ms + static_cast<std::uint64_t>(rule.keep_pointed_ms)) kept.insert(version);
+  }
+  std::vector<std::uint64_t> candidates;
+  for (const RedisReply& reply : replies[0].elements) {
+    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ToNumber(reply));
+    if (!kept.contains(version)) candidates.push_back(version);
+  }
+  return candidates;
+}
+
+Result<bool> Delete(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t version, const v1::AliasState& seen,
+                    std::uint64_t epoch, const RetentionRule& rule) {
+  const std::string manifest_key = keys.manifest(version);
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply bytes, redis.Command({"GET", manifest_key}));
+  std::vector<std::string> names = {keys.epoch(), keys.change(), keys.versions(), keys.left(), manifest_key};
+  if (!bytes.is_nil()) {
+    FUSELINE_ASSIGN_OR_FAIL(const v1::PolicyManifest manifest, DecodeManifest(bytes.text, {}, version));
+    for (int i = 0; i < manifest.parts_size(); ++i) names.push_back(keys.part(version, static_cast<std::size_t>(i)));
+  }
+  const std::string epoch_text = std::to_string(epoch), change = std::to_string(seen.change());
+  const std::string version_text = std::to_string(version), keep_ms = std::to_string(rule.keep_pointed_ms);
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis.Eval(DeleteScript(), names, {epoch_text, change, version_text, keep_ms}));
+  return reply.integer == 1;
+}
+
+}  // namespace
+
+Result<std::vector<std::uint64_t>> DeleteOldVersions(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen,
+                                                     std::uint64_t epoch, const RetentionRule& rule) {
+  FUSELINE_ASSIGN_OR_FAIL(const std::vector<std::uint64_t> candidates, Candidates(redis, keys, seen, rule));
+  std::vector<std::uint64_t> deleted;
+  for (const std::uint64_t version : candidates) {
+    FUSELINE_ASSIGN_OR_FAIL(const bool is_gone, Delete(redis, keys, version, seen, epoch, rule));
+    if (is_gone) deleted.push_back(version);
+  }
+  return deleted;
+}
+
+}  // namespace fuseline

@@ -1,0 +1,122 @@
+#include "scripts.h"
+
+#include <string>
+
+namespace fuseline {
+namespace {
+
+// An epoch below ours is one from before a failover that lost our claim: nobody newer wrote it.
+constexpr const char* kShared = R"lua(
+local function check_epoch(key, mine)
+  local stored = redis.call('GET', key)
+  if not stored then return redis.error_reply('ABSENT epoch: unfenced') end
+  if tonumber(stored) < tonumber(mine) then return redis.error_reply('ABSENT epoch ' .. mine .. ': unfenced') end
+  if tonumber(stored) > tonumber(mine) then
+    return redis.error_reply('REFUSED fenced: epoch ' .. mine .. ' was followed by ' .. stored)
+  end
+end
+local function check_change(key, seen)
+  local stored = redis.call('GET', key) or '0'
+  if tonumber(stored) < tonumber(seen) then return redis.error_reply('ABSENT change ' .. seen .. ': behind') end
+  if tonumber(stored) > tonumber(seen) then
+    return redis.error_reply('REFUSED moved: change ' .. seen .. ' was followed by ' .. stored)
+  end
+end
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local function move(first, kept)
+  for i = first, #ARGV, 4 do
+    redis.call('SET', KEYS[2], ARGV[i])
+    redis.call('HSET', KEYS[3], ARGV[i + 1], ARGV[i + 2])
+    redis.call('XADD', KEYS[4], 'MAXLEN', '~', kept, '*', 'change', ARGV[i + 2])
+    if ARGV[i + 3] ~= '0' then redis.call('ZADD', KEYS[5], string.format('%.0f', now_ms()), ARGV[i + 3]) end
+  end
+end
+)lua";
+
+constexpr const char* kClaim = R"lua(
+local stored = redis.call('GET', KEYS[1])
+if stored and tonumber(stored) > tonumber(ARGV[1]) then
+  return redis.error_reply('REFUSED fenced: epoch ' .. ARGV[1] .. ' was followed by ' .. stored)
+end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+)lua";
+
+constexpr const char* kPutPart = R"lua(
+local no = check_epoch(KEYS[1], ARGV[1])
+if no then return no end
+local manifest = redis.call('GET', KEYS[2])
+if manifest and manifest ~= ARGV[2] then return redis.error_reply('REFUSED another digest under this version') end
+redis.call('SET', KEYS[3], ARGV[3])
+return 1
+)lua";
+
+constexpr const char* kPublish = R"lua(
+local no = check_epoch(KEYS[1], ARGV[1])
+if no then return no end
+local manifest = redis.call('GET', KEYS[7])
+if manifest and manifest ~= ARGV[5] then return redis.error_reply('REFUSED another digest under this version') end
+for i = 8, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 0 then return redis.error_reply('ABSENT part: behind') end
+end
+if manifest and redis.call('ZSCORE', KEYS[6], ARGV[4]) then return 0 end
+no = check_change(KEYS[2], ARGV[2])
+if no then return no end
+redis.call('SET', KEYS[7], ARGV[5])
+redis.call('ZADD', KEYS[6], ARGV[4], ARGV[4])
+move(6, ARGV[3])
+return 1
+)lua";
+
+constexpr const char* kMove = R"lua(
+local no = check_epoch(KEYS[1], ARGV[1]) or check_change(KEYS[2], ARGV[2])
+if no then return no end
+for i = 6, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 0 then return redis.error_reply('ABSENT ' .. KEYS[i]) end
+end
+move(4, ARGV[3])
+return 1
+)lua";
+
+constexpr const char* kDelete = R"lua(
+local no = check_epoch(KEYS[1], ARGV[1]) or check_change(KEYS[2], ARGV[2])
+if no then return no end
+local left = redis.call('ZSCORE', KEYS[4], ARGV[3])
+if left and now_ms() - tonumber(left) < tonumber(ARGV[4]) then return 0 end
+redis.call('ZREM', KEYS[3], ARGV[3])
+redis.call('ZREM', KEYS[4], ARGV[3])
+for i = 5, #KEYS do redis.call('DEL', KEYS[i]) end
+return 1
+)lua";
+
+}  // namespace
+
+const RedisScript& ClaimScript() {
+  static const RedisScript script(kClaim);
+  return script;
+}
+
+const RedisScript& PutPartScript() {
+  static const RedisScript script(std::string(kShared) + kPutPart);
+  return script;
+}
+
+const RedisScript& PublishScript() {
+  static const RedisScript script(std::string(kShared) + kPublish);
+  return script;
+}
+
+const RedisScript& MoveScript() {
+  static const RedisScript script(std::string(kShared) + kMove);
+  return script;
+}
+
+const RedisScript& DeleteScript() {
+  static const RedisScript script(std::string(kShared) + kDelete);
+  return script;
+}
+
+}  // namespace fuseline

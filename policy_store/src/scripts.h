@@ -1,0 +1,30 @@
+#pragma once
+
+#include "fuseline/redis/connection.h"
+
+namespace fuseline {
+
+// Every write of the policy store is one of these scripts, so that its check and its effect are one step. All check before the
+// first write: a script that answers REFUSED or ABSENT has changed nothing.
+
+// KEYS epoch. ARGV epoch.
+const RedisScript& ClaimScript();
+
+// KEYS epoch, manifest, part. ARGV epoch, manifest bytes, part bytes.
+const RedisScript& PutPartScript();
+
+// Makes a version complete and moves at most one alias.
+// KEYS epoch, change, aliases, changes, left, versions, manifest, part….
+// ARGV epoch, change seen, changes kept, version, manifest bytes, then nothing or one move: number, alias, change bytes, version left.
+// Answers 1 if it did so, 0 if the version was complete before (then nothing is moved).
+const RedisScript& PublishScript();
+
+// Moves aliases. KEYS epoch, change, aliases, changes, left, manifest…: all must be there.
+// ARGV epoch, change seen, changes kept, then moves of four: number, alias, change bytes, version left.
+const RedisScript& MoveScript();
+
+// KEYS epoch, change, versions, left, manifest, part…. ARGV epoch, change seen, version, keep_pointed_ms.
+// Answers 1 if it deleted the version, 0 if an alias left it too recently.
+const RedisScript& DeleteScript();
+
+}  // namespace fuseline

@@ -1,0 +1,257 @@
+#include "fuseline/ingest/kafka_source.h"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <utility>
+
+#include "fuseline/core/check.h"
+#include "record_intake.h"
+
+namespace fuseline {
+namespace {
+
+// How far one partition is read, and how far it was handed over.
+struct Cursor {
+  std::int64_t read_next = -1;    // -1: nothing seen yet.
+  std::int64_t handed_next = -1;
+  std::optional<std::int64_t> end;  // Of a range.
+  bool done = false;                // The range's last batch is made.
+  bool paused = false;
+  bool at_end = false;              // The client reached the end, and nothing came since.
+};
+
+}  // namespace
+
+kafka::Connection ConnectionOf(const v1::Kafka& settings) {
+  kafka::Connection connection;
+  connection.bootstrap_servers = settings.brokers();
+  const auto set = [&](const char* name, const std::string& value) {
+    if (!value.empty()) connection.settings[name] = value;
+  };
+  set("security.protocol", settings.security_protocol());
+  set("sasl.mechanism", settings.sasl_mechanism());
+  set("sasl.username", settings.sasl_username());
+  set("sasl.password", settings.sasl_password());
+  set("ssl.ca.location", settings.ssl_ca_location());
+  return connection;
+}
+
+KafkaSourceOptions KafkaSourceOptionsOf(const v1::Kafka& kafka, const v1::Ingest& ingest) {
+  KafkaSourceOptions options;
+  options.connection = ConnectionOf(kafka);
+  options.consumer.topic = kafka.events_topic();
+  options.consumer.group_id = kafka.group_id();
+  options.consumer.session_timeout_ms = kafka.session_timeout_ms();
+  options.consumer.fetch_wait_max_ms = kafka.fetch_wait_max_ms();
+  options.consumer.request_timeout_ms = kafka.connect_timeout_ms();
+  options.batch_records = ingest.batch_records();
+  options.max_future_ms = ingest.max_future_ms();
+  options.limits = LimitsOf(ingest);
+  return options;
+}
+
+struct KafkaSource::Impl {
+  Impl(KafkaSourceOptions given, DeadLetterSink* dead_letters)
+      : options(std::move(given)), intake(options.limits, options.max_future_ms, dead_letters) {}
+
+  const KafkaSourceOptions options;
+  RecordIntake intake;
+  std::map<std::int32_t, Cursor> cursors;
+  std::deque<EventBatch> ready;  // Decoded, not handed over: of paused partitions, or behind unsettled dead letters.
+  std::unique_ptr<kafka::Consumer> consumer;  // Last: its callbacks use the members above.
+
+  Status Start();
+  Result<std::vector<kafka::StartPosition>> Own(std::span<const std::int32_t> partitions);
+  void Disown(std::span<const std::int32_t> partitions);
+  Status Decode(const kafka::MessageBatch& batch);
+  Status EndRanges(const kafka::MessageBatch& batch, std::map<std::int32_t, EventBatch>& batches);
+  Result<std::optional<EventBatch>> TakeReady();
+  Status Mark(std::span<const std::int32_t> partitions, bool paused);
+};
+
+Status KafkaSource::Impl::Start() {
+  FUSELINE_ASSIGN_OR_RETURN(consumer, kafka::Consumer::Open(options.connection, options.consumer));
+  if (options.group) {
+    if (options.until_end) return ErrorStatus(Code::kInvalidInput, "a group member cannot read a range");
+    kafka::GroupCallbacks callbacks;
+    callbacks.assigned = [this](std::span<const std::int32_t> partitions) { return Own(partitions); };
+    callbacks.revoked = [this](std::span<const std::int32_t> partitions, bool) { Disown(partitions); };
+    return consumer->Subscribe(std::move(callbacks));
+  }
+  FUSELINE_ASSIGN_OR_RETURN(const std::int32_t count, consumer->PartitionCount());
+  std::vector<std::int32_t> partitions;
+  for (std::int32_t partition = 0; partition < count; ++partition) partitions.push_back(partition);
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<kafka::StartPosition> positions, Own(partitions));
+  std::map<std::int32_t, kafka::StartPosition> starts;
+  for (const std::int32_t partition : partitions) {
+    starts[partition] = positions[static_cast<std::size_t>(partition)];
+    if (!options.until_end) continue;
+    FUSELINE_ASSIGN_OR_RETURN(const kafka::Watermarks marks, consumer->QueryWatermarks(partition));
+    cursors[partition].end = marks.high;
+  }
+  return consumer->Assign(starts);
+}
+
+Result<std::vector<kafka::StartPosition>> KafkaSource::Impl::Own(std::span<const std::int32_t> partitions) {
+  std::vector<kafka::StartPosition> positions;
+  for (const std::int32_t partition : partitions) {
+    kafka::StartPosition position;
+    if (options.start) {
+      FUSELINE_ASSIGN_OR_FAIL(position, options.start(partition));
+    }
+    positions.push_back(position);
+  }
+  for (const std::int32_t partition : partitions) cursors[partition] = Cursor();
+  return positions;
+}
+
+void KafkaSource::Impl::Disown(std::span<const std::int32_t> partitions) {
+  for (const std::int32_t partition : partitions) {
+    cursors.erase(partition);
+    std::erase_if(ready, [&](const EventBatch& batch) { return batch.partition == partition; });
+  }
+  if (options.revoked) options.revoked(partitions);
+}
+
+Status KafkaSource::Impl::Decode(const kafka::MessageBatch& batch) {
+  std::map<std::int32_t, EventBatch> batches;
+  for (const kafka::Message& message : batch.messages()) {
+    const auto found = cursors.find(message.partition);
+    if (found == cursors.end()) continue;
+    Cursor& cursor = found->second;
+    cursor.at_end = false;
+    // After a pause the client may fetch again what it had already given.
+    if (cursor.done || message.offset < cursor.read_next) continue;
+    if (cursor.end && message.offset >= *cursor.end) continue;  // EndRanges sees that it was passed.
+    RecordIntake::Origin origin;
+    origin.source = options.consumer.topic;
+    origin.partition = message.partition;
+    origin.offset = message.offset;
+    if (message.timestamp_ms >= 0) origin.record_time_ms = message.timestamp_ms;
+    EventBatch& events = batches[message.partition];
+    events.records.push_back(intake.Take(message.value, origin));
+    cursor.read_next = message.offset + 1;
+    events.next_offset = cursor.read_next;
+  }
+  for (const auto& [partition, offset] : batch.ends()) {
+    if (const auto found = cursors.find(partition); found != cursors.end()) {
+      found->second.at_end = true;
+      found->second.read_next = std::max(found->second.read_next, offset);
+    }
+  }
+  Status status = options.until_end ? EndRanges(batch, batches) : OkStatus();
+  for (auto& [partition, events] : batches) {
+    events.partition = partition;
+    ready.push_back(std::move(events));
+  }
+  return status;
+}
+
+// A range is over when the client passed its end: by a record at or behind it, or by the end of the log (the records just
+// before the range's end may have been compacted away).
+Status KafkaSource::Impl::EndRanges(const kafka::MessageBatch& batch, std::map<std::int32_t, EventBatch>& batches) {
+  std::vector<std::int32_t> over;
+  const auto reached = [&](std::int32_t partition, std::int64_t offset) {
+    const auto found = cursors.find(partition);
+    if (found == cursors.end() || found->second.done || offset < *found->second.end) return;
+    found->second.done = true;
+    EventBatch& events = batches[partition];
+    events.next_offset = *found->second.end;
+    events.end_of_input = true;
+    over.push_back(partition);
+  };
+  for (const kafka::Message& message : batch.messages()) reached(message.partition, message.offset + 1);
+  for (const auto& [partition, offset] : batch.ends()) reached(partition, offset);
+  return over.empty() ? OkStatus() : consumer->Pause(over);
+}
+
+Result<std::optional<EventBatch>> KafkaSource::Impl::TakeReady() {
+  const auto found = std::find_if(ready.begin(), ready.end(), [&](const EventBatch& batch) {
+    const auto cursor = cursors.find(batch.partition);
+    return cursor != cursors.end() && !cursor->second.paused;
+  });
+  if (found == ready.end()) return std::nullopt;
+  FUSELINE_FAIL_IF_ERROR(intake.Settle(options.consumer.request_timeout_ms));
+  EventBatch batch = std::move(*found);
+  ready.erase(found);
+  cursors[batch.partition].handed_next = batch.next_offset;
+  return batch;
+}
+
+Status KafkaSource::Impl::Mark(std::span<const std::int32_t> partitions, bool paused) {
+  std::vector<std::int32_t> changed;
+  for (const std::int32_t partition : partitions) {
+    const auto found = cursors.find(partition);
+    if (found == cursors.end() || found->second.paused == paused) continue;
+    found->second.paused = paused;
+    if (!found->second.done) changed.push_back(partition);  // A finished range stays paused in the client.
+  }
+  if (changed.empty()) return OkStatus();
+  return paused ? consumer->Pause(changed) : consumer->Resume(changed);
+}
+
+KafkaSource::KafkaSource(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+KafkaSource::~KafkaSource() = default;
+
+Result<std::unique_ptr<KafkaSource>> KafkaSource::Open(KafkaSourceOptions options, DeadLetterSink* dead_letters) {
+  auto impl = std::make_unique<Impl>(std::move(options), dead_letters);
+  FUSELINE_FAIL_IF_ERROR(impl->Start());
+  return std::unique_ptr<KafkaSource>(new KafkaSource(std::move(impl)));
+}
+
+Result<std::optional<EventBatch>> KafkaSource::Next(std::int64_t timeout_ms) {
+  FUSELINE_ASSIGN_OR_FAIL(std::optional<EventBatch> batch, impl_->TakeReady());
+  if (batch) return batch;
+  FUSELINE_ASSIGN_OR_FAIL(const kafka::MessageBatch messages,
+                          impl_->consumer->Consume(static_cast<std::size_t>(impl_->options.batch_records), timeout_ms));
+  FUSELINE_FAIL_IF_ERROR(impl_->Decode(messages));
+  return impl_->TakeReady();
+}
+
+Status KafkaSource::Pause(std::span<const std::int32_t> partitions) { return impl_->Mark(partitions, true); }
+Status KafkaSource::Resume(std::span<const std::int32_t> partitions) { return impl_->Mark(partitions, false); }
+
+Status KafkaSource::Commit(std::int32_t partition, std::int64_t next_offset, std::string_view metadata) {
+  return impl_->consumer->Commit(partition, next_offset, metadata);
+}
+
+bool KafkaSource::finished() const {
+  return impl_->options.until_end && impl_->ready.empty() &&
+         std::all_of(impl_->cursors.begin(), impl_->cursors.end(), [](const auto& entry) { return entry.second.done; });
+}
+
+Result<std::map<std::int32_t, kafka::CommittedOffset>> KafkaSource::Committed(std::span<const std::int32_t> partitions) {
+  return impl_->consumer->Committed(partitions);
+}
+
+Result<kafka::Watermarks> KafkaSource::QueryWatermarks(std::int32_t partition) {
+  return impl_->consumer->QueryWatermarks(partition);
+}
+
+std::vector<std::int32_t> KafkaSource::partitions() const {
+  std::vector<std::int32_t> partitions;
+  for (const auto& [partition, cursor] : impl_->cursors) partitions.push_back(partition);
+  return partitions;
+}
+
+std::int64_t KafkaSource::lag(std::int32_t partition) const {
+  const auto found = impl_->cursors.find(partition);
+  if (found == impl_->cursors.end()) return -1;
+  const auto marks = impl_->consumer->LastWatermarks(partition);
+  // Before the first batch, a partition at its end is known to hold nothing for us.
+  const std::int64_t next = found->second.handed_next >= 0 ? found->second.handed_next : caught_up(partition) ? found->second.read_next : -1;
+  if (!marks || next < 0) return -1;
+  return std::max<std::int64_t>(marks->high - next, 0);
+}
+
+bool KafkaSource::caught_up(std::int32_t partition) const {
+  const auto found = impl_->cursors.find(partition);
+  if (found == impl_->cursors.end() || !found->second.at_end) return false;
+  return std::none_of(impl_->ready.begin(), impl_->ready.end(),
+                      [&](const EventBatch& batch) { return batch.partition == partition; });
+}
+
+Status KafkaSource::Close(std::int64_t deadline_ms) { return impl_->consumer->Close(deadline_ms); }
+
+}  // namespace fuseline

@@ -1,0 +1,70 @@
+#include "record_intake.h"
+
+#include <string>
+#include <utility>
+
+namespace fuseline {
+
+Record RecordIntake::Take(std::string_view bytes, const Origin& origin) {
+  const auto size_bytes = static_cast<std::int64_t>(bytes.size());
+  if (bytes.empty()) return TakeMalformed(bytes, size_bytes, "record is empty", origin);
+  Record record;
+  record.offset = origin.offset;
+  if (const Status status = DecodeEvent(bytes, limits_, &record.event); !status.ok()) {
+    return TakeMalformed(bytes, size_bytes, status.message, origin);
+  }
+  // A control record speaks for the log and is judged where it takes effect.
+  if (origin.record_time_ms && !record.event.has_control() &&
+      record.event.event_time_ms() - *origin.record_time_ms > max_future_ms_) {
+    record.fate = RecordFate::kQuarantined;
+    Bury(bytes, size_bytes,
+         "event_time_ms is " + std::to_string(record.event.event_time_ms() - *origin.record_time_ms) +
+             " ms ahead of its record",
+         record.fate, origin);
+    record.event.Clear();
+  }
+  return record;
+}
+
+Record RecordIntake::TakeMalformed(std::string_view bytes, std::int64_t size_bytes, std::string_view reason,
+                                   const Origin& origin) {
+  Record record;
+  record.offset = origin.offset;
+  record.fate = RecordFate::kMalformed;
+  Bury(bytes, size_bytes, reason, record.fate, origin);
+  return record;
+}
+
+void RecordIntake::Bury(std::string_view bytes, std::int64_t size_bytes, std::string_view reason, RecordFate fate,
+                        const Origin& origin) {
+  if (dead_letters_ == nullptr) return;
+  DeadLetter letter;
+  letter.source = origin.source;
+  letter.partition = origin.partition;
+  letter.offset = origin.offset;
+  letter.line = origin.line;
+  letter.fate = fate;
+  letter.reason = reason;
+  letter.bytes = bytes;
+  letter.size_bytes = size_bytes;
+  unwritten_.push_back(std::move(letter));
+}
+
+Status RecordIntake::Settle(std::int64_t deadline_ms) {
+  while (!unwritten_.empty()) {
+    Status status = dead_letters_->Write(unwritten_.front());
+    if (status.code == Code::kUnavailable && unflushed_) {  // A full sink: what it holds goes out first.
+      FUSELINE_RETURN_IF_ERROR(dead_letters_->Flush(deadline_ms));
+      status = dead_letters_->Write(unwritten_.front());
+    }
+    FUSELINE_RETURN_IF_ERROR(status);
+    unflushed_ = true;
+    unwritten_.pop_front();
+  }
+  if (!unflushed_) return OkStatus();
+  FUSELINE_RETURN_IF_ERROR(dead_letters_->Flush(deadline_ms));
+  unflushed_ = false;
+  return OkStatus();
+}
+
+}  // namespace fuseline

@@ -53,7 +53,7 @@ LIBRARY_OF_INCLUDE = {
 # Room -> libraries it may include, in src/ alone.
 ROOM_MAY_USE = {
     "core": {"spdlog", "prometheus", "httplib", "openssl"},
-    "proto": {"protobuf", "yaml"},
+    "proto": {"protobuf", "yaml", "json"},
     "kafka": {"rdkafka"},
     "redis": {"hiredis", "openssl"},
     "fusion": {"eigen", "blas", "json"},

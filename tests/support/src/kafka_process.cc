@@ -12,6 +12,7 @@
 namespace fuseline::test {
 namespace {
 
+constexpr const char* kBrokerScript = FUSELINE_KAFKA_DIR "/broker.sh";
 constexpr int kStartPatienceMs = 60'000;
 constexpr int kAnswerPatienceMs = 1'000;
 constexpr int kAdminPatienceMs = 30'000;
@@ -89,7 +90,7 @@ Status KafkaProcess::Launch() {
   FUSELINE_ASSIGN_OR_RETURN(
       process_, ChildProcess::Start(
                     {"env", "FUSELINE_KAFKA_CONTROLLER_PORT=" + std::to_string(controller_port_),
-                     FUSELINE_KAFKA_DIR "/broker.sh", dir_.path(), std::to_string(port_)},
+                     kBrokerScript, dir_.path(), std::to_string(port_)},
                     log_path));
   const Client client = MakeClient(bootstrap_servers_);
   return WaitUntilReady(*process_, log_path, kStartPatienceMs,

@@ -93,7 +93,8 @@ class Ranker {
   // Cost: bench/BENCHMARKS.md.
   Result<Decision> Rank(const RankingRequest& request, Reader& reader) const;
 
-  // The exposure of `decision` as it is to be logged, with all that a transition needs. What was not finite is written as 0.
+  // The exposure of `decision` as it is to be logged, with all that a transition needs. A feature that was not finite is written
+  // as 0, a task score as its minimum.
   // REQUIRES: `exposure` is empty; `decision` came of `request`.
   void FillExposure(const RankingRequest& request, const Decision& decision, v1::Exposure* exposure) const;
 

@@ -1,0 +1,187 @@
+#include "pick_up.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "fuseline/core/digest.h"
+#include "fuseline/core/stage.h"
+
+namespace fuseline {
+namespace {
+
+constexpr std::int64_t kBlockMs = 100;            // One wait for the stream; also how long a stop may take.
+constexpr std::int64_t kStreamEntries = 1'000;    // Read at once; the alias says what they amount to.
+constexpr std::int64_t kReconnectFirstMs = 50;
+constexpr std::int64_t kReconnectLongestMs = 5'000;
+constexpr std::int64_t kRetryFirstMs = 200;       // Of a refused version: its publisher may repair it.
+constexpr std::int64_t kRetryLongestMs = 60'000;
+constexpr std::int64_t kMicrosPerMilli = 1'000;
+
+}  // namespace
+
+PickUp::PickUp(const RankerOptions& options, SnapshotStore<LiveVersion>& store, Log& log, Metrics& metrics, const Clock& clock)
+    : options_(options),
+      store_(store),
+      log_(log),
+      metrics_(metrics),
+      clock_(clock),
+      keys_(options.policy),
+      demands_(options),
+      jitter_(options.seed, "pick_up", Fnv1a64(options.name)),
+      retry_(kRetryFirstMs, kRetryLongestMs, Fnv1a64(options.name)),
+      taken_total_(metrics.GetCounter("fuseline_serving_bridge_versions_taken_total", "versions that began to serve")),
+      connected_gauge_(metrics.GetGauge("fuseline_serving_bridge_redis_connected", "1 while versions can be followed")),
+      version_gauge_(metrics.GetGauge("fuseline_serving_bridge_live_version", "version being served; 0: the static weights")),
+      held_gauge_(metrics.GetGauge("fuseline_serving_bridge_versions_held", "old versions that a reader still holds")) {}
+
+Status PickUp::Run(std::stop_token stop) {
+  Backoff backoff(kReconnectFirstMs, kReconnectLongestMs, Fnv1a64(options_.name));
+  while (!stop.stop_requested()) {
+    Status status;
+    if (!redis_) {
+      auto connection = RedisConnection::Connect(options_.redis);
+      if (connection) redis_.emplace(*std::move(connection));
+      else status = std::move(connection).error();
+    } else {
+      status = redis_->Reconnect();
+    }
+    if (status.ok()) {
+      SetConnected(true, status);
+      backoff.Reset();
+      status = Follow(stop);
+    }
+    if (stop.stop_requested()) break;
+    SetConnected(false, status);
+    SleepFor(stop, backoff.NextMs());
+  }
+  return OkStatus();
+}
+
+Status PickUp::Follow(std::stop_token stop) {
+  // The stream's end is read before the alias: what changes in between is then seen by one of them.
+  FUSELINE_ASSIGN_OR_RETURN(std::string after, NewestChangeId());
+  FUSELINE_RETURN_IF_ERROR(ReadAlias(stop));
+  std::int64_t polled_us = clock_.monotonic_us();
+  while (!stop.stop_requested()) {
+    FUSELINE_ASSIGN_OR_RETURN(const auto entries, redis_->ReadStream(keys_.changes(), after, kStreamEntries,
+                                                                     std::min(kBlockMs, options_.poll_interval_ms)));
+    if (!entries.empty()) after = entries.back().id;
+    const std::int64_t now_us = clock_.monotonic_us();
+    const bool poll = now_us - polled_us >= kMicrosPerMilli * options_.poll_interval_ms;
+    const bool retry = retry_at_us_ != 0 && now_us >= retry_at_us_;
+    if (!entries.empty() || poll || retry) {
+      FUSELINE_RETURN_IF_ERROR(ReadAlias(stop));
+      polled_us = clock_.monotonic_us();
+    }
+    held_gauge_.Set(static_cast<double>(store_.Reclaim()));
+  }
+  return OkStatus();
+}
+
+Result<std::string> PickUp::NewestChangeId() {
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis_->Command({"XREVRANGE", keys_.changes(), "+", "-", "COUNT", "1"}));
+  if (reply.elements.empty() || reply.elements[0].elements.empty()) return "0";
+  return reply.elements[0].elements[0].text;
+}
+
+// Errors: only those of the connection. A version that is refused is no reason to leave it.
+Status PickUp::ReadAlias(std::stop_token stop) {
+  FUSELINE_ASSIGN_OR_RETURN(const RedisReply reply, redis_->Command({"HGET", keys_.aliases(), kLiveAlias}));
+  if (!reply.is_string()) return OkStatus();  // Nothing is published, or Redis forgot: what we have serves on.
+  const bool same = reply.text == alias_bytes_;
+  if (same && (retry_at_us_ == 0 || clock_.monotonic_us() < retry_at_us_)) return OkStatus();
+  if (!same) retry_.Reset();
+  alias_bytes_ = reply.text;
+  retry_at_us_ = 0;
+
+  auto change = DecodeAliasChange(reply.text);
+  if (!change) return Refused("alias", change.error());
+  if (!IsNewer(*change, last_)) {
+    // Said again after a reconnect is not news; an older one, or another one under the same number, is.
+    if (change->SerializeAsString() == last_.SerializeAsString()) return OkStatus();
+    return Refused("stale", ErrorStatus(Code::kConflict, "alias change is not greater than the last: epoch", change->epoch(),
+                                        "change", change->change(), "last epoch", last_.epoch(), "change", last_.change()));
+  }
+  return Take(*change, stop);
+}
+
+Status PickUp::Take(const v1::AliasChange& change, std::stop_token stop) {
+  const LiveVersion* const current = store_.current();
+  if (current != nullptr && current->change.manifest_sha256() == change.manifest_sha256()) {
+    last_ = change;  // The version that serves already, said anew.
+    status_.With([&](RankerStatus& status) { status.epoch = change.epoch(), status.change = change.change(); });
+    return Acknowledge(change);
+  }
+  if (!SleepFor(stop, static_cast<std::int64_t>(jitter_.NextBelow(static_cast<std::uint64_t>(options_.fetch_jitter_ms) + 1)))) {
+    return OkStatus();
+  }
+  auto version = Fetch(change);
+  if (!version && version.error().code == Code::kUnavailable) {
+    alias_bytes_.clear();  // Not looked at yet.
+    return std::move(version).error();
+  }
+  if (!version) return Refused(version.error().code == Code::kNotFound ? "absent" : "digest", version.error());
+  auto admitted = demands_.Admit(*version, change);
+  if (!admitted) return Refused(admitted.error().reason, admitted.error().status);
+
+  store_.Publish(std::make_unique<const LiveVersion>(*std::move(admitted)));
+  const std::int64_t wall_ms = clock_.wall_ms();
+  last_ = change;
+  taken_total_.Increment();
+  version_gauge_.Set(static_cast<double>(change.to_version()));
+  status_.With([&](RankerStatus& status) {
+    status.version = change.to_version();
+    status.epoch = change.epoch();
+    status.change = change.change();
+    ++status.taken;
+  });
+  log_.Info("serving_bridge.version_taken", "version", change.to_version(), "epoch", change.epoch(), "change", change.change());
+  if (options_.on_version) options_.on_version(version->manifest, change, wall_ms);
+  return Acknowledge(change);
+}
+
+// Errors: kUnavailable; kNotFound if manifest or a part is not there; kCorrupt if a digest differs.
+Result<PolicyVersion> PickUp::Fetch(const v1::AliasChange& change) {
+  const std::uint64_t number = change.to_version();
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis_->Command({"GET", keys_.manifest(number)}));
+  if (!reply.is_string()) return Error(Code::kNotFound, "manifest is not in Redis, version:", number);
+  FUSELINE_ASSIGN_OR_FAIL(v1::PolicyManifest manifest, DecodeManifest(reply.text, change.manifest_sha256(), number));
+  std::vector<std::string> parts;
+  for (int i = 0; i < manifest.parts_size(); ++i) {
+    FUSELINE_ASSIGN_OR_FAIL(RedisReply part, redis_->Command({"GET", keys_.part(number, static_cast<std::size_t>(i))}));
+    if (!part.is_string()) return Error(Code::kNotFound, "part is not in Redis, version and part:", number, i);
+    parts.push_back(std::move(part.text));
+  }
+  return AssembleVersion(std::move(manifest), parts);
+}
+
+Status PickUp::Acknowledge(const v1::AliasChange& change) {
+  const std::string value = std::to_string(change.change()) + ' ' + std::to_string(change.to_version()) + ' ' +
+                            std::to_string(clock_.wall_ms());
+  auto reply = redis_->Command({"HSET", keys_.acks(), options_.name, value});
+  return reply ? OkStatus() : std::move(reply).error();
+}
+
+Status PickUp::Refused(std::string_view reason, const Status& status) {
+  metrics_.GetCounter("fuseline_serving_bridge_versions_refused_total", "versions that were not allowed to serve",
+                      {{"reason", std::string(reason)}}).Increment();
+  log_.Error("serving_bridge.version_refused", "reason", reason, "why", status.message, "serving", last_.to_version());
+  status_.With([](RankerStatus& figures) { ++figures.refused; });
+  retry_at_us_ = clock_.monotonic_us() + retry_.NextMs() * kMicrosPerMilli;
+  return OkStatus();
+}
+
+// Says each outage and each return once.
+void PickUp::SetConnected(bool connected, const Status& why) {
+  const bool was = status_.With([&](RankerStatus& status) { return std::exchange(status.redis_connected, connected); });
+  connected_gauge_.Set(connected ? 1 : 0);
+  if (connected && !was) log_.Info("serving_bridge.redis_connected", "policy", options_.policy);
+  if (!connected && (was || !said_outage_)) {
+    log_.Warn("serving_bridge.redis_lost", "why", why.message, "serving", last_.to_version());
+    said_outage_ = true;
+  }
+}
+
+}  // namespace fuseline

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "fuseline/core/backoff.h"
+#include "fuseline/core/guarded.h"
+#include "fuseline/core/random.h"
+#include "fuseline/fusion/policy_keys.h"
+#include "fuseline/redis/connection.h"
+#include "fuseline/serving_bridge/ranker.h"
+
+#include "live_version.h"
+#include "snapshot_store.h"
+
+namespace fuseline {
+
+// Brings the live version from Redis into the store, and keeps it there: the one thread that writes the store.
+class PickUp {
+ public:
+  // All are borrowed for its life.
+  PickUp(const RankerOptions& options, SnapshotStore<LiveVersion>& store, Log& log, Metrics& metrics, const Clock& clock);
+
+  Status Run(std::stop_token stop);  // The thread's body: until it is stopped.
+  RankerStatus status() const { return status_.Copy(); }  // Any thread.
+
+ private:
+  Status Follow(std::stop_token stop);     // While the connection lasts.
+  Result<std::string> NewestChangeId();    // Of the stream; "0" while it is empty.
+  Status ReadAlias(std::stop_token stop);  // Takes what the alias says, if that is new.
+  Status Take(const v1::AliasChange& change, std::stop_token stop);
+  Result<PolicyVersion> Fetch(const v1::AliasChange& change);
+  Status Acknowledge(const v1::AliasChange& change);
+  Status Refused(std::string_view reason, const Status& status);
+  void SetConnected(bool connected, const Status& why);
+
+  const RankerOptions& options_;
+  SnapshotStore<LiveVersion>& store_;
+  Log& log_;
+  Metrics& metrics_;
+  const Clock& clock_;
+  const PolicyKeys keys_;
+  const VersionDemands demands_;
+  Random jitter_;
+  std::optional<RedisConnection> redis_;
+
+  v1::AliasChange last_;            // The last one taken; nothing not greater is.
+  std::string alias_bytes_;         // The last that the alias said,
+  std::int64_t retry_at_us_ = 0;    // and when to try it again, if it was refused; 0: it was not.
+  Backoff retry_;
+  bool said_outage_ = false;        // Of a Redis that was not there from the beginning.
+
+  const Counter taken_total_;
+  const Gauge connected_gauge_, version_gauge_, held_gauge_;
+  Guarded<RankerStatus> status_;
+};
+
+}  // namespace fuseline

@@ -1,3 +1,5 @@
+#pragma once
+
 // The body of every kernel, compiled once per instruction set by a file that defines FUSELINE_LANES, FUSELINE_TILE_ROWS
 // and FUSELINE_KERNEL. See dense_layer.h for why nothing else is included.
 #include "dense_layer.h"

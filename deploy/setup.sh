@@ -138,9 +138,9 @@ CPP
 }
 
 fetch_torch() { # into $1; returns 1 with the reason on the last line of $1.log
-  local requirements=(-r "$here/torch-requirements.txt") platforms=() glibc
+  local requirements=(-r "$here/torch-requirements.txt") platforms=() tag
   if [ $with_cuda = 1 ]; then requirements+=(-r "$here/torch-cuda-requirements.txt"); fi
-  for glibc in 5 12 17 18 24 25 27 28; do platforms+=(--platform "manylinux_2_${glibc}_x86_64"); done
+  for tag in 2014 _2_5 _2_12 _2_17 _2_18 _2_24 _2_25 _2_27 _2_28; do platforms+=(--platform "manylinux${tag}_x86_64"); done
   grep -q "^torch==$torch_version " "$here/torch-requirements.txt" || fail "torch-requirements.txt does not pin $torch_version"
   [ "$(uname -m)" = x86_64 ] || { echo "no pinned build for $(uname -m)" >"$1.log"; return 1; }
   rm -rf "$1"

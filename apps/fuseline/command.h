@@ -60,5 +60,6 @@ class Program {
 
 // One function per cmd_*.cc, called by main.cc.
 void RegisterBroker(Program& program);
+void RegisterImport(Program& program);
 
 }  // namespace fuseline

@@ -66,6 +66,10 @@ ROOM_MAY_USE = {
     "datasets": {"zlib", "zstd"},
     "test_support": {"rdkafka", "hiredis"},
 }
+# Who handles messages may use what reads and writes them, e.g. length-delimited streams.
+for _room, _others in ROOM_MAY_INCLUDE.items():
+    if "proto" in _others:
+        ROOM_MAY_USE[_room].add("protobuf")
 TEST_LIBRARIES = {"gtest", "rapidcheck"}
 # In public headers of a room, for everybody: `expected` is the type of every result.
 PUBLIC_LIBRARIES = {"expected"}

@@ -39,6 +39,7 @@ APPENDED = [  # (rule, file, line added to it, what the finding says)
     ("a private header of another room", SOURCE, '#include "session_codec.h"', "no header of this room"),
     ("a library in a public header", HEADER, "#include <zlib.h>", "a public header must not show"),
     ("a library of another room", SOURCE, "#include <rocksdb/db.h>", "ingest must not use rocksdb"),
+    ("messages below the messages", "base/core/src/guarded.cc", "#include <google/protobuf/message.h>", "core must not use protobuf"),
     ("a quoted library", SOURCE, '#include "rocksdb/db.h"', "ingest must not use rocksdb"),
     ("GoogleTest outside tests", "apps/fuseline/main.cc", "#include <gtest/gtest.h>", "apps must not use gtest"),
     ("an unknown library", SOURCE, "#include <boost/asio.hpp>", "no library known"),

@@ -96,15 +96,16 @@ void SessionWindow::Add(const SessionShape& shape, OpenEvent event) {
   } else if (!joins_next) {
     home = sessions_.emplace(next);
   }
-  home->insert(std::upper_bound(home->begin(), home->end(), event, Before), std::move(event));
   const auto limit = static_cast<std::size_t>(shape.max_events);
-  std::size_t left_out_end = std::min(home->size(), limit + 1);  // One more event pushes one over the limit.
+  const auto place = home->insert(std::upper_bound(home->begin(), home->end(), event, Before), std::move(event));
+  if (home->size() > limit) {  // The new one is beyond the limit, or pushes one over it.
+    LeaveOut((*home)[std::max(static_cast<std::size_t>(place - home->begin()), limit)]);
+  }
   if (joins_previous && joins_next) {
     home->insert(home->end(), std::make_move_iterator(next->begin()), std::make_move_iterator(next->end()));
-    left_out_end = home->size();
+    for (std::size_t i = limit; i < home->size(); ++i) LeaveOut((*home)[i]);
     sessions_.erase(next);
   }
-  for (std::size_t i = limit; i < left_out_end; ++i) LeaveOut((*home)[i]);
   if (!id_hashes_) HashIds();
 }
 

@@ -62,6 +62,7 @@ struct EventLog::Impl {
   const Gauge queue_events;
   std::atomic<std::uint64_t> pushed = 0, written = 0, dropped = 0, failed = 0;
   std::atomic<bool> close_called = false;
+  bool waiting = false;  // For the sink, and said so. The thread's.
   std::optional<Stage> thread;  // Last: it uses the members above.
 };
 
@@ -132,26 +133,29 @@ Status EventLog::Impl::Run(std::stop_token stop) {
   return flushed;
 }
 
-// Leaves `batch` empty unless a stop came in between.
+// Leaves in `batch` what is not written, which is nothing unless a stop came in between.
 void EventLog::Impl::WriteBatch(std::stop_token stop, std::vector<v1::Event>& batch, Backoff& backoff) {
-  for (bool said = false;; said = true) {
-    const Status status = sink->Write(batch);
-    if (status.ok()) {
-      written += batch.size();
-      written_total.Increment(static_cast<double>(batch.size()));
-      break;
+  std::span<const v1::Event> rest(batch);
+  while (!rest.empty()) {
+    const auto taken = sink->Write(rest);
+    if (taken) {
+      written += *taken;
+      written_total.Increment(static_cast<double>(*taken));
+      rest = rest.subspan(*taken);
+      backoff.Reset();
+      waiting = false;
+    } else if (taken.error().code == Code::kUnavailable) {
+      if (!waiting) log.Warn("serving_bridge.event_log_waiting", "why", taken.error().message);
+      waiting = true;
+      if (!SleepFor(stop, backoff.NextMs())) break;
+    } else {
+      log.Error("serving_bridge.event_refused", "event_id", rest.front().event_id(), "why", taken.error().message);
+      ++failed;
+      failed_total.Increment();
+      rest = rest.subspan(1);
     }
-    if (status.code != Code::kUnavailable) {
-      log.Error("serving_bridge.events_refused", "events", batch.size(), "reason", status.message);
-      failed += batch.size();
-      failed_total.Increment(static_cast<double>(batch.size()));
-      break;
-    }
-    if (!said) log.Warn("serving_bridge.event_log_waiting", "reason", status.message);
-    if (!SleepFor(stop, backoff.NextMs())) return;
   }
-  backoff.Reset();
-  batch.clear();
+  batch.erase(batch.begin(), batch.end() - static_cast<std::ptrdiff_t>(rest.size()));
 }
 
 }  // namespace fuseline

@@ -19,14 +19,24 @@ class FileSink final : public EventLogSink {
   FileSink(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
   ~FileSink() override { ::close(descriptor_); }
 
-  Status Write(std::span<const v1::Event> events) override {
-    // What an earlier attempt left over of these same events is written first: never a line twice, never half a line.
-    if (rest_.empty()) {
-      for (const v1::Event& event : events) {
-        rest_ += EncodeEventJson(event);
-        rest_ += '\n';
-      }
+  Result<std::size_t> Write(std::span<const v1::Event> events) override {
+    FUSELINE_FAIL_IF_ERROR(Drain());
+    for (const v1::Event& event : events) {
+      rest_ += EncodeEventJson(event);
+      rest_ += '\n';
     }
+    (void)Drain();  // What is left over stays ours, and fails the next call if it still cannot be written.
+    return events.size();
+  }
+
+  Status Flush() override {
+    FUSELINE_RETURN_IF_ERROR(Drain());
+    if (::fsync(descriptor_) == 0 || errno == EINVAL) return OkStatus();  // EINVAL: a pipe or terminal.
+    return Failed("cannot sync");
+  }
+
+ private:
+  Status Drain() {
     while (!rest_.empty()) {
       const ssize_t written = ::write(descriptor_, rest_.data(), rest_.size());
       if (written < 0 && errno == EINTR) continue;
@@ -36,19 +46,13 @@ class FileSink final : public EventLogSink {
     return OkStatus();
   }
 
-  Status Flush() override {
-    if (::fsync(descriptor_) == 0 || errno == EINVAL) return OkStatus();  // EINVAL: a pipe or terminal.
-    return Failed("cannot sync");
-  }
-
- private:
   Status Failed(std::string_view doing) const {
     return ErrorStatus(Code::kUnavailable, doing, path_, std::strerror(errno));
   }
 
   const int descriptor_;
   const std::string path_;
-  std::string rest_;
+  std::string rest_;  // Taken, and not yet in the file.
 };
 
 }  // namespace

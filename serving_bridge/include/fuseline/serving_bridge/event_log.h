@@ -33,8 +33,9 @@ v1::Event MakeFeedbackEvent(const FeedbackReport& report);
 class EventLogSink {
  public:
   virtual ~EventLogSink() = default;
-  // Takes all events, in order, or none. Errors: kUnavailable: try again; any other: these events cannot be written.
-  virtual Status Write(std::span<const v1::Event> events) = 0;
+  // Takes events from the front, in order, and returns how many, at least one. REQUIRES: not empty.
+  // Errors: kUnavailable: none was taken, try again; any other: the first can never be written.
+  virtual Result<std::size_t> Write(std::span<const v1::Event> events) = 0;
   // Returns once all that was taken is safe. Errors: kUnavailable.
   virtual Status Flush() = 0;
 };

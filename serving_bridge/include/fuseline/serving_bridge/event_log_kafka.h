@@ -3,22 +3,27 @@
 #include <memory>
 #include <string>
 
+#include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
 #include "fuseline/core/status.h"
+#include "fuseline/kafka/connection.h"
+#include "fuseline/kafka/producer.h"
 #include "fuseline/serving_bridge/event_log.h"
-#include "fuseline/v1/config.pb.h"
 
 namespace fuseline {
 
 // In a library of its own (fuseline::event_log_kafka), so that a ranker without it links no librdkafka.
 struct KafkaSinkOptions {
-  v1::Kafka kafka;  // Section `kafka` of the settings: brokers, security, events_topic.
+  kafka::Connection connection;
+  kafka::ProducerOptions producer;
+  std::string topic = "events";
   // Records carry the event's time instead of the producer's clock: for simulations and imports, whose time is not the wall's.
   bool event_time_timestamps = false;
+  std::int64_t flush_deadline_ms = 10'000;
 };
 
-// Events → the events topic: protobuf bytes, key = user id (murmur2, as Java's client), idempotent, all in-sync replicas.
-// Errors: kUnavailable, kInvalidInput as the producer's.
-Result<std::unique_ptr<EventLogSink>> OpenKafkaSink(const KafkaSinkOptions& options, Metrics& metrics);
+// Events → the topic of events: protobuf bytes, key = user id (murmur2, as Java's client), idempotent, all in-sync replicas.
+// A record that a broker refuses for good is counted and logged. Errors: kInvalidInput as the producer's.
+Result<std::unique_ptr<EventLogSink>> OpenKafkaSink(const KafkaSinkOptions& options, Log& log, Metrics& metrics);
 
 }  // namespace fuseline

@@ -1,35 +1,23 @@
 #include "fuseline/policy_store/aliases.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 #include "alias_moves.h"
 #include "fuseline/core/digest.h"
+#include "number.h"
+#include "scripts.h"
 
 namespace fuseline {
-namespace {
-
-Result<std::uint64_t> NumberOf(const RedisReply& reply, std::string_view key) {
-  if (reply.is_nil()) return 0;
-  std::uint64_t number = 0;
-  const char* const end = reply.text.data() + reply.text.size();
-  const auto parsed = std::from_chars(reply.text.data(), end, number);
-  if (reply.is_string() && parsed.ec == std::errc() && parsed.ptr == end) return number;
-  return Error(Code::kCorrupt, "redis key holds no number:", key);
-}
-
-}  // namespace
-
 Result<v1::AliasState> ReadAliases(RedisConnection& redis, const PolicyKeys& keys) {
   const std::string epoch = keys.epoch(), change = keys.change(), aliases = keys.aliases();
-  FUSELINE_ASSIGN_OR_FAIL(const std::vector<RedisReply> replies,
-                          redis.Pipeline({{"MULTI"}, {"GET", epoch}, {"GET", change}, {"HGETALL", aliases}, {"EXEC"}}));
-  const std::vector<RedisReply>& values = replies.back().elements;
+  // Not MULTI: a server that is out of memory refuses to queue even a GET.
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis.Eval(ReadAliasesScript(), {epoch, change, aliases}, {}));
+  const std::vector<RedisReply>& values = reply.elements;
   if (values.size() != 3 || !values[2].is_array()) return Error(Code::kCorrupt, "redis keys are not as expected:", aliases);
   v1::AliasState state;
-  FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t epoch_number, NumberOf(values[0], epoch));
-  FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t change_number, NumberOf(values[1], change));
+  FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t epoch_number, ParseNumber(values[0].is_nil() ? "0" : values[0].text));
+  FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t change_number, ParseNumber(values[1].is_nil() ? "0" : values[1].text));
   state.set_epoch(epoch_number);
   state.set_change(change_number);
   for (std::size_t i = 1; i < values[2].elements.size(); i += 2) {

@@ -1,9 +1,10 @@
 #include "fuseline/policy_store/fetch.h"
 
-#include <charconv>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "number.h"
 
 namespace fuseline {
 
@@ -11,11 +12,7 @@ Result<std::uint64_t> NewestPublished(RedisConnection& redis, const PolicyKeys& 
   const std::string key = keys.versions();
   FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis.Command({"ZRANGE", key, "-1", "-1"}));
   if (reply.elements.empty()) return Error(Code::kNotFound, "redis holds no version:", key);
-  const std::string& text = reply.elements.front().text;
-  std::uint64_t version = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), version);
-  if (error != std::errc() || end != text.data() + text.size()) return Error(Code::kCorrupt, "redis key holds no version:", key);
-  return version;
+  return ParseNumber(reply.elements.front().text);
 }
 
 Result<PolicyVersion> FetchVersion(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t version,

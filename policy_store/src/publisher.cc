@@ -1,5 +1,6 @@
 #include "fuseline/policy_store/publisher.h"
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -12,6 +13,7 @@
 #include "fuseline/policy_store/aliases.h"
 #include "fuseline/policy_store/fetch.h"
 #include "fuseline/proto/schema.h"
+#include "number.h"
 #include "scripts.h"
 
 namespace fuseline {
@@ -27,6 +29,14 @@ Status CheckNeverEvicts(RedisConnection& redis) {
   if (policy == "noeviction") return OkStatus();
   return ErrorStatus(Code::kInvalidInput, "redis may evict keys; run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf; now:",
                      policy);
+}
+
+// How far a history of alias changes has come. The epoch goes first: a writer that was replaced may have filled an emptied
+// Redis again, with numbers as high as it pleased.
+std::pair<std::uint64_t, std::uint64_t> PositionOf(const v1::AliasState& state) {
+  std::uint64_t epoch = 0;
+  for (const v1::AliasChange& alias : state.aliases()) epoch = std::max(epoch, alias.epoch());
+  return {epoch, state.change()};
 }
 
 }  // namespace
@@ -54,8 +64,9 @@ struct Publisher::Impl {
   Result<bool> Complete(const ArchivedVersion& stored, const v1::AliasState& seen, const AliasMoves* moves);
   Result<Published> Publish(const ArchivedVersion& stored, PointLive point);
   Status RestoreFrom(const v1::AliasState& saved, const v1::AliasState& seen);
-  // After `attempt`, made with `after` saved ahead of it: takes it, or on a clear no puts the file back.
-  Status Settle(const Status& attempt, const v1::AliasState& after);
+  // What follows a script for which `after` was saved ahead. An error that leaves its effect open changes nothing here:
+  // the next Refresh sees what became of it.
+  Status Settle(const Status& answer, const v1::AliasState& after);
 };
 
 Publisher::Impl::Impl(PublisherOptions given, Archive& to, RedisFactory factory, const Clock& a_clock, Log& a_log, Metrics& metrics)
@@ -82,13 +93,15 @@ Status Publisher::Impl::Connect() {
 
 // Redis decides about the aliases. What they point to must be restorable from here, so it is fetched before it is believed.
 Status Publisher::Impl::Adopt(v1::AliasState state) {
-  FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> listed, archive.List());
-  const std::set<std::uint64_t> stored(listed.begin(), listed.end());
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> stored, archive.List());
   for (const v1::AliasChange& alias : state.aliases()) {
-    if (stored.contains(alias.to_version())) continue;
-    FUSELINE_ASSIGN_OR_RETURN(const PolicyVersion version,
-                              FetchVersion(*redis, keys, alias.to_version(), alias.manifest_sha256()));
-    FUSELINE_RETURN_IF_ERROR(archive.Put(version));
+    if (std::binary_search(stored.begin(), stored.end(), alias.to_version())) continue;
+    const auto version = FetchVersion(*redis, keys, alias.to_version(), alias.manifest_sha256());
+    if (!version && version.error().code == Code::kNotFound) {
+      return ErrorStatus(Code::kCorrupt, "alias points to what is nowhere:", alias.alias(), version.error().message);
+    }
+    if (!version) return version.error();
+    FUSELINE_RETURN_IF_ERROR(archive.Put(*version));
   }
   FUSELINE_RETURN_IF_ERROR(archive.SaveAliases(state));
   known = std::move(state);
@@ -101,8 +114,10 @@ Status Publisher::Impl::Refresh() {
   FUSELINE_ASSIGN_OR_RETURN(v1::AliasState seen, ReadAliases(*redis, keys));
   if (seen.epoch() > epoch) return ErrorStatus(Code::kConflict, "fenced: epoch", epoch, "was followed by", seen.epoch());
   if (seen.epoch() < epoch) return ErrorStatus(Code::kNotFound, "unfenced: redis has lost epoch", epoch);
-  if (seen.change() < known.change()) return ErrorStatus(Code::kNotFound, "behind: redis has lost change", known.change());
-  return seen.change() > known.change() ? Adopt(std::move(seen)) : OkStatus();
+  if (PositionOf(seen) < PositionOf(known)) {
+    return ErrorStatus(Code::kNotFound, "behind: redis has lost change", known.change());
+  }
+  return CanonicalBytes(seen) == CanonicalBytes(known) ? OkStatus() : Adopt(std::move(seen));
 }
 
 Status Publisher::Impl::PutParts(const ArchivedVersion& stored) {
@@ -131,13 +146,10 @@ Result<bool> Publisher::Impl::Complete(const ArchivedVersion& stored, const v1::
   return reply.integer == 0;
 }
 
-Status Publisher::Impl::Settle(const Status& attempt, const v1::AliasState& after) {
-  if (attempt.ok()) {
-    known = after;
-  } else if (attempt.code == Code::kConflict || attempt.code == Code::kNotFound) {
-    FUSELINE_RETURN_IF_ERROR(archive.SaveAliases(known));
-  }
-  return attempt;
+Status Publisher::Impl::Settle(const Status& answer, const v1::AliasState& after) {
+  if (answer.ok()) known = after;
+  if (answer.code == Code::kConflict || answer.code == Code::kNotFound) FUSELINE_RETURN_IF_ERROR(archive.SaveAliases(known));
+  return answer;
 }
 
 Result<Published> Publisher::Impl::Publish(const ArchivedVersion& stored, PointLive point) {
@@ -157,14 +169,16 @@ Result<Published> Publisher::Impl::Publish(const ArchivedVersion& stored, PointL
   // Remembered ahead of Redis, so that no change number that a ranker may have seen is ever given again.
   FUSELINE_FAIL_IF_ERROR(archive.SaveAliases(moves.after()));
   const auto was_there = Complete(stored, known, &moves);
-  const bool has_moved = was_there && !*was_there;
-  FUSELINE_FAIL_IF_ERROR(Settle(was_there ? OkStatus() : was_there.error(), has_moved ? moves.after() : known));
-  if (!has_moved) FUSELINE_FAIL_IF_ERROR(archive.SaveAliases(known));
-  return Published{.was_there = *was_there, .change = known.change()};
+  if (was_there && *was_there) {
+    FUSELINE_FAIL_IF_ERROR(archive.SaveAliases(known));
+    return Published{.was_there = true, .change = known.change()};
+  }
+  FUSELINE_FAIL_IF_ERROR(Settle(was_there ? OkStatus() : was_there.error(), moves.after()));
+  return Published{.was_there = false, .change = known.change()};
 }
 
 Status Publisher::Impl::RestoreFrom(const v1::AliasState& saved, const v1::AliasState& seen) {
-  AliasMoves moves(seen, epoch, saved.change() + kRestoreMargin);
+  AliasMoves moves(seen, epoch, std::max(saved.change(), seen.change()) + kRestoreMargin);
   std::map<std::uint64_t, std::string> digests;
   for (const v1::AliasChange& alias : saved.aliases()) {
     std::string& digest = digests[alias.to_version()];
@@ -231,10 +245,10 @@ Result<Published> Publisher::Publish(const PolicyVersion& version, PointLive poi
 
 Status Publisher::Restore() {
   FUSELINE_CHECK(impl_->epoch != 0);
-  FUSELINE_RETURN_IF_ERROR(Claim(impl_->epoch).code == Code::kUnavailable ? impl_->Connect() : OkStatus());
+  const Status claimed = Claim(impl_->epoch);
+  if (claimed.code != Code::kNotFound) return claimed;  // Ok: nothing is lost but, perhaps, the claim.
   FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState saved, impl_->archive.LoadAliases());
   FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState seen, ReadAliases(*impl_->redis, impl_->keys));
-  if (seen.change() >= saved.change()) return impl_->Adopt(seen);
   FUSELINE_RETURN_IF_ERROR(impl_->RestoreFrom(saved, seen));
   impl_->restored.Increment();
   impl_->log.Warn("policy_store.redis_restored", "policy", impl_->options.policy, "aliases", saved.aliases_size(), "change",
@@ -250,7 +264,10 @@ Result<std::vector<std::uint64_t>> Publisher::Retain() {
   FUSELINE_ASSIGN_OR_FAIL(const RedisReply left, impl_->redis->Command({"ZRANGE", impl_->keys.versions(), "0", "-1"}));
   std::set<std::uint64_t> kept;
   for (const v1::AliasChange& alias : impl_->known.aliases()) kept.insert(alias.to_version());
-  for (const RedisReply& version : left.elements) kept.insert(std::stoull(version.text));
+  for (const RedisReply& reply : left.elements) {
+    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ParseNumber(reply.text));
+    kept.insert(version);
+  }
   const auto keep = static_cast<std::uint64_t>(impl_->options.retention.keep_versions);
   FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const auto pruned, impl_->archive.Prune(keep, kept));
   return deleted;

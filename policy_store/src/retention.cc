@@ -1,22 +1,13 @@
 #include "fuseline/policy_store/retention.h"
 
-#include <charconv>
-#include <map>
 #include <set>
 #include <string>
 
+#include "number.h"
 #include "scripts.h"
 
 namespace fuseline {
 namespace {
-
-Result<std::uint64_t> ToNumber(const RedisReply& reply) {
-  std::uint64_t number = 0;
-  const char* const end = reply.text.data() + reply.text.size();
-  const auto parsed = std::from_chars(reply.text.data(), end, number);
-  if (parsed.ec == std::errc() && parsed.ptr == end) return number;
-  return Error(Code::kCorrupt, "redis holds no number where one is expected:", reply.text);
-}
 
 // Versions that the rule gives up, as far as can be seen from here; the script has the last word.
 Result<std::vector<std::uint64_t>> Candidates(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen,
@@ -28,15 +19,15 @@ Result<std::vector<std::uint64_t>> Candidates(RedisConnection& redis, const Poli
       redis.Pipeline({{"ZRANGE", versions, "0", last}, {"ZRANGE", left, "0", "-1", "WITHSCORES"}, {"TIME"}}));
   std::set<std::uint64_t> kept;
   for (const v1::AliasChange& alias : seen.aliases()) kept.insert(alias.to_version());
-  FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t now_s, ToNumber(replies[2].elements[0]));
+  FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t now_s, ParseNumber(replies[2].elements[0].text));
   for (std::size_t i = 0; i + 1 < replies[1].elements.size(); i += 2) {
-    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ToNumber(replies[1].elements[i]));
-    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t left_ms, ToNumber(replies[1].elements[i + 1]));
+    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ParseNumber(replies[1].elements[i].text));
+    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t left_ms, ParseNumber(replies[1].elements[i + 1].text));
     if (now_s * 1000 < left_ms + static_cast<std::uint64_t>(rule.keep_pointed_ms)) kept.insert(version);
   }
   std::vector<std::uint64_t> candidates;
   for (const RedisReply& reply : replies[0].elements) {
-    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ToNumber(reply));
+    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ParseNumber(reply.text));
     if (!kept.contains(version)) candidates.push_back(version);
   }
   return candidates;

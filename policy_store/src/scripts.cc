@@ -36,6 +36,10 @@ local function move(first, kept)
 end
 )lua";
 
+constexpr const char* kReadAliases = R"lua(
+return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]), redis.call('HGETALL', KEYS[3])}
+)lua";
+
 constexpr const char* kClaim = R"lua(
 local stored = redis.call('GET', KEYS[1])
 if stored and tonumber(stored) > tonumber(ARGV[1]) then
@@ -93,6 +97,11 @@ return 1
 )lua";
 
 }  // namespace
+
+const RedisScript& ReadAliasesScript() {
+  static const RedisScript script(kReadAliases);
+  return script;
+}
 
 const RedisScript& ClaimScript() {
   static const RedisScript script(kClaim);

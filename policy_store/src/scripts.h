@@ -7,6 +7,9 @@ namespace fuseline {
 // Every write of the policy store is one of these scripts, so that its check and its effect are one step. All check before the
 // first write: a script that answers REFUSED or ABSENT has changed nothing.
 
+// KEYS epoch, change, aliases. Answers what they hold at one instant.
+const RedisScript& ReadAliasesScript();
+
 // KEYS epoch. ARGV epoch.
 const RedisScript& ClaimScript();
 

@@ -145,7 +145,8 @@ fetch_torch() { # into $1; returns 1 with the reason on the last line of $1.log
   [ "$(uname -m)" = x86_64 ] || { echo "no pinned build for $(uname -m)" >"$1.log"; return 1; }
   rm -rf "$1"
   mkdir -p "$1/wheels"
-  timeout 600 python3 -m pip download --quiet --no-input --disable-pip-version-check --no-cache-dir --no-deps \
+  # Longer than this for the CPU's part, and Debian's package serves a newcomer better.
+  timeout $((with_cuda ? 3600 : 600)) python3 -m pip download --quiet --no-input --disable-pip-version-check --no-cache-dir --no-deps \
     --require-hashes --only-binary=:all: --implementation cp --python-version 3.11 --abi cp311 --abi none \
     "${platforms[@]}" "${requirements[@]}" --dest "$1/wheels" >"$1.log" 2>&1 || return 1
   unpack_wheels "$1/wheels" "$1" >>"$1.log" 2>&1 || return 1

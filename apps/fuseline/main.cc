@@ -3,6 +3,8 @@
 int main(int argc, char** argv) {
   fuseline::Program program;
   fuseline::RegisterBroker(program);
+  fuseline::RegisterConfig(program);
+  fuseline::RegisterEvents(program);
   fuseline::RegisterImport(program);
   return program.Run(argc, argv);
 }

@@ -1,0 +1,225 @@
+// What a decision is, before any version exists: arms, noise, order, faults of the input, and the exposure that is logged.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "fuseline/proto/event_codec.h"
+#include "fuseline/test_support/matchers.h"
+
+#include "ranker_fixture.h"
+
+namespace fuseline {
+namespace {
+
+class RankTest : public testing::Test {
+ protected:
+  std::unique_ptr<Ranker> Open(const RankerOptions& options) { return *Ranker::Open(options, log_, metrics_, clock_); }
+  static RankerOptions Options() { return TestOptions("/nonexistent-folder/redis.sock"); }
+
+  Log log_{Severity::kError};
+  Metrics metrics_;
+  SystemClock clock_;
+};
+
+TEST_F(RankTest, WithoutAVersionTheLearningArmExploresAroundTheStaticAction) {
+  // given
+  const auto ranker = Open(Options());
+  auto reader = ranker->NewReader();
+  const OwnedRequest request(50, 1);
+
+  // when
+  ASSERT_OK_AND_ASSIGN(const Decision decision, ranker->Rank(request.view(5), reader));
+
+  // then
+  ASSERT_EQ(decision.order.size(), 5U);
+  EXPECT_EQ(decision.policy_version, 0U);
+  EXPECT_EQ(decision.arm, Arm::kLearning);
+  EXPECT_FALSE(decision.fell_back);
+  ASSERT_TRUE(decision.box && decision.log_density);
+  ASSERT_OK_AND_ASSIGN(const ActionSpace space, ActionSpace::Create(Options().ranges));
+  const std::vector<float> hand_set(space.static_action().begin(), space.static_action().end());
+  double log_density = 0;
+  for (std::size_t d = 0; d < decision.action_width; ++d) {
+    const double room = std::min(0.15, 1.0 - hand_set[d]) - std::max(-0.15, -1.0 - hand_set[d]);
+    log_density -= std::log(room);
+    const float noise = decision.executed_action(0)[d] - decision.baseline_action(0)[d];
+    for (std::size_t position = 0; position < 5; ++position) {
+      EXPECT_EQ(decision.baseline_action(position)[d], hand_set[d]);
+      EXPECT_EQ(decision.executed_action(position)[d] - decision.baseline_action(position)[d], noise);
+    }
+    EXPECT_LE(std::abs(noise), 0.151F);
+  }
+  EXPECT_NEAR(*decision.log_density, log_density, 1e-5);
+}
+
+TEST_F(RankTest, TheStaticArmExecutesItsActionAndLogsNoDensity) {
+  RankerOptions options = Options();
+  options.static_share = 1;
+  const auto ranker = Open(options);
+  auto reader = ranker->NewReader();
+  const OwnedRequest request(20, 1);
+  ASSERT_OK_AND_ASSIGN(const Decision decision, ranker->Rank(request.view(), reader));
+  EXPECT_EQ(decision.arm, Arm::kStatic);
+  EXPECT_FALSE(decision.box || decision.log_density);
+  EXPECT_EQ(decision.executed_actions, decision.baseline_actions);
+  EXPECT_EQ(decision.order.size(), 20U);
+}
+
+TEST_F(RankTest, TheOrderIsThatOfTheFusedScoresAndTiesKeepTheirPlaces) {
+  // given: three candidates that are the same, among others
+  const auto ranker = Open(Options());
+  auto reader = ranker->NewReader();
+  OwnedRequest request(40, 3);
+  for (const std::size_t twin : {7U, 21U}) request.candidates[twin] = request.candidates[30];
+
+  // when
+  ASSERT_OK_AND_ASSIGN(const Decision whole, ranker->Rank(request.view(), reader));
+  ASSERT_OK_AND_ASSIGN(const Decision top, ranker->Rank(request.view(10), reader));
+
+  // then
+  ASSERT_OK_AND_ASSIGN(const ActionSpace space, ActionSpace::Create(Options().ranges));
+  for (std::size_t position = 0; position < whole.order.size(); ++position) {
+    const RankedItem& item = whole.order[position];
+    EXPECT_EQ(item.fused_score, space.FusedScore(request.candidates[item.candidate].task_scores, whole.executed_action(position)));
+    if (position == 0) continue;
+    const RankedItem& before = whole.order[position - 1];
+    EXPECT_TRUE(before.fused_score > item.fused_score ||
+                (before.fused_score == item.fused_score && before.candidate < item.candidate));
+  }
+  for (std::size_t position = 0; position < 10; ++position) EXPECT_EQ(top.order[position].candidate, whole.order[position].candidate);
+}
+
+TEST_F(RankTest, TheSameRequestIsDecidedTheSameWayAndAnotherOneIsNot) {
+  const auto first = Open(Options());
+  const auto second = Open(Options());
+  auto first_reader = first->NewReader();
+  auto second_reader = second->NewReader();
+  const OwnedRequest request(10, 4);
+  OwnedRequest other(10, 4);
+  other.request_id = "another";
+  ASSERT_OK_AND_ASSIGN(const Decision a, first->Rank(request.view(), first_reader));
+  ASSERT_OK_AND_ASSIGN(const Decision b, second->Rank(request.view(), second_reader));
+  ASSERT_OK_AND_ASSIGN(const Decision c, first->Rank(other.view(), first_reader));
+  EXPECT_EQ(a.executed_actions, b.executed_actions);
+  EXPECT_NE(a.executed_actions, c.executed_actions);
+}
+
+TEST_F(RankTest, InputThatIsNotFiniteGetsTheStaticWeightsAndAValidExposure) {
+  const auto ranker = Open(Options());
+  auto reader = ranker->NewReader();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  using Change = void (*)(OwnedRequest&, float);
+  const Change changes[] = {[](OwnedRequest& r, float bad) { r.user_dense[0] = bad; }, [](OwnedRequest& r, float bad) { r.context_dense[2] = bad; },
+                            [](OwnedRequest& r, float bad) { r.dense[3][1] = bad; }, [](OwnedRequest& r, float bad) { r.scores[3][4] = bad; }};
+  for (const Change change : changes) {
+    for (const float bad : {nan, infinity, -infinity}) {
+      OwnedRequest request(5, 1);
+      change(request, bad);
+      ASSERT_OK_AND_ASSIGN(const Decision decision, ranker->Rank(request.view(), reader));
+      EXPECT_TRUE(decision.fell_back);
+      EXPECT_FALSE(decision.box || decision.log_density);
+      EXPECT_EQ(decision.executed_actions, decision.baseline_actions);
+      for (const RankedItem& item : decision.order) EXPECT_TRUE(std::isfinite(item.fused_score));
+      EXPECT_THAT(ValidateEvent(ranker->MakeExposureEvent(request.view(), decision), EventLimits()), IsOk());
+    }
+  }
+}
+
+TEST_F(RankTest, RequestsThatTheSchemaDoesNotDescribeAreRefused) {
+  RankerOptions options = Options();
+  options.max_candidates = 5;
+  const auto ranker = Open(options);
+  auto reader = ranker->NewReader();
+  using Change = void (*)(OwnedRequest&);
+  const Change changes[] = {
+      [](OwnedRequest& r) { r.request_id.clear(); },   [](OwnedRequest& r) { r.user_id.clear(); },
+      [](OwnedRequest& r) { r.item_ids.pop_back(); },  [](OwnedRequest& r) { r.user_dense.pop_back(); },
+      [](OwnedRequest& r) { r.user_ids.clear(); },     [](OwnedRequest& r) { r.candidates[1].task_scores = {}; },
+      [](OwnedRequest& r) { r.candidates[1].features.ids = {}; },
+  };
+  for (std::size_t i = 0; i < std::size(changes); ++i) {
+    OwnedRequest request(5, 1);
+    EXPECT_THAT(ranker->Rank(request.view(), reader), IsOk());
+    changes[i](request);
+    EXPECT_THAT(ranker->Rank(request.view(), reader), HasCode(Code::kInvalidInput)) << i;
+  }
+  const OwnedRequest too_many(6, 1);
+  EXPECT_THAT(ranker->Rank(too_many.view(), reader), HasCode(Code::kInvalidInput));
+}
+
+TEST_F(RankTest, NoCandidatesAreAnEmptyDecision) {
+  const auto ranker = Open(Options());
+  auto reader = ranker->NewReader();
+  const OwnedRequest request(0, 1);
+  ASSERT_OK_AND_ASSIGN(const Decision decision, ranker->Rank(request.view(5), reader));
+  EXPECT_TRUE(decision.order.empty());
+  EXPECT_FALSE(decision.log_density);
+}
+
+TEST_F(RankTest, ScoresOutsideTheirTaskAreCutBeforeTheyAreFused) {
+  const auto ranker = Open(Options());
+  auto reader = ranker->NewReader();
+  OwnedRequest inside(2, 1);
+  OwnedRequest outside(2, 1);
+  inside.scores[0][0] = 1.0F;
+  outside.scores[0][0] = 7.0F;
+  ASSERT_OK_AND_ASSIGN(const Decision a, ranker->Rank(inside.view(), reader));
+  ASSERT_OK_AND_ASSIGN(const Decision b, ranker->Rank(outside.view(), reader));
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(a.order[i].fused_score, b.order[i].fused_score);
+}
+
+TEST_F(RankTest, TheExposureHoldsWhatTheTransitionNeeds) {
+  // given
+  const auto ranker = Open(Options());
+  auto reader = ranker->NewReader();
+  const OwnedRequest request(30, 8);
+  ASSERT_OK_AND_ASSIGN(const Decision decision, ranker->Rank(request.view(5), reader));
+
+  // when
+  const v1::Event event = ranker->MakeExposureEvent(request.view(5), decision);
+
+  // then
+  EXPECT_THAT(ValidateEvent(event, EventLimits()), IsOk());
+  EXPECT_EQ(event.event_id(), "exposure-request-8");
+  EXPECT_EQ(event.user_id(), "u42");
+  EXPECT_EQ(event.event_time_ms(), 1'000);
+  const v1::Exposure& exposure = event.exposure();
+  EXPECT_EQ(exposure.request_id(), "request-8");
+  EXPECT_EQ(exposure.surface(), "feed");
+  EXPECT_EQ(exposure.schema_digest(), SchemaDigest(Options().schema));
+  EXPECT_EQ(exposure.experiment(), "test");
+  EXPECT_EQ(exposure.arm(), "learning");
+  EXPECT_EQ(exposure.log_density(), *decision.log_density);
+  EXPECT_EQ(exposure.box().upper(), 0.15F);
+  ASSERT_EQ(exposure.items_size(), 5);
+  for (int position = 0; position < 5; ++position) {
+    const v1::ExposedItem& item = exposure.items(position);
+    const RankedItem& ranked = decision.order[static_cast<std::size_t>(position)];
+    EXPECT_EQ(item.item_id(), request.names[ranked.candidate]);
+    EXPECT_EQ(item.position(), static_cast<std::uint32_t>(position));
+    EXPECT_TRUE(std::equal(item.task_scores().begin(), item.task_scores().end(), request.scores[ranked.candidate].begin()));
+    EXPECT_TRUE(std::equal(item.item_features().dense().begin(), item.item_features().dense().end(), request.dense[ranked.candidate].begin()));
+    EXPECT_TRUE(std::equal(item.executed_action().begin(), item.executed_action().end(),
+                           decision.executed_action(static_cast<std::size_t>(position)).begin()));
+    EXPECT_FLOAT_EQ(item.fused_score(), static_cast<float>(ranked.fused_score));
+  }
+}
+
+TEST_F(RankTest, OptionsThatContradictThemselvesAreRefused) {
+  using Change = void (*)(RankerOptions&);
+  const Change changes[] = {[](RankerOptions& o) { o.policy = "no {braces}"; }, [](RankerOptions& o) { o.name.clear(); },
+                            [](RankerOptions& o) { o.schema.clear_tasks(); },   [](RankerOptions& o) { o.ranges.Clear(); },
+                            [](RankerOptions& o) { o.box.lower = 0.1F; },       [](RankerOptions& o) { o.static_share = 1.5; },
+                            [](RankerOptions& o) { o.poll_interval_ms = 0; }};
+  for (std::size_t i = 0; i < std::size(changes); ++i) {
+    RankerOptions options = Options();
+    changes[i](options);
+    EXPECT_THAT(Ranker::Open(options, log_, metrics_, clock_), HasCode(Code::kInvalidInput)) << i;
+  }
+}
+
+}  // namespace
+}  // namespace fuseline

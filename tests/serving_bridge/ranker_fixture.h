@@ -1,0 +1,155 @@
+#pragma once
+
+// Rankers, requests and versions for the tests of this room.
+
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fuseline/core/check.h"
+#include "fuseline/core/clock.h"
+#include "fuseline/core/digest.h"
+#include "fuseline/core/random.h"
+#include "fuseline/core/stage.h"
+#include "fuseline/fusion/policy_keys.h"
+#include "fuseline/fusion/weights_file.h"
+#include "fuseline/proto/schema.h"
+#include "fuseline/proto/settings.h"
+#include "fuseline/redis/connection.h"
+#include "fuseline/serving_bridge/ranker.h"
+
+namespace fuseline {
+
+inline RankerOptions TestOptions(const std::string& socket_path) {
+  RankerOptions options = *RankerOptionsOf(DefaultSettings());
+  options.redis.address = "unix:" + socket_path;
+  options.redis.command_timeout_ms = 10'000;  // Of a machine that does much else.
+  options.name = "ranker-1";
+  options.experiment = "test";
+  options.salt = "salt";
+  options.seed = 5;
+  options.poll_interval_ms = 20;
+  options.fetch_jitter_ms = 0;
+  return options;
+}
+
+// A request with `n` random candidates; owns what its view borrows.
+struct OwnedRequest {
+  OwnedRequest(std::size_t n, std::uint64_t seed) {
+    Random random(seed, "request", n);
+    const auto floats = [&](std::size_t count) {
+      std::vector<float> values(count);
+      for (float& value : values) value = static_cast<float>(random.NextUniform());
+      return values;
+    };
+    request_id = "request-" + std::to_string(seed);
+    user_dense = floats(8);
+    context_dense = floats(3);
+    user_ids = {random.NextU64()};
+    for (std::size_t i = 0; i < n; ++i) {
+      names.push_back("item-" + std::to_string(i));
+      dense.push_back(floats(9));
+      ids.push_back({random.NextU64()});
+      scores.push_back(floats(5));
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      item_ids.push_back(names[i]);
+      candidates.push_back({{dense[i], ids[i]}, scores[i]});
+    }
+  }
+  OwnedRequest(const OwnedRequest&) = delete;
+
+  RankingRequest view(std::size_t expose_count = 0) const {
+    return {.request_id = request_id, .user_id = user_id, .surface = "feed", .event_time_ms = 1'000, .user = {user_dense, user_ids},
+            .context = {context_dense, {}}, .item_ids = item_ids, .candidates = candidates, .expose_count = expose_count};
+  }
+
+  std::string request_id, user_id = "u42";
+  std::vector<float> user_dense, context_dense;
+  std::vector<std::uint64_t> user_ids;
+  std::vector<std::string> names;
+  std::vector<std::vector<float>> dense, scores;
+  std::vector<std::vector<std::uint64_t>> ids;
+  std::vector<std::string_view> item_ids;
+  std::vector<CandidateView> candidates;
+};
+
+// What every dimension of every action of version `number` is: so a mixture of two versions would show.
+inline float ActionOf(std::uint64_t number) { return static_cast<float>(std::tanh(static_cast<double>(number % 89) / 89.0 - 0.5)); }
+
+inline PolicyVersion VersionThatSays(std::uint64_t number, const RankerOptions& options) {
+  PolicyVersion version;
+  v1::PolicyManifest& manifest = version.manifest;
+  const FeatureEncoder encoder(options.schema);
+  const auto inputs = static_cast<std::uint32_t>(encoder.state_width());
+  const auto outputs = static_cast<std::uint32_t>(encoder.action_width());
+  manifest.set_version(number);
+  manifest.set_policy(options.policy);
+  *manifest.mutable_schema() = options.schema;
+  manifest.set_schema_digest(SchemaDigest(options.schema));
+  manifest.mutable_actor()->add_widths(inputs);
+  manifest.mutable_actor()->add_widths(outputs);
+  *manifest.mutable_ranges() = options.ranges;
+  const float bias = static_cast<float>(number % 89) / 89.0F - 0.5F;
+  version.weights = EncodeWeights({{"normaliser.mean", {{inputs}, std::vector<float>(inputs, 0.0F)}},
+                                   {"normaliser.scale", {{inputs}, std::vector<float>(inputs, 1.0F)}},
+                                   {"actor.0.weight", {{outputs, inputs}, std::vector<float>(inputs * outputs, 0.0F)}},
+                                   {"actor.0.bias", {{outputs}, std::vector<float>(outputs, bias)}}});
+  SealManifest(manifest, version.weights, /*part_bytes=*/500);
+  return version;
+}
+
+// Writes versions as the layout of policy_keys.h says, with faults where a test wants them.
+class HandPublisher {
+ public:
+  HandPublisher(const RankerOptions& options) : keys_(options.policy), redis_(*RedisConnection::Connect(options.redis)) {}
+
+  void PutParts(const PolicyVersion& version, int flipped_part = -1) {
+    Do({"SET", keys_.manifest(version.manifest.version()), CanonicalBytes(version.manifest)});
+    for (int i = 0; i < version.manifest.parts_size(); ++i) {
+      std::string part(PartOf(version.manifest, version.weights, static_cast<std::size_t>(i)));
+      if (i == flipped_part) part[part.size() / 2] = static_cast<char>(part[part.size() / 2] ^ 1);
+      Do({"SET", keys_.part(version.manifest.version(), static_cast<std::size_t>(i)), part});
+    }
+  }
+  void Point(const PolicyVersion& version, std::uint64_t epoch, std::uint64_t change) {
+    v1::AliasChange alias;
+    alias.set_epoch(epoch);
+    alias.set_change(change);
+    alias.set_alias(std::string(kLiveAlias));
+    alias.set_to_version(version.manifest.version());
+    alias.set_manifest_sha256(Sha256Of(CanonicalBytes(version.manifest)));
+    const std::string bytes = CanonicalBytes(alias);
+    Do({"HSET", keys_.aliases(), std::string(kLiveAlias), bytes});
+    Do({"XADD", keys_.changes(), "*", std::string(kChangeField), bytes});
+  }
+  void Publish(const PolicyVersion& version, std::uint64_t epoch, std::uint64_t change) {
+    PutParts(version);
+    Point(version, epoch, change);
+  }
+  std::string AckOf(const std::string& ranker) { return Do({"HGET", keys_.acks(), ranker}).text; }
+
+ private:
+  RedisReply Do(const std::vector<std::string>& command) {
+    const auto reply = redis_.Command(RedisCommand(command.begin(), command.end()));
+    FUSELINE_CHECK(reply.has_value());
+    return *reply;
+  }
+
+  PolicyKeys keys_;
+  RedisConnection redis_;
+};
+
+// Looks every millisecond until `condition` holds; false after a minute.
+template <typename Condition>
+bool Eventually(const Condition& condition) {
+  for (int i = 0; i < 60'000; ++i) {
+    if (condition()) return true;
+    SleepFor(std::stop_token(), 1);
+  }
+  return false;
+}
+
+}  // namespace fuseline

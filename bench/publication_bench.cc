@@ -1,5 +1,6 @@
 // From "here is a version" to "live in Redis and durable on disk", beside a plain SET of the same bytes to the same server.
-// What the difference pays for: files synced, digests, the fence, and the alias moved in one step.
+// What the difference pays for: files synced, digests, the fence, and the alias moved in one step. Run it with TMPDIR on a disk and
+// on a tmpfs: at 50 KB the disk's syncs are nearly all of it, at 2 MB digests, copies and Redis are a third or more.
 #include <string>
 
 #include <benchmark/benchmark.h>

@@ -30,6 +30,7 @@ struct TrueResponse {
 // What one user did with one item.
 struct Response {
   bool click = false;
+  bool valid = false;
   bool complete = false;
   bool like = false;
   bool share = false;
@@ -60,6 +61,7 @@ class World {
   std::size_t candidate_count() const;  // Of a request.
   std::size_t exposed_count() const;    // Of a request.
   std::size_t segment_count() const;
+  double feedback_missing() const;      // Share of feedback that never arrives.
   std::uint64_t seed() const;
   const std::string& schema_digest() const;
 
@@ -68,6 +70,7 @@ class World {
   Result<std::size_t> UserOf(std::string_view user_id) const;  // Errors: kNotFound.
   Result<std::size_t> ItemOf(std::string_view item_id) const;  // Errors: kNotFound.
   std::size_t SegmentOf(std::size_t user) const;
+  std::int64_t DurationMs(std::size_t item) const;
 
   // What a ranker may know. Borrowed; the world's own, unchanged for its life.
   FeatureView UserFeatures(std::size_t user) const;

@@ -32,7 +32,7 @@ inline constexpr std::array<Segment, 8> kSegments = {{
 }};
 
 inline constexpr double kSkipBores = 0.1;  // An item passed over,
-inline constexpr double kBaitBores = 0.5;  // and one clicked and left within seconds, lower satisfaction by so much.
+inline constexpr double kBaitBores = 0.8;  // and one clicked and left within seconds, lower satisfaction by so much.
 
 // How the upstream scorer distorts one task: scale of the truth, shift, and standard deviations of its errors.
 struct Scorer {
@@ -46,8 +46,8 @@ inline constexpr std::array<Scorer, kScoredTasks> kScorer = {{
     {1.0, 0.2, 0.2, 0.3, 0.15},
     {0.9, -0.1, 0.3, 0.5, 0.2},
     {0.85, 0.3, 0.25, 0.4, 0.15},
-    {0.8, 0.4, 0.3, 0.8, 0.4},
-    {0.7, 0.8, 0.3, 1.2, 0.6},
+    {0.9, 0.4, 0.3, 1.0, 0.5},
+    {0.9, 0.8, 0.3, 1.6, 0.8},
 }};
 
 }  // namespace fuseline

@@ -88,6 +88,10 @@ User World::Impl::DrawUser(std::size_t index) const {
   Random random(seed, "simulator.user", index);
   User user{};
   DrawProfile(random, user.taste, user.profile);
+  // Of length one: users differ in what they like, not in how much.
+  double squares = 0;
+  for (const float taste : user.taste) squares += static_cast<double>(taste) * taste;
+  for (float& taste : user.taste) taste /= static_cast<float>(std::sqrt(squares));
   user.segment = random.NextBelow(kSegments.size());
   return user;
 }
@@ -113,11 +117,10 @@ Pair World::Impl::PairOf(std::size_t user_index, std::size_t item_index) const {
   const Segment& segment = kSegments[user.segment];
   double affinity = 0;
   for (std::size_t i = 0; i < kTastes; ++i) affinity += static_cast<double>(user.taste[i]) * item.kind[i];
-  affinity /= std::sqrt(static_cast<double>(kTastes));
   Pair pair{};
-  pair.click = Sigmoid(-0.4 + 0.7 * affinity + 0.9 * item.bait + 0.2 * item.quality);
+  pair.click = Sigmoid(-0.4 + 0.7 * affinity + 1.2 * item.bait + 0.2 * item.quality);
   pair.patience_s =
-      kPatienceS * segment.patience * std::exp(0.6 * affinity + 0.8 * item.quality - 0.7 * item.bait);
+      kPatienceS * segment.patience * std::exp(0.6 * affinity + 0.7 * item.quality - 1.0 * item.bait);
   pair.like = Sigmoid(-3.2 + segment.like + 0.8 * affinity + 0.7 * item.quality + item.likeable);
   pair.share = Sigmoid(-4.6 + segment.share + 0.5 * affinity + 0.6 * item.quality + item.shareable);
   return pair;

@@ -1,0 +1,46 @@
+#include "rewards.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace fuseline {
+namespace {
+
+template <typename Integer>
+std::int32_t Clamped(Integer value) {
+  return static_cast<std::int32_t>(
+      std::clamp<std::int64_t>(static_cast<std::int64_t>(value), 0, std::numeric_limits<std::int32_t>::max()));
+}
+
+}  // namespace
+
+std::array<std::int32_t, kRewardComponents> ComponentsOf(const v1::RewardComponents& rewards) {
+  return {Clamped(rewards.watch_ms()), Clamped(rewards.clicks()),   Clamped(rewards.completes()), Clamped(rewards.likes()),
+          Clamped(rewards.shares()),   Clamped(rewards.comments()), Clamped(rewards.collects()),  Clamped(rewards.follows()),
+          Clamped(rewards.profiles()), Clamped(rewards.dislikes())};
+}
+
+bool RewardSpec::Valid(std::span<const std::int32_t> components) const {
+  return components[kWatchMs] > weights_.valid_watch_ms();
+}
+
+std::array<double, kRewardGroups> RewardSpec::Uncut(std::span<const std::int32_t> c) const {
+  const double engagement = (Valid(c) ? weights_.valid() : 0) + weights_.complete() * c[kCompletes] + weights_.like() * c[kLikes] +
+                            weights_.share() * c[kShares] + weights_.collect() * c[kCollects] +
+                            weights_.comment() * c[kComments] + weights_.follow() * c[kFollows] + weights_.dislike() * c[kDislikes];
+  const double seconds = static_cast<double>(std::min<std::int64_t>(c[kWatchMs], weights_.watch_cap_ms())) / 1000.0;
+  return {engagement, weights_.watch_second() * seconds};
+}
+
+std::array<double, kRewardGroups> RewardSpec::Of(std::span<const std::int32_t> components) const {
+  auto groups = Uncut(components);
+  for (double& reward : groups) reward = std::clamp(reward, -cap_, cap_);
+  return groups;
+}
+
+bool RewardSpec::Capped(std::span<const std::int32_t> components) const {
+  return std::ranges::any_of(Uncut(components), [this](double reward) { return std::abs(reward) > cap_; });
+}
+
+}  // namespace fuseline

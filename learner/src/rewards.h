@@ -1,0 +1,35 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "fuseline/v1/config.pb.h"
+#include "fuseline/v1/trajectory.pb.h"
+
+namespace fuseline {
+
+// Reward components of one item, as they lie in a row.
+enum RewardComponent : std::size_t { kWatchMs, kClicks, kCompletes, kLikes, kShares, kComments, kCollects, kFollows, kProfiles,
+                                     kDislikes, kRewardComponents };
+inline constexpr std::size_t kRewardGroups = 2;  // Engagement, watch.
+
+std::array<std::int32_t, kRewardComponents> ComponentsOf(const v1::RewardComponents& rewards);
+
+// r_i = sum_c w_c v_c, cut to the cap. Weights are applied here, where the reward is used.
+class RewardSpec {
+ public:
+  RewardSpec(const v1::Rewards& weights, double cap) : weights_(weights), cap_(cap) {}
+
+  std::array<double, kRewardGroups> Of(std::span<const std::int32_t> components) const;
+  bool Capped(std::span<const std::int32_t> components) const;
+  bool Valid(std::span<const std::int32_t> components) const;  // Watched longer than valid_watch_ms.
+
+ private:
+  std::array<double, kRewardGroups> Uncut(std::span<const std::int32_t> components) const;
+  v1::Rewards weights_;
+  double cap_;
+};
+
+}  // namespace fuseline

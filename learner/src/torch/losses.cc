@@ -1,0 +1,55 @@
+#include "torch/losses.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <cmath>
+
+namespace fuseline {
+
+at::Tensor BoxExcess(const at::Tensor& action, const at::Tensor& baseline, const at::Tensor& box, double beta) {
+  const at::Tensor lower = box.select(1, 0).view({-1, 1, 1}), upper = box.select(1, 1).view({-1, 1, 1});
+  const at::Tensor offset = action - baseline;
+  const at::Tensor excess = (lower - offset).clamp_min(0) + (offset - upper).clamp_min(0);
+  return excess / ((upper - lower).clamp_min(1e-6) * beta);
+}
+
+at::Tensor BoxPenalty(const at::Tensor& excess, bool literal) {
+  if (literal) return at::where(excess > 0, excess.exp(), at::zeros_like(excess)).sum(-1);
+  constexpr double kKnee = 6.0;
+  // Both terms stay finite, or the one that does not count would poison the gradient.
+  return (excess.clamp_max(kKnee).expm1() + (excess - kKnee).clamp_min(0) * std::exp(kKnee)).sum(-1);
+}
+
+at::Tensor TdTarget(const at::Tensor& reward, const at::Tensor& mask, const at::Tensor& terminated, const at::Tensor& next_q,
+                    const at::Tensor& next_excess, const at::Tensor& next_mask, const TargetForm& form) {
+  const at::Tensor valued = form.phi ? next_q * (-next_excess.sum(-1)).exp()
+                                     : next_q - form.alpha_d * BoxPenalty(next_excess, form.literal);
+  const at::Tensor bootstrap = form.gamma * (1 - terminated) * (valued * next_mask).sum(-1);  // [M, B]
+  const at::Tensor earned = (reward * mask).repeat_interleave(next_q.size(0) / reward.size(0), 0);  // [M, B, L]
+  if (!form.per_item) return earned.sum(-1) + bootstrap;
+  return earned + (bootstrap / mask.sum(-1).clamp_min(1)).unsqueeze(-1) * mask;
+}
+
+at::Tensor CriticLoss(const at::Tensor& q, const at::Tensor& mask, const at::Tensor& target, bool per_item) {
+  if (per_item) return ((q - target) * mask).square().sum(-1).mean(-1).sum();
+  return ((q * mask).sum(-1) - target).square().mean(-1).sum();
+}
+
+at::Tensor EnsembleStd(const at::Tensor& q, std::int64_t groups) {
+  auto shape = q.sizes().vec();
+  shape[0] /= groups;
+  shape.insert(shape.begin(), groups);
+  return (q.reshape(shape).var(1, /*unbiased=*/false) + 1e-8).sqrt();
+}
+
+at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight,
+                     double eta, double lambda) {
+  const std::int64_t groups = omega.size(0);
+  const at::Tensor mean = q.view({groups, -1, q.size(1), q.size(2)}).mean(1);  // [G, B, L]
+  const at::Tensor by_group = omega.view({-1, 1, 1}) * (lambda * EnsembleStd(q, groups) - mean);
+  return ((by_group.sum(0) + eta * penalty) * weight).sum() / weight.sum();
+}
+
+}  // namespace fuseline

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace fuseline {
+
+// The formulas of EnhancedRL (arXiv 2409.11678). Pure; any floating type; non-finite input gives non-finite output, which is
+// the caller's to guard. The tests check each against plain loops.
+// Shapes: B transitions, L items, M members (G groups of m, group by group), D action dimensions.
+
+// Relative distance to the box [baseline + lower, baseline + upper] per dimension, x = excess / (beta W), W = upper - lower.
+// action, baseline [B, L, D]; box [B, 2] → [B, L, D]; 0 inside.
+at::Tensor BoxExcess(const at::Tensor& action, const at::Tensor& baseline, const at::Tensor& box, double beta);
+
+// d per pair, summed over dimensions: continuous, exp(x) - 1 for x <= 6 and its tangent beyond; or literal, exp(x) outside and 0
+// inside. excess [B, L, D] → [B, L].
+at::Tensor BoxPenalty(const at::Tensor& excess, bool literal);
+
+struct TargetForm {
+  double gamma = 0.9;
+  double alpha_d = 0.1;
+  bool phi = false;      // phi Q' instead of Q' - alpha_d d(a').
+  bool literal = false;  // Which d.
+  bool per_item = false;
+};
+
+// TD target.
+//   list: y[m,b]   = sum_l mask r_i + gamma (1 - terminated) V[m,b],  V = sum_l next_mask (Q' - alpha_d d), or next_mask phi Q'
+//   item: y[m,b,l] = r_i + gamma (1 - terminated) V[m,b] / |list|: the next list's value shared evenly, so that the items' targets
+//         sum to the list's (ours).
+// reward [G, B, L]; mask, next_mask [B, L]; terminated [B]; next_q [M, B, L]; next_excess [B, L, D] → [M, B] or [M, B, L].
+at::Tensor TdTarget(const at::Tensor& reward, const at::Tensor& mask, const at::Tensor& terminated, const at::Tensor& next_q,
+                    const at::Tensor& next_excess, const at::Tensor& next_mask, const TargetForm& form);
+
+// Sum over members of the mean over the batch of (sum_l mask Q - y)^2; per item: of sum_l mask (Q - y)^2. q [M, B, L].
+at::Tensor CriticLoss(const at::Tensor& q, const at::Tensor& mask, const at::Tensor& target, bool per_item);
+
+// Standard deviation over a group's members, sqrt(var + 1e-8), var the population's. q [M, …] → [G, …].
+at::Tensor EnsembleStd(const at::Tensor& q, std::int64_t groups);
+
+// Weighted mean over pairs of -sum_i omega_i mean_n Q_in + eta d + lambda sum_i omega_i std_n Q_in.
+// q [M, B, L]; omega [G]; penalty, weight [B, L]. REQUIRES: weight has a positive sum.
+at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight,
+                     double eta, double lambda);
+
+}  // namespace fuseline

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fuseline {
+
+// Dense networks of the same shape, one beside the other: ReLU between layers, nothing at the end. Their parameters are ONE
+// flat tensor [layer 0: weights [M, out, in], biases [M, out]; layer 1: …], so that optimiser, target update, undo and digest
+// are one pass over memory; a layer of all M members is one matrix product.
+// Immutable; it describes parameters and owns none.
+class DenseEnsemble {
+ public:
+  DenseEnsemble(std::int64_t members, std::vector<std::int64_t> widths);
+
+  std::int64_t members() const { return members_; }
+  std::int64_t parameters() const { return parameters_; }
+  const std::vector<std::int64_t>& widths() const { return widths_; }
+  std::int64_t layers() const { return static_cast<std::int64_t>(widths_.size()) - 1; }
+
+  // U(-1/sqrt(in), 1/sqrt(in)) from (run seed, purpose): LibTorch's own initial distribution, our generator. [P], float32, CPU.
+  at::Tensor Initial(std::uint64_t seed, const std::string& purpose) const;
+
+  // x [N, in] → [M, N, out]. Differentiable in both.
+  at::Tensor Forward(const at::Tensor& parameters, const at::Tensor& x) const;
+
+  // Views of layer i: weights [M, out, in] and biases [M, out].
+  std::pair<at::Tensor, at::Tensor> Layer(const at::Tensor& parameters, std::int64_t layer) const;
+
+ private:
+  std::int64_t members_, parameters_ = 0;
+  std::vector<std::int64_t> widths_, sizes_;
+};
+
+// Adam (Kingma, Ba 2015; beta 0.9 and 0.999, eps 1e-8) over one flat float32 tensor, in place.
+struct FlatAdam {
+  at::Tensor first, second;  // Moments [P].
+  std::uint64_t updates = 0;
+
+  explicit FlatAdam(const at::Tensor& parameters);
+  void Update(at::Tensor& parameters, const at::Tensor& gradient, double rate);
+};
+
+}  // namespace fuseline

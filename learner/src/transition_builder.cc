@@ -1,0 +1,155 @@
+#include "transition_builder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "fuseline/core/digest.h"
+#include "fuseline/proto/schema.h"
+
+namespace fuseline {
+namespace {
+
+bool IsAction(const google::protobuf::RepeatedField<float>& action, std::size_t width) {
+  return static_cast<std::size_t>(action.size()) == width &&
+         std::ranges::all_of(action, [](float value) { return value >= -1.0F && value <= 1.0F; });
+}
+
+}  // namespace
+
+TransitionBuilder::TransitionBuilder(const v1::Config& config, const v1::FeatureSchema& schema)
+    : config_(config),
+      schema_digest_(SchemaDigest(schema)),
+      encoder_(schema),
+      layout_{encoder_.shared_width(), encoder_.item_width(), encoder_.action_width(),
+              static_cast<std::size_t>(config.learner().max_items())},
+      reward_spec_(config.rewards(), config.learner().reward_cap()) {}
+
+std::uint64_t TransitionBuilder::UserHash(const std::string& user_id) { return Fnv1a64(user_id); }
+
+bool TransitionBuilder::EncodeState(const v1::Exposure& exposure, Row& row, Account& account) const {
+  const auto leave_out = [&](const char* reason) { return ++account.left_out[reason], false; };
+  if (exposure.items().empty()) return leave_out("empty");
+  if (exposure.schema_digest() != schema_digest_) return leave_out("schema");
+  const std::size_t items = std::min<std::size_t>(static_cast<std::size_t>(exposure.items_size()), layout_.max_items);
+
+  if (!encoder_.EncodeShared(ViewOf(exposure.user_features()), ViewOf(exposure.context_features()), {row.shared, layout_.shared})
+           .ok())
+    return leave_out("features");
+  for (std::size_t j = 0; j < items; ++j) {
+    const v1::ExposedItem& item = exposure.items(static_cast<int>(j));
+    if (!IsAction(item.baseline_action(), layout_.action)) return leave_out("actions");
+    if (!encoder_.EncodeItem(ViewOf(item), {row.items + j * layout_.item, layout_.item}).ok()) return leave_out("features");
+    std::ranges::copy(item.baseline_action(), row.baseline + j * layout_.action);
+  }
+  const v1::Policy& policy = config_.policy();
+  *row.header = {.behaviour_version = exposure.policy_version(),
+                 .log_density = exposure.log_density(),
+                 .box_lower = exposure.has_box() ? exposure.box().lower() : static_cast<float>(policy.box_lower()),
+                 .box_upper = exposure.has_box() ? exposure.box().upper() : static_cast<float>(policy.box_upper()),
+                 .items = static_cast<std::uint32_t>(items),
+                 .flags = exposure.has_log_density() ? static_cast<std::uint32_t>(kHasDensity) : 0U};
+  return true;
+}
+
+bool TransitionBuilder::EncodeOutcome(const v1::Step& step, Row& row, Account& account) const {
+  const auto leave_out = [&](const char* reason) { return ++account.left_out[reason], false; };
+  if (step.rewards_size() != step.exposure().items_size()) return leave_out("rewards");
+  account.left_out["items_over_limit"] += static_cast<std::uint64_t>(step.rewards_size()) - row.header->items;
+  for (std::uint32_t j = 0; j < row.header->items; ++j) {
+    const v1::ExposedItem& item = step.exposure().items(static_cast<int>(j));
+    if (!IsAction(item.executed_action(), layout_.action)) return leave_out("actions");
+    std::ranges::copy(item.executed_action(), row.executed + j * layout_.action);
+    std::ranges::copy(ComponentsOf(step.rewards(static_cast<int>(j))), row.RewardsOf(j).begin());
+    account.left_out["reward_capped"] += reward_spec_.Capped(row.RewardsOf(j)) ? 1 : 0;
+  }
+  return true;
+}
+
+TransitionBuilder::Encoded TransitionBuilder::Encode(const v1::Step& step, Account& account) const {
+  Encoded encoded{.row = std::vector<std::byte>(layout_.row_bytes())};
+  Row row(layout_, encoded.row.data());
+  encoded.state = EncodeState(step.exposure(), row, account);
+  return encoded;
+}
+
+void TransitionBuilder::Emit(const Encoded& encoded, std::uint32_t flags, bool outcome, std::uint64_t user,
+                             RowStore& rows) const {
+  const Row row = rows.Append();
+  std::memcpy(row.header, encoded.row.data(), layout_.row_bytes());
+  row.header->flags |= flags;
+  row.header->user = user;
+  if (outcome) return;
+  std::fill_n(row.executed, layout_.max_items * layout_.action, 0.0F);
+  std::fill_n(row.rewards, layout_.max_items * kRewardComponents, 0);
+}
+
+void TransitionBuilder::AddStatistics(const Encoded& encoded, NormaliserStatistics& statistics) const {
+  const ConstRow row(layout_, encoded.row.data());
+  std::vector<float> state(layout_.shared + layout_.item);
+  std::copy_n(row.shared, layout_.shared, state.begin());
+  for (std::uint32_t j = 0; j < row.header->items; ++j) {
+    std::copy_n(row.items + j * layout_.item, layout_.item, state.begin() + static_cast<std::ptrdiff_t>(layout_.shared));
+    statistics.Add(state);
+  }
+}
+
+TransitionBuilder::Account TransitionBuilder::AppendTransitions(const v1::Trajectory& trajectory, RowStore& rows,
+                                                                NormaliserStatistics* statistics) const {
+  Account account;
+  const std::uint64_t user = UserHash(trajectory.user_id());
+  const bool has_next = trajectory.end() == v1::TRUNCATED && trajectory.has_next_step();
+  const int steps = trajectory.steps_size();
+
+  // The state after step t is states[t + 1]; the account counts a request that cannot be encoded once.
+  std::vector<Encoded> states;
+  for (const v1::Step& step : trajectory.steps()) states.push_back(Encode(step, account));
+  if (has_next) states.push_back(Encode(trajectory.next_step(), account));
+
+  const auto usable = [&](int t) {
+    const auto at = static_cast<std::size_t>(t);
+    if (!states[at].state) return false;
+    const bool last = t == steps - 1;
+    const auto leave_out = [&](const char* reason) { return ++account.left_out[reason], false; };
+    if (last && trajectory.end() == v1::TRUNCATED && !has_next) return leave_out("truncated_last");
+    if (last && trajectory.end() != v1::TRUNCATED && trajectory.end() != v1::TERMINATED) return leave_out("flushed_last");
+    Row row(layout_, states[at].row.data());
+    if (!row.is(kHasDensity) && !config_.learner().train_on_static()) return leave_out("static_arm");
+    if (at + 1 < states.size() && !states[at + 1].state) return leave_out("next_unusable");
+    return EncodeOutcome(trajectory.steps(t), row, account);
+  };
+  bool previous_used = false;
+  for (int t = 0; t < static_cast<int>(states.size()); ++t) {
+    const Encoded& state = states[static_cast<std::size_t>(t)];
+    const bool used = t < steps && usable(t);
+    if (used || previous_used) {
+      const bool ends = t == steps - 1 && trajectory.end() == v1::TERMINATED;
+      Emit(state, used ? kTransition | (ends ? kTerminated : 0U) : 0U, used, user, rows);
+    }
+    if (used && statistics != nullptr) AddStatistics(state, *statistics);
+    account.transitions += used ? 1 : 0;
+    previous_used = used && !(t == steps - 1 && trajectory.end() == v1::TERMINATED);
+  }
+  return account;
+}
+
+TransitionBuilder::Account TransitionBuilder::AppendJudged(const v1::Trajectory& trajectory, RowStore& rows) const {
+  Account account;
+  const std::uint64_t user = UserHash(trajectory.user_id());
+  std::uint32_t flags = kSessionStart;
+  for (int t = 0; t < trajectory.steps_size(); ++t) {
+    const bool unfinished = t == trajectory.steps_size() - 1 && trajectory.end() == v1::FLUSHED;
+    if (unfinished) {
+      ++account.left_out["flushed_last"];
+      continue;
+    }
+    Encoded encoded = Encode(trajectory.steps(t), account);
+    Row row(layout_, encoded.row.data());
+    if (!encoded.state || !EncodeOutcome(trajectory.steps(t), row, account)) continue;
+    Emit(encoded, flags, true, user, rows);
+    flags = 0;
+  }
+  return account;
+}
+
+}  // namespace fuseline

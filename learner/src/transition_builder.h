@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "fuseline/fusion/feature_encoding.h"
+#include "fuseline/fusion/normaliser.h"
+#include "fuseline/v1/config.pb.h"
+#include "fuseline/v1/trajectory.pb.h"
+#include "row_store.h"
+
+namespace fuseline {
+
+// Session → rows, with account of what is left out (algorithms: terminated, truncated, flushed).
+//   terminated  the last step is a transition without a next state
+//   truncated   next_step is the last one's next state; without it the last step is left out
+//   flushed     the last step is left out, as reward and next state
+// A step whose next state cannot be encoded is left out too: bootstrapping past it would be another problem's answer.
+// Pure. Cost: O(items x columns).
+class TransitionBuilder {
+ public:
+  TransitionBuilder(const v1::Config& config, const v1::FeatureSchema& schema);
+
+  const RowLayout& layout() const { return layout_; }
+  const FeatureEncoder& encoder() const { return encoder_; }
+
+  struct Account {
+    std::uint64_t transitions = 0;
+    std::map<std::string, std::uint64_t> left_out;  // By reason, as in LearnerProgress.
+  };
+
+  // Appends the session's transitions and their next states. `statistics`, when given, sees each state that is learned from.
+  Account AppendTransitions(const v1::Trajectory& trajectory, RowStore& rows, NormaliserStatistics* statistics) const;
+
+  // Appends the session's judged requests, those of the static arm included; the first is a kSessionStart.
+  Account AppendJudged(const v1::Trajectory& trajectory, RowStore& rows) const;
+
+  static std::uint64_t UserHash(const std::string& user_id);
+
+ private:
+  struct Encoded {
+    bool state = false;      // Features, scores and baseline actions are in `row`.
+    bool trainable = false;  // Rewards and executed actions too.
+    std::vector<std::byte> row;
+  };
+  Encoded Encode(const v1::Step& step, Account& account) const;
+  bool EncodeState(const v1::Exposure& exposure, Row& row, Account& account) const;
+  bool EncodeOutcome(const v1::Step& step, Row& row, Account& account) const;
+  void Emit(const Encoded& encoded, std::uint32_t flags, bool outcome, std::uint64_t user, RowStore& rows) const;
+  void AddStatistics(const Encoded& encoded, NormaliserStatistics& statistics) const;
+
+  v1::Config config_;
+  std::string schema_digest_;
+  FeatureEncoder encoder_;
+  RowLayout layout_;
+  RewardSpec reward_spec_;
+};
+
+}  // namespace fuseline

@@ -57,11 +57,14 @@ class Program {
   std::function<int()> chosen_;
 };
 
-
 // One function per cmd_*.cc, called by main.cc.
 void RegisterBroker(Program& program);
 void RegisterConfig(Program& program);
+void RegisterDemo(Program& program);
 void RegisterEvents(Program& program);
 void RegisterImport(Program& program);
+void RegisterReplay(Program& program);
+void RegisterRun(Program& program);
+void RegisterStatus(Program& program);
 
 }  // namespace fuseline

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::size_t kObservationsMax = 1'000'000;
 constexpr std::size_t kSessionsMax = 1'000'000;  // Waiting for a version; what closes beyond is not measured.
-constexpr std::size_t kPublishedMax = 64;
+constexpr std::size_t kVersionsMax = 64;
 
 Freshness::Quantiles QuantilesOf(std::vector<double> values) {
   Freshness::Quantiles quantiles;
@@ -25,34 +25,34 @@ Freshness::Quantiles QuantilesOf(std::vector<double> values) {
 
 }  // namespace
 
-void Freshness::Closed(const v1::Trajectory& trajectory, std::int64_t now_us) {
+void Freshness::Closed(const v1::Trajectory& trajectory, std::int64_t wall_ms) {
   const Name name{trajectory.name().partition(), trajectory.name().offset(), trajectory.name().ordinal()};
-  const Session session{static_cast<double>(trajectory.stream_time_ms() - trajectory.last_ms()), now_us};
+  const Session session{static_cast<double>(trajectory.stream_time_ms() - trajectory.last_ms()), wall_ms};
   state_.With([&](State& state) {
     if (state.closed.size() < kSessionsMax) state.closed.emplace(name, session);
   });
 }
 
-void Freshness::Published(std::uint64_t version, const std::map<std::int32_t, v1::TrajectoryName>& names) {
+void Freshness::Learned(std::uint64_t version, const std::map<std::int32_t, v1::TrajectoryName>& names) {
   state_.With([&](State& state) {
-    std::vector<Session>& known = state.published[version];
+    std::vector<Session>& known = state.learned[version];
     for (const auto& [partition, last] : names) {
       const auto begin = state.closed.lower_bound(Name{partition, 0, 0});
       const auto end = state.closed.upper_bound(Name{partition, last.offset(), last.ordinal()});
       for (auto it = begin; it != end; ++it) known.push_back(it->second);
       state.closed.erase(begin, end);
     }
-    if (state.published.size() > kPublishedMax) state.published.erase(state.published.begin());
+    if (state.learned.size() > kVersionsMax) state.learned.erase(state.learned.begin());
   });
 }
 
-void Freshness::InUse(std::uint64_t version, std::int64_t now_us) {
+void Freshness::InUse(std::uint64_t version, std::int64_t wall_ms) {
   state_.With([&](State& state) {
-    const auto found = state.published.find(version);
-    if (found == state.published.end()) return;
+    const auto found = state.learned.find(version);
+    if (found == state.learned.end()) return;
     for (const Session& session : found->second) {
       if (state.sum_ms.size() >= kObservationsMax) return;
-      const double pipeline_ms = static_cast<double>(now_us - session.closed_us) / 1e3;
+      const double pipeline_ms = static_cast<double>(wall_ms - session.closed_ms);
       state.decision_ms.push_back(session.decision_ms);
       state.pipeline_ms.push_back(pipeline_ms);
       state.sum_ms.push_back(session.decision_ms + pipeline_ms);

@@ -28,21 +28,21 @@ class Freshness {
     Quantiles sum;
   };
 
-  void Closed(const v1::Trajectory& trajectory, std::int64_t now_us);
-  // `version` is published; it knows every session up to `names`, the last of each partition.
-  void Published(std::uint64_t version, const std::map<std::int32_t, v1::TrajectoryName>& names);
-  void InUse(std::uint64_t version, std::int64_t now_us);  // By one ranker.
+  void Closed(const v1::Trajectory& trajectory, std::int64_t wall_ms);
+  // `version` was made and may serve; it knows every session up to `names`, the last of each partition.
+  void Learned(std::uint64_t version, const std::map<std::int32_t, v1::TrajectoryName>& names);
+  void InUse(std::uint64_t version, std::int64_t wall_ms);  // By one ranker, whose clock it is.
   Report MakeReport() const;
 
  private:
   struct Session {
     double decision_ms;
-    std::int64_t closed_us;
+    std::int64_t closed_ms;
   };
   using Name = std::tuple<std::int32_t, std::int64_t, std::uint32_t>;
   struct State {
-    std::map<Name, Session> closed;                           // That no published version knows yet.
-    std::map<std::uint64_t, std::vector<Session>> published;  // The newest few versions, with what each was the first to know.
+    std::map<Name, Session> closed;                           // That no version knows yet.
+    std::map<std::uint64_t, std::vector<Session>> learned;  // The newest few versions, with what each was the first to know.
     std::vector<double> decision_ms, pipeline_ms, sum_ms;     // One entry an observation.
   };
   Guarded<State> state_;

@@ -2,9 +2,13 @@
 
 int main(int argc, char** argv) {
   fuseline::Program program;
-  fuseline::RegisterBroker(program);
+  fuseline::RegisterRun(program);
+  fuseline::RegisterReplay(program);
+  fuseline::RegisterDemo(program);
+  fuseline::RegisterStatus(program);
   fuseline::RegisterConfig(program);
   fuseline::RegisterEvents(program);
   fuseline::RegisterImport(program);
+  fuseline::RegisterBroker(program);
   return program.Run(argc, argv);
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <stop_token>
@@ -15,17 +16,15 @@
 #include "fuseline/core/metrics.h"
 #include "fuseline/ingest/event_source.h"
 #include "fuseline/learner/learner.h"
-#include "fuseline/policy_store/archive.h"
 #include "fuseline/sessionizer/sessionizer.h"
 #include "publication.h"
 
 namespace fuseline {
 
-// What every long-lived object is handed; one of each per process.
-struct Instruments {
-  Log& log;
-  Metrics& metrics;
-  const Clock& clock;
+// How far a finite input has been read, in any unit; total 0: unknown.
+struct InputProgress {
+  double done = 0;
+  double total = 0;
 };
 
 // The folders of one state.
@@ -42,13 +41,16 @@ struct PartitionStatus {
   v1::Accounting accounting;
 };
 
+PartitionStatus StatusOf(const PartitionPosition& position);
+
 // The three numbers and what stands behind them.
 struct PipelineStatus {
   std::map<std::int32_t, PartitionStatus> partitions;
-  std::uint64_t sessions = 0;      // Closed by this process, with or without an exposure.
-  std::uint64_t trajectories = 0;  // Of these: offered to the learner.
+  InputProgress input;
+  std::uint64_t ingested = 0;      // Records that ingest has handed on, committed or not.
+  bool idle = false;               // All that was read is learned from, as far as the merge order allows.
   LearnerProgress learner;
-  std::map<std::int32_t, v1::TrajectoryName> learned_names;
+  std::map<std::int32_t, v1::TrajectoryName> learned_names;  // By the last checkpoint.
   std::string weights_sha256;      // Only after the run.
   PublicationStatus publication;
 
@@ -67,8 +69,8 @@ class Pipeline {
     std::vector<std::int32_t> partitions;             // All that the source will give.
     std::unique_ptr<Sessionizer> sessionizer;
     std::unique_ptr<Learner> learner;
-    std::unique_ptr<Archive> archive;
-    std::unique_ptr<Publication> publication;  // None: versions stay in the archive.
+    std::unique_ptr<Publication> publication;
+    std::function<InputProgress()> input_progress;    // Asked on the source's thread; may be empty.
   };
 
   Pipeline(const v1::Config& config, Parts parts, Freshness& freshness, Instruments instruments);
@@ -85,14 +87,13 @@ class Pipeline {
   struct Queues;
   Status Ingest(std::stop_token stop);
   Status MakeSessions(std::stop_token stop);
-  Status Learn(std::stop_token stop);
-
   Status CommitSessions();
-  Status AcknowledgeLearned();
   Status OfferTrajectories(std::stop_token stop);
-  Status OfferToLearner(v1::TrajectoryRecord record);
+  Status OfferFrom(std::int32_t partition, std::stop_token stop);
+  void NotePartition(std::int32_t partition);
+  Status Learn(std::stop_token stop);
+  Status LearnFrom(v1::TrajectoryRecord record);
   Status AdvanceLearner();
-  Status StoreVersion(const PolicyVersion& version);
   void NoteLearner();
 
   const v1::Config config_;
@@ -100,8 +101,8 @@ class Pipeline {
   Freshness& freshness_;
   Instruments instruments_;
   std::unique_ptr<Queues> queues_;
+  std::map<std::int32_t, v1::TrajectoryName> offered_;  // The sessionizer's thread: last of each partition.
   Guarded<PipelineStatus> status_;
-  Guarded<std::map<std::int32_t, v1::TrajectoryName>> learned_names_;  // From the learner's thread to the sessionizer's.
 };
 
 }  // namespace fuseline

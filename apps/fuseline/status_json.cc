@@ -60,8 +60,9 @@ std::string StatusJson(const PipelineStatus& status, const Freshness::Report& fr
       {"partitions", PartitionsJson(status)},
       {"accounting", ToJson(accounting)},
       {"accounting_balanced", IsBalanced(accounting)},
-      {"sessions", status.sessions},
-      {"trajectories", status.trajectories},
+      {"sessions", accounting.sessions()},
+      {"trajectories", accounting.trajectories()},
+      {"idle", status.idle},
       {"learner", LearnerJson(status)},
       {"live_version", status.publication.live_version},
       {"publication",
@@ -103,7 +104,7 @@ Result<std::string> StatusText(const std::string& text) {
 
 std::string ReplayJson(const PipelineStatus& status) {
   const Json json = {{"accounting", ToJson(status.accounting())},
-                     {"sessions", status.sessions},
+                     {"sessions", status.accounting().sessions()},
                      {"steps", status.learner.steps},
                      {"versions", status.learner.versions},
                      {"weights_sha256", status.weights_sha256}};

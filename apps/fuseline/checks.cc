@@ -1,0 +1,104 @@
+#include "checks.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "fuseline/core/file.h"
+#include "fuseline/ingest/kafka_source.h"
+#include "fuseline/kafka/admin.h"
+#include "fuseline/redis/connection.h"
+#include "redis_options.h"
+
+namespace fuseline {
+namespace {
+
+Result<std::string> CheckDisk(const v1::Config& config) {
+  // The folder may not exist yet: its nearest parent that does tells the disk.
+  std::error_code error;
+  std::filesystem::path folder = std::filesystem::absolute(config.fuseline().state_dir(), error);
+  while (!std::filesystem::exists(folder, error) && folder.has_relative_path()) folder = folder.parent_path();
+  FUSELINE_ASSIGN_OR_FAIL(const std::int64_t free_bytes, FreeDiskBytes(folder));
+  if (free_bytes < config.fuseline().min_free_disk_bytes()) {
+    return Error(Code::kUnavailable, "free bytes", free_bytes, "are below fuseline.min_free_disk_bytes",
+                 config.fuseline().min_free_disk_bytes());
+  }
+  return std::to_string(free_bytes >> 20) + " MiB free at " + folder.string();
+}
+
+Result<std::string> CheckRedis(const v1::Config& config) {
+  FUSELINE_ASSIGN_OR_FAIL(RedisConnection redis, RedisConnection::Connect(RedisOptionsOf(config.redis())));
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis.Command({"INFO", "memory"}));
+  const std::string_view policy = RedisInfoField(reply.text, "maxmemory_policy");
+  if (policy != "noeviction") {
+    return Error(Code::kInvalidInput, "maxmemory-policy must be noeviction, or versions vanish; it is", policy);
+  }
+  return config.redis().address() + ", maxmemory-policy noeviction";
+}
+
+Result<std::string> CheckEventsTopic(kafka::Admin& admin, const v1::Config& config) {
+  FUSELINE_ASSIGN_OR_FAIL(const std::int32_t partitions, admin.PartitionCount(config.kafka().events_topic()));
+  FUSELINE_ASSIGN_OR_FAIL(const auto settings, admin.TopicConfigs(config.kafka().events_topic()));
+  const auto value = [&](const char* key) {
+    const auto found = settings.find(key);
+    return found == settings.end() ? std::string() : found->second;
+  };
+  if (value("cleanup.policy") != "delete") {
+    return Error(Code::kInvalidInput, "cleanup.policy must be delete; it is", value("cleanup.policy"));
+  }
+  const std::int64_t retention_ms = std::atoll(value("retention.ms").c_str());
+  const v1::Sessionizer& rules = config.sessionizer();
+  const std::int64_t needed_ms = rules.cut_every_ms() + rules.gap_ms() + rules.lateness_ms();
+  if (retention_ms >= 0 && retention_ms <= needed_ms) {
+    return Error(Code::kInvalidInput, "retention.ms", retention_ms, "must exceed cut_every + gap + lateness =", needed_ms,
+                 "ms and the longest outage");
+  }
+  return std::to_string(partitions) + " partitions, retention.ms " + value("retention.ms") + ", " +
+         value("message.timestamp.type");
+}
+
+Result<std::string> CheckOwnTopic(kafka::Admin& admin, const std::string& topic) {
+  const auto partitions = admin.PartitionCount(topic);
+  if (partitions) return "there";
+  if (partitions.error().code == Code::kNotFound) return "missing; a run makes it";
+  return tl::unexpected(partitions.error());
+}
+
+}  // namespace
+
+std::vector<CheckOutcome> CheckEverything(const v1::Config& config) {
+  std::vector<CheckOutcome> outcomes;
+  const auto add = [&](std::string what, Result<std::string> found) {
+    outcomes.push_back({std::move(what), found.value_or(""), found ? OkStatus() : found.error()});
+  };
+  add("settings", std::string("valid"));
+  add("disk", CheckDisk(config));
+  add("redis", CheckRedis(config));
+  const auto admin = kafka::Admin::Open(ConnectionOf(config.kafka()), config.kafka().connect_timeout_ms());
+  const Status reachable = admin ? (*admin)->CheckReachable() : admin.error();
+  add("kafka", reachable.ok() ? Result<std::string>(config.kafka().brokers()) : tl::unexpected(reachable));
+  if (!reachable.ok()) return outcomes;
+  add("topic " + config.kafka().events_topic(), CheckEventsTopic(**admin, config));
+  for (const std::string& topic : {config.kafka().dead_letters_topic(), config.kafka().claims_topic()}) {
+    add("topic " + topic, CheckOwnTopic(**admin, topic));
+  }
+  return outcomes;
+}
+
+Status MakeOwnTopics(const v1::Config& config) {
+  FUSELINE_ASSIGN_OR_RETURN(const auto admin,
+                            kafka::Admin::Open(ConnectionOf(config.kafka()), config.kafka().connect_timeout_ms()));
+  FUSELINE_RETURN_IF_ERROR(admin->CheckReachable());
+  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const std::int32_t partitions,
+                            admin->PartitionCount(config.kafka().events_topic()));
+  for (const std::string& topic : {config.kafka().dead_letters_topic(), config.kafka().claims_topic()}) {
+    const auto found = admin->PartitionCount(topic);
+    if (found) continue;
+    if (found.error().code != Code::kNotFound) return found.error();
+    const Status made = admin->CreateTopic(topic, 1, 1, {{"retention.ms", "-1"}});
+    if (!made.ok() && made.code != Code::kConflict) return made;  // Conflict: somebody else just made it.
+  }
+  return OkStatus();
+}
+
+}  // namespace fuseline

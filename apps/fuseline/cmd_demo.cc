@@ -1,0 +1,251 @@
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "command.h"
+#include "demo_report.h"
+#include "fuseline/core/stage.h"
+#include "fuseline/ingest/accounting.h"
+#include "fuseline/kafka/mock_cluster.h"
+#include "fuseline/proto/settings.h"
+#include "fuseline/serving_bridge/event_log_kafka.h"
+#include "fuseline/simulator/bridge.h"
+#include "opening.h"
+#include "operator_pages.h"
+#include "private_redis.h"
+#include "progress_line.h"
+#include "state_folder.h"
+#include "stop_signal.h"
+
+namespace fuseline {
+namespace {
+
+constexpr std::int64_t kStartMs = 1'704'067'200'000;  // 2024-01-01, so that a demo can be repeated.
+constexpr int kPartitions = 2;
+// The mock cluster keeps 5 MiB of a partition and drops the rest silently: hold back well before.
+constexpr std::uint64_t kLagEventsMax = 4'000;
+constexpr std::uint64_t kEventsPerLook = 200;
+
+struct DemoOptions {
+  SettingsOptions settings;
+  std::uint64_t events = 400'000;
+  std::uint64_t seed = 1;
+  double seconds_max = 150;
+  std::string state;
+  std::string log_level = "error";
+};
+
+// Settings in which a demo differs from production: quick versions, and steps for each of few transitions. --set wins.
+std::vector<std::string> DemoSettings(const DemoOptions& options, const std::string& state, const std::string& brokers,
+                                      const std::string& redis) {
+  std::vector<std::string> sets = {
+      "fuseline.state_dir=" + state,
+      "fuseline.seed=" + std::to_string(options.seed),
+      "fuseline.log_level=" + options.log_level,
+      "kafka.brokers=" + brokers,
+      "redis.address=" + redis,
+      "http.address=127.0.0.1:0",
+      "sessionizer.commit_records=2000",
+      "sessionizer.commit_interval_ms=100",
+      "learner.steps_per_transition=0.25",
+      "learner.actor_rate=0.001",
+      "learner.critic_rate=0.002",
+      "learner.version_every_steps=500",
+      "ranker.poll_interval_ms=50",
+      "ranker.fetch_jitter_ms=0",
+  };
+  sets.insert(sets.end(), options.settings.sets.begin(), options.settings.sets.end());
+  return sets;
+}
+
+// What the simulation's thread tells the others.
+struct Watched {
+  ArmStatistics now;
+  ArmStatistics at_half;
+  bool half_reached = false;
+  std::uint64_t events = 0;
+  std::int64_t event_time_ms = kStartMs;
+  bool finished = false;
+};
+
+// The simulated users: their requests go to the ranker client, their events through its event log.
+class Users {
+ public:
+  Users(const v1::Config& config, const DemoOptions& options) : config_(config), options_(options) {}
+
+  Status Live(const World& world, Ranker& ranker, EventLog& event_log, const Clock& clock, std::stop_token stop) {
+    BridgeRankService service(ranker);
+    BridgeEventSink sink(event_log);
+    Simulation simulation(world, service, sink, kStartMs);
+    const std::int64_t end_us = clock.monotonic_us() + static_cast<std::int64_t>(options_.seconds_max * 1e6);
+    while (simulation.events() < options_.events && clock.monotonic_us() < end_us && !stop.stop_requested()) {
+      const auto made = simulation.RunUntil({.max_events = kEventsPerLook}, stop);
+      if (!made) return made.error();
+      Tell(simulation);
+    }
+    FUSELINE_RETURN_IF_ERROR(simulation.Drain());
+    Tell(simulation);
+    watched_.With([](Watched& watched) { watched.finished = true; });
+    return event_log.Close();
+  }
+
+  Watched watched() const { return watched_.Copy(); }
+
+ private:
+  void Tell(const Simulation& simulation) {
+    watched_.With([&](Watched& watched) {
+      watched.now = simulation.statistics();
+      watched.events = simulation.events();
+      watched.event_time_ms = simulation.now_ms();
+      if (watched.half_reached || watched.events < options_.events / 2) return;
+      watched.half_reached = true;
+      watched.at_half = watched.now;
+    });
+  }
+
+  const v1::Config& config_;
+  const DemoOptions& options_;
+  Guarded<Watched> watched_;
+};
+
+std::string LiveLine(const Watched& watched, const PipelineStatus& pipeline, double elapsed_s) {
+  const double learning = watched.now.Summarise(ArmName(Arm::kLearning)).mean_session_reward;
+  const double fixed = watched.now.Summarise(ArmName(Arm::kStatic)).mean_session_reward;
+  const std::uint64_t lag = watched.events - std::min(watched.events, pipeline.ingested);
+  char text[256];
+  std::snprintf(text, sizeof text, "%s events/s  %llu events  %llu sessions  version %llu of %llu  lag %llu  reward/session: learning %.3f, static %.3f",
+                RateText(static_cast<double>(watched.events) / std::max(elapsed_s, 1e-3)).c_str(),
+                static_cast<unsigned long long>(watched.events),
+                static_cast<unsigned long long>(pipeline.accounting().sessions()),
+                static_cast<unsigned long long>(pipeline.publication.live_version),
+                static_cast<unsigned long long>(pipeline.learner.versions), static_cast<unsigned long long>(lag), learning, fixed);
+  return text;
+}
+
+// Until the users are done and everything they did has been read, or a stop is asked for.
+Status Watch(const Users& users, const EventLog& event_log, const Pipeline& pipeline, StopSignal& stop, const Stage& loop,
+             const Stage& life, const Clock& clock) {
+  ProgressLine line;
+  const std::int64_t begin_us = clock.monotonic_us();
+  while (SleepFor(stop.token(), 50) && !loop.finished() && !life.finished()) {
+    if (!line.due()) continue;
+    line.Show(LiveLine(users.watched(), pipeline.status(), static_cast<double>(clock.monotonic_us() - begin_us) / 1e6));
+  }
+  while (!stop.stopped() && !loop.finished() && pipeline.status().ingested < event_log.figures().written) {
+    if (!SleepFor(stop.token(), 20)) break;
+  }
+  return OkStatus();
+}
+
+// Everything after the settings: the loop, and the users in it.
+Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, StopSignal& stop, Instruments instruments) {
+  FUSELINE_ASSIGN_OR_FAIL(const std::string input, DescribeKafkaInput(config));
+  FUSELINE_ASSIGN_OR_FAIL(OpenState state, OpenState::Open(config, input, instruments));
+  FUSELINE_ASSIGN_OR_FAIL(auto dead_letters, OpenDeadLetters(config, /*without_kafka=*/true));
+  FUSELINE_ASSIGN_OR_FAIL(auto source, OpenKafkaEvents(config, {}, *state.sessionizer, dead_letters.get()));
+  FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t epoch, ClaimEpoch(config));
+  Freshness freshness;
+  Pipeline::Parts parts;
+  parts.partitions = source->partitions();
+  parts.source = std::move(source);
+  parts.sessionizer = std::move(state.sessionizer);
+  parts.learner = std::move(state.learner);
+  FUSELINE_ASSIGN_OR_FAIL(parts.publication, OpenPublication(config, epoch, freshness, instruments));
+  Pipeline pipeline(config, std::move(parts), freshness, instruments);
+  OperatorPages pages(pipeline, freshness, instruments);
+  FUSELINE_FAIL_IF_ERROR(pages.Start(config.http().address(), state.folders.root));
+
+  FUSELINE_ASSIGN_OR_FAIL(RankerOptions ranker_options, RankerOptionsOf(config));
+  ranker_options.name = "demo-ranker";
+  ranker_options.experiment = "demo";
+  ranker_options.salt = "demo";
+  ranker_options.static_share = config.simulator().static_share();
+  FUSELINE_ASSIGN_OR_FAIL(const auto ranker,
+                          Ranker::Open(std::move(ranker_options), instruments.log, instruments.metrics, instruments.clock));
+  FUSELINE_ASSIGN_OR_FAIL(const World world, World::Create(config.simulator(), config.rewards(), config.fuseline().seed(),
+                                                           SchemaOf(config)));
+  FUSELINE_ASSIGN_OR_FAIL(auto sink, OpenKafkaSink({.kafka = config.kafka(), .event_time_timestamps = true}, instruments.metrics));
+  EventLog* log_of_events = nullptr;
+  EventLogOptions log_options;
+  log_options.queue_events = 1'024;
+  log_options.hold_back = [&] { return log_of_events->figures().written > pipeline.status().ingested + kLagEventsMax; };
+  EventLog event_log(std::move(log_options), std::move(sink), instruments.log, instruments.metrics);
+  log_of_events = &event_log;
+
+  Users users(config, options);
+  const std::int64_t begin_us = instruments.clock.monotonic_us();
+  std::stop_source enough;
+  std::cerr << "demo: metrics and status at http://" << pages.address() << "/metrics and /status\n";
+  Stage loop("loop", [&](std::stop_token) { return pipeline.Run(enough.get_token()); });
+  Stage life("users", [&](std::stop_token token) { return users.Live(world, *ranker, event_log, instruments.clock, token); });
+  const Status watched_over = Watch(users, event_log, pipeline, stop, loop, life, instruments.clock);
+  life.RequestStop();
+  const Status lived = life.Join();
+  enough.request_stop();
+  FUSELINE_FAIL_IF_ERROR(loop.Join());
+  FUSELINE_FAIL_IF_ERROR(Status(lived));
+  FUSELINE_FAIL_IF_ERROR(Status(watched_over));
+
+  const Watched watched = users.watched();
+  DemoFigures figures;
+  figures.whole_run = watched.now;
+  figures.second_half = watched.half_reached ? watched.now.Since(watched.at_half) : watched.now;
+  figures.pipeline = pipeline.status();
+  figures.freshness = freshness.MakeReport();
+  figures.produced = event_log.figures().written;
+  figures.version_in_use = ranker->status().version;
+  figures.wall_s = static_cast<double>(instruments.clock.monotonic_us() - begin_us) / 1e6;
+  figures.event_time_h = static_cast<double>(watched.event_time_ms - kStartMs) / 3.6e6;
+  return figures;
+}
+
+Result<DemoFigures> PrepareAndPlay(const DemoOptions& options, StopSignal& stop, Instruments instruments) {
+  const StateFolder folder(options.state);
+  FUSELINE_ASSIGN_OR_FAIL(const auto cluster, kafka::MockCluster::Start(1));
+  FUSELINE_ASSIGN_OR_FAIL(const PrivateRedis redis, PrivateRedis::Start(folder.path() / "redis"));
+  SettingsSources sources;
+  sources.file = options.settings.file;
+  sources.flags = DemoSettings(options, folder.path().string(), cluster->connection().bootstrap_servers, redis.address());
+  FUSELINE_ASSIGN_OR_FAIL(const v1::Config config, LoadSettings(sources));
+  FUSELINE_FAIL_IF_ERROR(cluster->CreateTopic(config.kafka().events_topic(), kPartitions));
+  FUSELINE_FAIL_IF_ERROR(cluster->CreateTopic(config.kafka().claims_topic(), 1));
+  return Play(config, options, stop, instruments);
+}
+
+int Run(const DemoOptions& options) {
+  const auto severity = ParseSeverity(options.log_level);
+  if (!severity) return FailUsage(severity.error());
+  StopSignal stop;
+  Log log(*severity);
+  Metrics metrics;
+  SystemClock clock;
+  const auto figures = PrepareAndPlay(options, stop, {log, metrics, clock});
+  if (!figures) return Fail(figures.error());
+  const auto table = DemoTable(*figures);
+  if (!table) return stop.stopped() ? static_cast<int>(kExitInterrupted) : Fail(table.error());
+  std::cout << *table;
+  if (stop.stopped()) return kExitInterrupted;
+  const v1::Accounting accounting = figures->pipeline.accounting();
+  const bool sound = figures->produced == accounting.read() && IsBalanced(accounting);
+  return sound ? static_cast<int>(kExitOk) : static_cast<int>(kExitInternal);
+}
+
+}  // namespace
+
+void RegisterDemo(Program& program) {
+  auto options = std::make_shared<DemoOptions>();
+  CLI::App* demo = program.AddSubcommand(
+      "demo", "The whole loop with simulated users, a private Redis and an in-process Kafka; ends with a comparison of both arms",
+      "fuseline demo --seed 7");
+  options->settings.AddTo(*demo);
+  demo->add_option("--events", options->events, "how many events the users make")->check(CLI::PositiveNumber)->capture_default_str();
+  demo->add_option("--seed", options->seed, "seed of the world, the exploration and the learner")->capture_default_str();
+  demo->add_option("--seconds-max", options->seconds_max, "stop earlier after so much wall time")->capture_default_str();
+  demo->add_option("--state", options->state, "keep the state here; without: a temporary folder")->type_name("DIR");
+  demo->add_option("--log-level", options->log_level, "debug, info, warn or error")->capture_default_str();
+  program.SetBody(demo, [options] { return Run(*options); });
+}
+
+}  // namespace fuseline

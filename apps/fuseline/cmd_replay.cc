@@ -1,0 +1,177 @@
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "command.h"
+#include "fuseline/core/stage.h"
+#include "fuseline/ingest/accounting.h"
+#include "fuseline/policy_store/epoch_file.h"
+#include "opening.h"
+#include "progress_line.h"
+#include "starting_point.h"
+#include "state_folder.h"
+#include "status_json.h"
+#include "stop_signal.h"
+
+namespace fuseline {
+namespace {
+
+constexpr std::int64_t kPublishPatienceMs = 30'000;
+
+struct ReplayOptions {
+  SettingsOptions settings;
+  std::vector<std::string> files;
+  bool topic = false;
+  std::string from = "earliest";
+  std::string state;
+  std::int64_t gap_ms = -1;
+  bool publish = false;
+  bool json = false;
+};
+
+std::string DescribeFiles(const std::vector<std::string>& files) {
+  std::string text = "files";
+  for (const std::string& file : files) text += ' ' + std::filesystem::path(file).filename().string();
+  return text;
+}
+
+// The source of a replay: files, or the events topic up to its present end. It writes nothing to Kafka.
+Status OpenInput(const ReplayOptions& options, const v1::Config& config, const Sessionizer& sessionizer,
+                 DeadLetterSink* dead_letters, Pipeline::Parts* parts) {
+  if (options.topic) {
+    FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition from, ParseStartingPoint(options.from));
+    FUSELINE_ASSIGN_OR_RETURN(auto source, OpenKafkaEvents(config, {.from = from, .until_end = true}, sessionizer, dead_letters));
+    parts->partitions = source->partitions();
+    parts->input_progress = [source = source.get(), &sessionizer] {
+      InputProgress progress;
+      for (const std::int32_t partition : source->partitions()) {
+        progress.total += static_cast<double>(std::max<std::int64_t>(0, source->lag(partition)));
+      }
+      return progress;
+    };
+    parts->source = std::move(source);
+    return OkStatus();
+  }
+  FileSourceOptions files = FileSourceOptionsOf(config.ingest(), options.files);
+  files.start_offset = sessionizer.Position(0).next_offset;
+  FUSELINE_ASSIGN_OR_RETURN(auto source, FileSource::Open(std::move(files), dead_letters));
+  parts->partitions = {0};
+  parts->input_progress = [source = source.get()] {
+    const FileProgress progress = source->progress();
+    return InputProgress{static_cast<double>(progress.bytes_read), static_cast<double>(progress.bytes_total)};
+  };
+  parts->source = std::move(source);
+  return OkStatus();
+}
+
+// Beside the stages: what a person sees of them.
+Status ShowProgress(const Pipeline& pipeline, const Clock& clock, std::stop_token stop) {
+  ProgressLine line;
+  const std::int64_t begin_us = clock.monotonic_us();
+  while (SleepFor(stop, 100)) {
+    if (!line.due()) continue;
+    const PipelineStatus status = pipeline.status();
+    const double elapsed_s = static_cast<double>(clock.monotonic_us() - begin_us) / 1e6;
+    const v1::Accounting account = status.accounting();
+    const auto read = static_cast<double>(account.read());
+    std::string text = RateText(read / elapsed_s) + " events/s  " + std::to_string(account.read()) + " read  " +
+                       std::to_string(account.sessions()) + " sessions  " + std::to_string(status.learner.steps) + " steps  " +
+                       std::to_string(status.learner.versions) + " versions";
+    if (status.input.total > 0) text += "  ETA " + EtaText(status.input.done, status.input.total, elapsed_s);
+    line.Show(text);
+  }
+  return OkStatus();
+}
+
+void PrintSummary(const PipelineStatus& status) {
+  std::cout << "accounting  " << AccountingText(status.accounting()) << '\n'
+            << "sessions    " << status.accounting().sessions() << ", of these with an exposure "
+            << status.accounting().trajectories() << '\n'
+            << "learner     " << status.learner.transitions << " transitions, " << status.learner.steps << " steps, "
+            << status.learner.versions << " versions, " << status.learner.versions_accepted << " accepted\n";
+  for (const auto& [reason, count] : status.learner.left_out) {
+    if (count > 0) std::cout << "            left out, " << reason << ": " << count << '\n';
+  }
+  std::cout << "weights     sha256 " << status.weights_sha256 << '\n';
+  if (status.publication.epoch > 0) std::cout << "live        version " << status.publication.live_version << '\n';
+}
+
+Status Replay(const ReplayOptions& options, const v1::Config& config, StopSignal& stop, Instruments instruments,
+              PipelineStatus* result) {
+  std::string input = DescribeFiles(options.files);
+  if (options.topic) {
+    FUSELINE_ASSIGN_OR_RETURN(input, DescribeKafkaInput(config));
+  }
+  FUSELINE_ASSIGN_OR_RETURN(OpenState state, OpenState::Open(config, input, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(auto dead_letters, OpenDeadLetters(config, /*without_kafka=*/true));
+  std::uint64_t epoch = 0;
+  if (options.publish) {
+    FUSELINE_ASSIGN_OR_RETURN(epoch, options.topic ? ClaimEpoch(config) : NextEpoch(state.folders.root));
+  }
+  Freshness freshness;
+  Pipeline::Parts parts;
+  FUSELINE_RETURN_IF_ERROR(OpenInput(options, config, *state.sessionizer, dead_letters.get(), &parts));
+  parts.sessionizer = std::move(state.sessionizer);
+  parts.learner = std::move(state.learner);
+  FUSELINE_ASSIGN_OR_RETURN(parts.publication, OpenPublication(config, epoch, freshness, instruments));
+  Publication& publication = *parts.publication;
+  Pipeline pipeline(config, std::move(parts), freshness, instruments);
+  {
+    Stage progress("progress", [&](std::stop_token token) { return ShowProgress(pipeline, instruments.clock, token); });
+    FUSELINE_RETURN_IF_ERROR(pipeline.Run(stop.token()));
+  }
+  if (options.publish && !stop.stopped() && !publication.WaitUntilPublished(kPublishPatienceMs)) {
+    return ErrorStatus(Code::kUnavailable, "versions are in the archive but not in Redis:", publication.status().last_error);
+  }
+  *result = pipeline.status();
+  return OkStatus();
+}
+
+int Run(ReplayOptions options) {
+  if (options.topic != options.files.empty()) {
+    return FailUsage(ErrorStatus(Code::kInvalidInput, "a replay reads either files or, with --topic, the events topic"));
+  }
+  const StateFolder folder(options.state);
+  options.settings.sets.push_back("fuseline.state_dir=" + folder.path().string());
+  if (options.gap_ms >= 0) options.settings.sets.push_back("sessionizer.gap_ms=" + std::to_string(options.gap_ms));
+  auto config = options.settings.Load();
+  if (!config) return FailUsage(config.error());
+  config->mutable_kafka()->clear_group_id();  // A replay leaves no trace in Kafka.
+  const auto severity = ParseSeverity(config->fuseline().log_level());
+  if (!severity) return FailUsage(severity.error());
+
+  StopSignal stop;
+  Log log(*severity);
+  Metrics metrics;
+  SystemClock clock;
+  PipelineStatus result;
+  const Status outcome = Replay(options, *config, stop, {log, metrics, clock}, &result);
+  if (!outcome.ok()) return Fail(outcome);
+  if (!options.json) PrintSummary(result);
+  if (options.json) std::cout << ReplayJson(result) << '\n';
+  return stop.stopped() ? static_cast<int>(kExitInterrupted) : static_cast<int>(kExitOk);
+}
+
+}  // namespace
+
+void RegisterReplay(Program& program) {
+  auto options = std::make_shared<ReplayOptions>();
+  CLI::App* replay = program.AddSubcommand(
+      "replay", "Learn from a finite log, files or the events topic up to its end, through the same stages as run",
+      "fuseline replay week.jsonl.zst --gap-ms 21600000 --state week --json");
+  options->settings.AddTo(*replay);
+  replay->add_option("files", options->files, "events: .jsonl or .pb, plain, .gz or .zst; - for standard input")->type_name("FILE");
+  replay->add_flag("--topic", options->topic, "read the events topic (kafka.events_topic) up to its present end instead");
+  replay->add_option("--from", options->from, "with --topic: earliest, latest, offset:N, time:MS")->capture_default_str();
+  replay->add_option("--state", options->state, "folder to keep the state in, and to go on from; without: a temporary one")
+      ->type_name("DIR");
+  replay->add_option("--gap-ms", options->gap_ms, "silence that ends a session (sessionizer.gap_ms)");
+  replay->add_flag("--publish", options->publish, "publish accepted versions to Redis; without: they stay in the archive");
+  replay->add_flag("--json", options->json, "a last line of JSON instead of the table");
+  program.SetBody(replay, [options] { return Run(*options); });
+}
+
+}  // namespace fuseline

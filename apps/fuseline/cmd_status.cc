@@ -1,0 +1,63 @@
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "command.h"
+#include "fuseline/core/file.h"
+#include "fuseline/core/http.h"
+#include "operator_pages.h"
+#include "status_json.h"
+#include "stored_status.h"
+
+namespace fuseline {
+namespace {
+
+constexpr int kAnswerPatienceMs = 2'000;
+
+struct StatusOptions {
+  SettingsOptions settings;
+  std::string state;
+  bool json = false;
+};
+
+// Of a process that runs: from itself. Errors: kNotFound if none says where to ask, kUnavailable if it does not answer.
+Result<std::string> AskRunning(const std::filesystem::path& state) {
+  FUSELINE_ASSIGN_OR_FAIL(const std::string address, ReadFile(state / kHttpAddressFile));
+  return HttpGet(address, "/status", kAnswerPatienceMs);
+}
+
+int Run(StatusOptions options) {
+  if (!options.state.empty()) options.settings.sets.push_back("fuseline.state_dir=" + options.state);
+  const auto config = options.settings.Load();
+  if (!config) return FailUsage(config.error());
+  auto json = AskRunning(config->fuseline().state_dir());
+  if (!json) {
+    const auto stored = ReadStoredStatus(config->fuseline().state_dir());
+    if (!stored) return Fail(stored.error());
+    json = StatusJson(*stored, Freshness::Report(), /*running=*/false);
+  }
+  if (options.json) {
+    std::cout << *json << '\n';
+    return kExitOk;
+  }
+  const auto text = StatusText(*json);
+  if (!text) return Fail(text.error());
+  std::cout << *text;
+  return kExitOk;
+}
+
+}  // namespace
+
+void RegisterStatus(Program& program) {
+  auto options = std::make_shared<StatusOptions>();
+  CLI::App* status = program.AddSubcommand(
+      "status", "Where it stands: next_offset, learned_through, live_version; from the running process, else from its state",
+      "fuseline status --config fuseline.yaml --json");
+  options->settings.AddTo(*status);
+  status->add_option("--state", options->state, "the state folder (fuseline.state_dir)")->type_name("DIR");
+  status->add_flag("--json", options->json, "all of it, as one line of JSON");
+  program.SetBody(status, [options] { return Run(*options); });
+}
+
+}  // namespace fuseline

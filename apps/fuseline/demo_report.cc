@@ -1,0 +1,68 @@
+#include "demo_report.h"
+
+#include <cstdio>
+#include <sstream>
+
+#include "fuseline/ingest/accounting.h"
+#include "fuseline/serving_bridge/assignment.h"
+
+namespace fuseline {
+namespace {
+
+template <typename... Values>
+std::string Row(const char* format, Values... values) {
+  char text[256];
+  std::snprintf(text, sizeof text, format, values...);
+  return std::string(text) + '\n';
+}
+
+std::string ArmRow(std::string_view arm, const ArmSummary& summary) {
+  const auto sessions = static_cast<double>(summary.totals.sessions);
+  return Row("  %-10.*s %7llu %9llu %12.3f %12.3f %14.1f %10llu", static_cast<int>(arm.size()), arm.data(),
+             static_cast<unsigned long long>(summary.users), static_cast<unsigned long long>(summary.totals.sessions),
+             summary.mean_session_reward, static_cast<double>(summary.totals.valid) / sessions, summary.totals.watch_s / sessions,
+             static_cast<unsigned long long>(summary.totals.valid));
+}
+
+Result<std::string> Comparison(const std::string& title, const ArmStatistics& statistics) {
+  const std::string_view live = ArmName(Arm::kLearning);
+  const std::string_view fixed = ArmName(Arm::kStatic);
+  FUSELINE_ASSIGN_OR_FAIL(const ArmComparison comparison, statistics.Compare(live, fixed));
+  return title + '\n' +
+         Row("  %-10s %7s %9s %12s %12s %14s %10s", "arm", "users", "sessions", "reward/sess", "valid/sess", "watch s/sess", "valid") +
+         ArmRow(live, comparison.a) + ArmRow(fixed, comparison.b) +
+         Row("  difference of mean session reward %+.3f (%+.1f %%), 95 %% interval [%+.3f, %+.3f], Welch, unit: user",
+             comparison.difference, 100 * comparison.relative, comparison.lower, comparison.upper);
+}
+
+std::string FreshnessRow(const char* name, const Freshness::Quantiles& quantiles) {
+  return Row("  %-44s p50 %12.0f ms   p99 %12.0f ms", name, quantiles.p50_ms, quantiles.p99_ms);
+}
+
+}  // namespace
+
+Result<std::string> DemoTable(const DemoFigures& figures) {
+  const v1::Accounting accounting = figures.pipeline.accounting();
+  const LearnerProgress& learner = figures.pipeline.learner;
+  FUSELINE_ASSIGN_OR_FAIL(const std::string half, Comparison("Second half of the run (the first half taught)", figures.second_half));
+  FUSELINE_ASSIGN_OR_FAIL(const std::string whole, Comparison("Whole run", figures.whole_run));
+  std::ostringstream out;
+  out << half << '\n' << whole << '\n';
+  out << Row("versions      made %llu, accepted %llu, in use at the end: %llu",
+             static_cast<unsigned long long>(learner.versions), static_cast<unsigned long long>(learner.versions_accepted),
+             static_cast<unsigned long long>(figures.version_in_use));
+  out << Row("learned       %llu sessions, %llu requests, %llu update steps", static_cast<unsigned long long>(learner.trajectories),
+             static_cast<unsigned long long>(learner.transitions), static_cast<unsigned long long>(learner.steps));
+  out << Row("time          %.1f h of event time in %.1f s, %.0f events/s", figures.event_time_h, figures.wall_s,
+             static_cast<double>(figures.produced) / figures.wall_s);
+  out << "freshness, over sessions whose version a ranker took up (" << figures.freshness.sum.observations << ")\n";
+  out << FreshnessRow("decision delay, event time (gap + lateness)", figures.freshness.decision);
+  out << FreshnessRow("pipeline delay, wall time (closed to in use)", figures.freshness.pipeline);
+  out << FreshnessRow("sum", figures.freshness.sum);
+  out << "events        produced " << figures.produced << ", read " << accounting.read()
+      << (figures.produced == accounting.read() ? "  (all)" : "  (NOT ALL)") << '\n';
+  out << "accounting    " << AccountingText(accounting) << (IsBalanced(accounting) ? "  (balanced)" : "  (NOT BALANCED)") << '\n';
+  return out.str();
+}
+
+}  // namespace fuseline

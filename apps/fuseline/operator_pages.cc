@@ -1,0 +1,67 @@
+#include "operator_pages.h"
+
+#include "fuseline/core/file.h"
+#include "fuseline/ingest/accounting.h"
+#include "status_json.h"
+
+namespace fuseline {
+
+OperatorPages::OperatorPages(Pipeline& pipeline, Freshness& freshness, Instruments instruments)
+    : pipeline_(pipeline), freshness_(freshness), instruments_(instruments) {
+  server_.Get("/livez", [] { return HttpServer::Response{.body = "ok\n"}; });
+  server_.Get("/readyz", [this] {
+    const PublicationStatus publication = pipeline_.status().publication;
+    if (publication.last_error.empty()) return HttpServer::Response{.body = "ok\n"};
+    return HttpServer::Response{.code = 503, .body = publication.last_error + '\n'};
+  });
+  server_.Get("/metrics", [this] {
+    return HttpServer::Response{.content_type = "text/plain; version=0.0.4", .body = MetricsText()};
+  });
+  server_.Get("/status", [this] {
+    return HttpServer::Response{.content_type = "application/json",
+                                .body = StatusJson(pipeline_.status(), freshness_.MakeReport(), /*running=*/true)};
+  });
+}
+
+Status OperatorPages::Start(const std::string& address, const std::filesystem::path& state) {
+  if (address.empty()) return OkStatus();
+  FUSELINE_RETURN_IF_ERROR(server_.Start(address));
+  address_ = address.substr(0, address.rfind(':') + 1) + std::to_string(server_.port());
+  return WriteFileAtomically(state / kHttpAddressFile, address_);
+}
+
+// The account is a set of gauges that is renewed when somebody looks: the truth is in the state, not in counters beside it.
+std::string OperatorPages::MetricsText() {
+  const PipelineStatus status = pipeline_.status();
+  for (const auto& [number, partition] : status.partitions) {
+    const std::string label = std::to_string(number);
+    const auto set = [&](const std::string& fate, std::uint64_t value) {
+      instruments_.metrics
+          .GetGauge("fuseline_sessionizer_records", "records of a partition by what became of them",
+                    {{"partition", label}, {"fate", fate}})
+          .Set(static_cast<double>(value));
+    };
+    const v1::Accounting& account = partition.accounting;
+    set("read", account.read());
+    set("used", account.used());
+    set("pending", account.pending());
+    set("duplicate", account.duplicate());
+    set("late", account.late());
+    set("orphan", account.orphan());
+    set("malformed", account.malformed());
+    set("quarantined", account.quarantined());
+    set("control", account.control());
+    instruments_.metrics
+        .GetGauge("fuseline_sessionizer_accounting_balanced", "1 while the accounting identity holds", {{"partition", label}})
+        .Set(IsBalanced(account) ? 1 : 0);
+    instruments_.metrics.GetGauge("fuseline_sessionizer_next_offset", "next record of a partition", {{"partition", label}})
+        .Set(static_cast<double>(partition.next_offset));
+  }
+  instruments_.metrics.GetGauge("fuseline_learner_learned_through_ms", "stream time of the last session learned from")
+      .Set(static_cast<double>(status.learner.learned_through_ms));
+  instruments_.metrics.GetGauge("fuseline_policy_store_live_version", "version that the alias live points to")
+      .Set(static_cast<double>(status.publication.live_version));
+  return instruments_.metrics.Text();
+}
+
+}  // namespace fuseline

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "fuseline/core/clock.h"
+#include "fuseline/core/log.h"
+#include "fuseline/core/metrics.h"
+#include "fuseline/core/status.h"
+#include "fuseline/fusion/policy_version.h"
+#include "fuseline/v1/config.pb.h"
+
+namespace fuseline {
+
+// What every long-lived object is handed; one of each per process.
+struct Instruments {
+  Log& log;
+  Metrics& metrics;
+  const Clock& clock;
+};
+
+struct PublicationStatus {
+  bool connected = false;
+  std::uint64_t epoch = 0;         // 0: versions stay in the archive.
+  std::uint64_t live_version = 0;  // Where the alias `live` points; 0: nowhere yet.
+  std::uint64_t waiting = 0;       // Accepted versions that Redis does not know yet.
+  std::uint64_t rankers = 0;       // That have acknowledged any version.
+  std::string last_error;          // Empty when all is well.
+};
+
+// The stage behind the learner: every version goes into the archive at once, and from there, when the gate accepted it, to
+// Redis, for as long as that takes. So training waits for the disk alone, and Redis can be away.
+//
+// A thread of its own owns archive and publisher. What the archive holds and Redis lacks is published after a restart. A
+// newer epoch in Redis ends it: this process has been replaced.
+class Publication {
+ public:
+  struct Options {
+    v1::Config config;
+    std::string folder;                                            // Of the archive.
+    std::uint64_t epoch = 0;                                       // 0: archive only, no Redis.
+    std::function<void(std::uint64_t version)> on_published;       // On the publication's thread.
+    std::function<void(std::uint64_t version, std::int64_t wall_ms)> on_use;  // A ranker took it up then, by its clock.
+  };
+
+  // Errors: kUnavailable (disk); a Redis that is away is none.
+  static Result<std::unique_ptr<Publication>> Open(Options options, Instruments instruments);
+  ~Publication();
+
+  // Hands a version over; it waits in memory until the archive has it.
+  void Store(PolicyVersion version);
+  // The next version that the archive has, durably. For the learner's MarkStored.
+  std::optional<std::uint64_t> TakeStored();
+  // Why it ended, if it has: the archive's disk failed, or this writer was fenced.
+  std::optional<Status> failure() const;
+  // Waits up to `patience_ms` until Redis knows every accepted version. Returns whether it does.
+  bool WaitUntilPublished(std::int64_t patience_ms) const;
+
+  PublicationStatus status() const;
+
+ private:
+  struct Impl;
+  explicit Publication(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fuseline

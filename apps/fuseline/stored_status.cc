@@ -1,0 +1,47 @@
+#include "stored_status.h"
+
+#include "fuseline/policy_store/aliases.h"
+#include "fuseline/policy_store/archive.h"
+#include "fuseline/proto/settings.h"
+#include "opening.h"
+
+namespace fuseline {
+namespace {
+
+Result<std::uint64_t> LiveVersion(const v1::Config& config, const StateFolders& folders) {
+  DiskFileSystem files;
+  const auto part_bytes = static_cast<std::uint64_t>(config.policy_store().part_bytes());
+  FUSELINE_ASSIGN_OR_FAIL(const Archive archive, Archive::Open(folders.versions, part_bytes, files));
+  FUSELINE_ASSIGN_OR_FAIL(const v1::AliasState aliases, archive.LoadAliases());
+  const v1::AliasChange* live = FindAlias(aliases, kLiveAlias);
+  return live == nullptr ? 0 : live->to_version();
+}
+
+}  // namespace
+
+Result<PipelineStatus> ReadStoredStatus(const std::filesystem::path& state) {
+  const std::filesystem::path settings = state / kSettingsFile;
+  if (!std::filesystem::exists(settings)) return Error(Code::kNotFound, "no state folder:", state.string());
+  FUSELINE_ASSIGN_OR_FAIL(const FolderLock lock, FolderLock::Acquire(state));
+  SettingsSources sources;
+  sources.file = settings.string();
+  FUSELINE_ASSIGN_OR_FAIL(const v1::Config config, LoadSettings(sources));
+
+  Log log(Severity::kError);
+  Metrics metrics;
+  SystemClock clock;
+  const StateFolders folders(state);
+  FUSELINE_ASSIGN_OR_FAIL(const auto sessionizer, Sessionizer::Open(folders.sessions, config.sessionizer(), clock, log, metrics));
+  FUSELINE_ASSIGN_OR_FAIL(const auto learner, Learner::Open(folders.learner, config, BuildText(), log, metrics, clock));
+  PipelineStatus status;
+  for (const std::int32_t partition : sessionizer->partitions()) {
+    status.partitions[partition] = StatusOf(sessionizer->Position(partition));
+  }
+  status.learner = learner->progress();
+  status.learned_names = learner->DurableNames();
+  status.weights_sha256 = learner->WeightsSha256();
+  FUSELINE_ASSIGN_OR_FAIL(status.publication.live_version, LiveVersion(config, folders));
+  return status;
+}
+
+}  // namespace fuseline

@@ -46,6 +46,7 @@ Json LearnerJson(const PipelineStatus& status) {
           {"incumbent", learner.incumbent},
           {"learned_through_ms", learner.learned_through_ms},
           {"learned_through", names},
+          {"waiting", learner.waiting},
           {"repeats_differing", learner.repeats_differing},
           {"left_out", left_out},
           {"weights_sha256", status.weights_sha256}};

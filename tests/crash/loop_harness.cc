@@ -1,0 +1,144 @@
+#include "loop_harness.h"
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include "fuseline/core/file.h"
+#include "fuseline/core/http.h"
+#include "fuseline/core/metrics.h"
+#include "fuseline/fusion/action_space.h"
+#include "fuseline/proto/schema.h"
+#include "fuseline/proto/settings.h"
+#include "fuseline/serving_bridge/event_log_kafka.h"
+#include "fuseline/simulator/local_rankers.h"
+#include "fuseline/simulator/simulation.h"
+
+namespace fuseline::test {
+namespace {
+
+class Collected final : public EventSink {
+ public:
+  Status Append(v1::Event&& event) override {
+    events.push_back(std::move(event));
+    return OkStatus();
+  }
+  std::vector<v1::Event> events;
+};
+
+std::string Program() { return std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline"; }
+
+void Pause() { std::this_thread::sleep_for(std::chrono::milliseconds(20)); }
+
+}  // namespace
+
+std::vector<v1::Event> SimulatedEvents(std::uint64_t seed, std::uint64_t count) {
+  const v1::Config config = DefaultSettings();
+  const v1::FeatureSchema schema = SchemaOf(config);
+  const auto world = World::Create(config.simulator(), config.rewards(), seed, schema);
+  const auto ranges = ActionRangesOf(config.policy(), schema);
+  auto space = ActionSpace::Create(*ranges);
+  const std::vector<float> action(space->static_action().begin(), space->static_action().end());
+  FixedActionRanker ranker(*world, *space, {action}, "static");
+  Collected collected;
+  Simulation simulation(*world, ranker, collected, /*start_ms=*/1'704'067'200'000);
+  const auto made = simulation.RunUntil({.max_events = count});
+  if (!made) return {};
+  collected.events.resize(std::min<std::size_t>(collected.events.size(), count));
+  return std::move(collected.events);
+}
+
+Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partitions, const std::vector<v1::Event>& events) {
+  FUSELINE_RETURN_IF_ERROR(kafka.CreateTopic(topic, partitions, {{"retention.ms", "-1"}, {"message.timestamp.type", "CreateTime"}}));
+  Metrics metrics;
+  KafkaSinkOptions options;
+  options.kafka = DefaultSettings().kafka();
+  options.kafka.set_brokers(kafka.bootstrap_servers());
+  options.kafka.set_events_topic(topic);
+  options.event_time_timestamps = true;
+  FUSELINE_ASSIGN_OR_RETURN(const auto sink, OpenKafkaSink(options, metrics));
+  constexpr std::size_t kChunk = 2'000;
+  for (std::size_t i = 0; i < events.size(); i += kChunk) {
+    FUSELINE_RETURN_IF_ERROR(sink->Write(std::span(events).subspan(i, std::min(kChunk, events.size() - i))));
+  }
+  return sink->Flush();
+}
+
+LoopProcess::LoopProcess(const KafkaProcess& kafka, const RedisProcess& redis, const std::string& topic,
+                         std::vector<std::string> settings)
+    : state_(dir_ / "state") {
+  settings.push_back("kafka.brokers=" + kafka.bootstrap_servers());
+  settings.push_back("kafka.events_topic=" + topic);
+  settings.push_back("kafka.group_id=" + std::filesystem::path(dir_.path()).filename().string());
+  settings.push_back("redis.address=unix:" + redis.socket_path());
+  settings.push_back("fuseline.state_dir=" + state_);
+  settings.push_back("http.address=127.0.0.1:0");
+  arguments_ = {Program(), "run"};
+  for (const std::string& setting : settings) {
+    arguments_.push_back("--set");
+    arguments_.push_back(setting);
+  }
+}
+
+Status LoopProcess::Start() {
+  // A killed process leaves its address behind: nobody may mistake it for the new one's.
+  std::error_code ignored;
+  std::filesystem::remove(state_ + "/http_address", ignored);
+  FUSELINE_ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(arguments_, dir_ / "log"));
+  process_.emplace(std::move(process));
+  return OkStatus();
+}
+
+int LoopProcess::Interrupt() {
+  process_->Signal(SIGINT);
+  return process_->Wait();
+}
+
+std::optional<nlohmann::json> LoopProcess::Ask() {
+  const auto address = ReadFile(state_ + "/http_address");
+  if (!address) return std::nullopt;
+  const auto answer = HttpGet(*address, "/status", 1'000);
+  if (!answer) return std::nullopt;
+  return nlohmann::json::parse(*answer);
+}
+
+Status LoopProcess::WaitUntilLearned(std::uint64_t events, std::int64_t patience_ms) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
+  std::string last = "none";
+  while (running() && std::chrono::steady_clock::now() < deadline) {
+    Pause();
+    const auto status = Ask();
+    if (!status) continue;
+    last = status->dump();
+    const auto& learner = (*status)["learner"];
+    const std::uint64_t taken = learner["trajectories"].get<std::uint64_t>() + learner["waiting"].get<std::uint64_t>();
+    if ((*status)["accounting"]["read"] == events && (*status)["idle"] == true && (*status)["trajectories"] == taken) {
+      return OkStatus();
+    }
+  }
+  return ErrorStatus(Code::kUnavailable, running() ? "not learned in time" : "the process ended", last, log());
+}
+
+Result<nlohmann::json> LoopProcess::StoredStatus() {
+  std::string output;
+  const int code = RunFuseline({"status", "--json", "--state", state_}, &output);
+  if (code != 0) return Error(Code::kInternal, "fuseline status ended with", code);
+  return nlohmann::json::parse(output);
+}
+
+std::string LoopProcess::log() const { return ReadFile(dir_ / "log").value_or(""); }
+
+int RunFuseline(const std::vector<std::string>& arguments, std::string* output) {
+  TempDir dir;
+  std::vector<std::string> command = {"/bin/sh", "-c", "exec \"$@\" >\"$0\"", dir / "output", Program()};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  auto process = ChildProcess::Start(command);
+  if (!process) return 127;
+  const int code = process->Wait();
+  *output = ReadFile(dir / "output").value_or("");
+  return code;
+}
+
+}  // namespace fuseline::test

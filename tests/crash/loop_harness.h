@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "fuseline/core/child_process.h"
+#include "fuseline/core/status.h"
+#include "fuseline/test_support/kafka_process.h"
+#include "fuseline/test_support/redis_process.h"
+#include "fuseline/test_support/temp_dir.h"
+#include "fuseline/v1/event.pb.h"
+
+namespace fuseline::test {
+
+// Events of simulated users under the static weights, in order of event time. The same seed gives the same events.
+std::vector<v1::Event> SimulatedEvents(std::uint64_t seed, std::uint64_t count);
+
+// A topic whose records keep the producer's timestamps for ever, holding `events` with their event times.
+Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partitions, const std::vector<v1::Event>& events);
+
+// The program under test with a state folder of its own, a real broker and a real Redis.
+class LoopProcess {
+ public:
+  // `settings`: lines "section.key=value" besides those that point at broker, topic, Redis and folder.
+  LoopProcess(const KafkaProcess& kafka, const RedisProcess& redis, const std::string& topic, std::vector<std::string> settings);
+
+  Status Start();                 // `fuseline run`; returns at once.
+  void Kill() { process_->Kill(); }
+  int Interrupt();                // SIGINT; returns the exit status.
+  bool running() { return process_ && process_->running(); }
+
+  // /status of the running process; none while it does not answer.
+  std::optional<nlohmann::json> Ask();
+  // Polls until `events` records were read and all of it was learned from, as far as the merge order allows. Errors:
+  // kUnavailable after `patience_ms`, with the last answer.
+  Status WaitUntilLearned(std::uint64_t events, std::int64_t patience_ms);
+
+  // `fuseline status --json` over the state of the stopped process.
+  Result<nlohmann::json> StoredStatus();
+  std::string log() const;        // What it printed, all starts together.
+  const std::string& state() const { return state_; }
+
+ private:
+  TempDir dir_;
+  std::string state_;
+  std::vector<std::string> arguments_;
+  std::optional<ChildProcess> process_;
+};
+
+// Runs build/…/bin/fuseline to its end. Returns its exit status; `output` gets what it printed to standard output.
+int RunFuseline(const std::vector<std::string>& arguments, std::string* output);
+
+}  // namespace fuseline::test

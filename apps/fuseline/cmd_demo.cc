@@ -166,7 +166,10 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
                           Ranker::Open(std::move(ranker_options), instruments.log, instruments.metrics, instruments.clock));
   FUSELINE_ASSIGN_OR_FAIL(const World world, World::Create(config.simulator(), config.rewards(), config.fuseline().seed(),
                                                            SchemaOf(config)));
-  FUSELINE_ASSIGN_OR_FAIL(auto sink, OpenKafkaSink({.kafka = config.kafka(), .event_time_timestamps = true}, instruments.metrics));
+  KafkaSinkOptions sink_options;
+  sink_options.kafka = config.kafka();
+  sink_options.event_time_timestamps = true;
+  FUSELINE_ASSIGN_OR_FAIL(auto sink, OpenKafkaSink(sink_options, instruments.metrics));
   EventLog* log_of_events = nullptr;
   EventLogOptions log_options;
   log_options.queue_events = 1'024;

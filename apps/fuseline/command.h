@@ -63,5 +63,6 @@ void RegisterBroker(Program& program);
 void RegisterConfig(Program& program);
 void RegisterEvents(Program& program);
 void RegisterImport(Program& program);
+void RegisterSessions(Program& program);
 
 }  // namespace fuseline

@@ -6,5 +6,6 @@ int main(int argc, char** argv) {
   fuseline::RegisterConfig(program);
   fuseline::RegisterEvents(program);
   fuseline::RegisterImport(program);
+  fuseline::RegisterSessions(program);
   return program.Run(argc, argv);
 }

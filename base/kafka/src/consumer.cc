@@ -350,7 +350,12 @@ Status Consumer::Close(std::int64_t deadline_ms) {
       (void)state_.release();
       return ErrorStatus(Code::kUnavailable, "consumer did not close in time, its handle is abandoned");
     }
-    rd_kafka_queue_poll_callback(farewell.get(), std::min(deadline.remaining_ms(), 50));
+    // Messages still come out between the callbacks; serving callbacks alone would abort at the first of them.
+    MessageBatch::Impl unread;
+    unread.raw.resize(100);
+    const ssize_t count = rd_kafka_consume_batch_queue(farewell.get(), std::min(deadline.remaining_ms(), 20),
+                                                       unread.raw.data(), unread.raw.size());
+    unread.raw.resize(count < 0 ? 0 : static_cast<std::size_t>(count));
   }
   farewell.reset();
   state_->queue.reset();

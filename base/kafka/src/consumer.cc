@@ -315,6 +315,11 @@ Result<std::map<std::int32_t, CommittedOffset>> Consumer::Committed(std::span<co
 }
 
 Result<Watermarks> Consumer::QueryWatermarks(std::int32_t partition) {
+  // The client's query waits without end for a leader that it knows but cannot reach; asking for metadata does not.
+  FUSELINE_FAIL_IF_ERROR([&]() -> Status {
+    FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const std::int32_t count, PartitionCount());
+    return OkStatus();
+  }());
   Watermarks marks;
   FUSELINE_FAIL_IF_ERROR(FromKafka(
       rd_kafka_query_watermark_offsets(state_->handle.get(), state_->options.topic.c_str(), partition, &marks.low,

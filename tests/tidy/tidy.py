@@ -75,7 +75,7 @@ TEST_LIBRARIES = {"gtest", "rapidcheck"}
 PUBLIC_LIBRARIES = {"expected"}
 PUBLIC_LIBRARIES_OF_ROOM = {"test_support": {"gtest"}}
 # LibTorch is slow to compile and defines macros with common names, so its headers stay in few files.
-TORCH_FOLDERS = ("learner/src/torch/", "tests/learner/")
+TORCH_FOLDERS = ("learner/src/torch/", "tests/learner/", "bench/learner_bench.cc")
 
 SYSTEM_FOLDERS = ("sys/", "netinet/", "arpa/", "linux/", "net/", "bits/")
 SYSTEM_HEADERS = {
@@ -177,6 +177,7 @@ def check_private_include(path: str, line: int, include: str, files: set[str]) -
         folders += ["apps/fuseline", "apps/fuseline/src"]
     elif path.startswith("bench/"):  # A benchmark may set its room up as that room's tests do.
         folders += ["tests/" + each for each in FOLDER_OF_ROOM]
+        folders += [folder + "/src" for folder in FOLDER_OF_ROOM.values()]
     if not any(f"{folder}/{include}" in files for folder in folders):
         yield Finding(path, line, f'"{include}" is no header of this room; another room offers only fuseline/ROOM/…')
 

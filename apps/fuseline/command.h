@@ -65,6 +65,7 @@ void RegisterEvents(Program& program);
 void RegisterImport(Program& program);
 void RegisterReplay(Program& program);
 void RegisterRun(Program& program);
+void RegisterSessions(Program& program);
 void RegisterStatus(Program& program);
 
 }  // namespace fuseline

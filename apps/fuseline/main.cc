@@ -6,6 +6,7 @@ int main(int argc, char** argv) {
   fuseline::RegisterReplay(program);
   fuseline::RegisterDemo(program);
   fuseline::RegisterStatus(program);
+  fuseline::RegisterSessions(program);
   fuseline::RegisterConfig(program);
   fuseline::RegisterEvents(program);
   fuseline::RegisterImport(program);

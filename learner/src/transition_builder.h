@@ -42,7 +42,6 @@ class TransitionBuilder {
  private:
   struct Encoded {
     bool state = false;      // Features, scores and baseline actions are in `row`.
-    bool trainable = false;  // Rewards and executed actions too.
     std::vector<std::byte> row;
   };
   Encoded Encode(const v1::Step& step, Account& account) const;

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include <google/protobuf/descriptor.h>
@@ -44,6 +45,9 @@ void AppendNumber(Number value, std::string* out) {
   char text[32];
   const auto [end, error] = std::to_chars(text, text + sizeof text, value);  // Shortest that reads back.
   out->append(text, end);
+  if constexpr (std::is_floating_point_v<Number>) {
+    if (value == 0 && std::signbit(value)) *out += ".0";  // "-0" would be read as the integer 0.
+  }
 }
 
 void AppendMessage(const Message& message, std::string* out);

@@ -19,6 +19,12 @@ constexpr std::int64_t kRetryFirstMs = 200;       // Of a refused version: its p
 constexpr std::int64_t kRetryLongestMs = 60'000;
 constexpr std::int64_t kMicrosPerMilli = 1'000;
 
+// The label of a version that could not be fetched.
+std::string_view ReasonOf(Code code) {
+  if (code == Code::kNotFound) return "absent";
+  return code == Code::kCorrupt ? "digest" : "reply";
+}
+
 }  // namespace
 
 PickUp::PickUp(const RankerOptions& options, SnapshotStore<LiveVersion>& store, Log& log, Metrics& metrics, const Clock& clock)
@@ -49,8 +55,7 @@ Status PickUp::Run(std::stop_token stop) {
     }
     if (status.ok()) {
       SetConnected(true, status);
-      backoff.Reset();
-      status = Follow(stop);
+      status = Follow(stop, backoff);
     }
     if (stop.stop_requested()) break;
     SetConnected(false, status);
@@ -59,10 +64,11 @@ Status PickUp::Run(std::stop_token stop) {
   return OkStatus();
 }
 
-Status PickUp::Follow(std::stop_token stop) {
+Status PickUp::Follow(std::stop_token stop, Backoff& backoff) {
   // The stream's end is read before the alias: what changes in between is then seen by one of them.
   FUSELINE_ASSIGN_OR_RETURN(std::string after, NewestChangeId());
   FUSELINE_RETURN_IF_ERROR(ReadAlias(stop));
+  backoff.Reset();  // A server that answers, not only one that lets us in.
   std::int64_t polled_us = clock_.monotonic_us();
   while (!stop.stop_requested()) {
     FUSELINE_ASSIGN_OR_RETURN(const auto entries, redis_->ReadStream(keys_.changes(), after, kStreamEntries,
@@ -122,7 +128,7 @@ Status PickUp::Take(const v1::AliasChange& change, std::stop_token stop) {
     alias_bytes_.clear();  // Not looked at yet.
     return std::move(version).error();
   }
-  if (!version) return Refused(version.error().code == Code::kNotFound ? "absent" : "digest", version.error());
+  if (!version) return Refused(ReasonOf(version.error().code), version.error());
   auto admitted = demands_.Admit(*version, change);
   if (!admitted) return Refused(admitted.error().reason, admitted.error().status);
 

@@ -28,7 +28,7 @@ class PickUp {
   RankerStatus status() const { return status_.Copy(); }  // Any thread.
 
  private:
-  Status Follow(std::stop_token stop);     // While the connection lasts.
+  Status Follow(std::stop_token stop, Backoff& backoff);  // While the connection lasts.
   Result<std::string> NewestChangeId();    // Of the stream; "0" while it is empty.
   Status ReadAlias(std::stop_token stop);  // Takes what the alias says, if that is new.
   Status Take(const v1::AliasChange& change, std::stop_token stop);

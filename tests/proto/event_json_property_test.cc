@@ -20,7 +20,7 @@ namespace {
 float AnyFloat(Random& random) {
   for (;;) {
     const auto value = std::bit_cast<float>(static_cast<std::uint32_t>(random.NextU64()));
-    if (std::isfinite(value)) return value == 0 ? 0.0F : value;  // A zero's sign is not kept: proto3's default.
+    if (std::isfinite(value)) return random.NextBelow(8) == 0 ? -0.0F : value;
   }
 }
 

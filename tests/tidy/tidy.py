@@ -28,7 +28,7 @@ ROOM_MAY_INCLUDE = {
     "test_support": {"core"},
 }
 # The event log is the one part of serving_bridge that speaks to Kafka, and may be left out of a build.
-EXTRA_ROOMS_OF_FILES = [(re.compile(r"^serving_bridge/.*event_log"), {"kafka"})]
+EXTRA_ROOMS_OF_FILES = [(re.compile(r"^(?:tests/)?serving_bridge/.*event_log"), {"kafka"})]
 
 ROOM_OF_FOLDER = {
     "base/core": "core", "base/kafka": "kafka", "base/redis": "redis", "proto": "proto", "fusion": "fusion",
@@ -75,7 +75,7 @@ TEST_LIBRARIES = {"gtest", "rapidcheck"}
 PUBLIC_LIBRARIES = {"expected"}
 PUBLIC_LIBRARIES_OF_ROOM = {"test_support": {"gtest"}}
 # LibTorch is slow to compile and defines macros with common names, so its headers stay in few files.
-TORCH_FOLDERS = ("learner/src/torch/", "tests/learner/")
+TORCH_FOLDERS = ("learner/src/torch/", "tests/learner/", "bench/learner_bench.cc")
 
 SYSTEM_FOLDERS = ("sys/", "netinet/", "arpa/", "linux/", "net/", "bits/")
 SYSTEM_HEADERS = {
@@ -154,9 +154,9 @@ def check_room_include(path: str, line: int, include: str) -> Iterator[Finding]:
     if target not in ROOM_MAY_INCLUDE:
         yield Finding(path, line, f"{include} is in no known room")
         return
-    room, is_test = room_of(path), path.startswith("tests/")
+    room, is_test = room_of(path), path.startswith(("tests/", "bench/"))
     if target == "test_support" and not is_test:
-        yield Finding(path, line, f"{include} is for tests")
+        yield Finding(path, line, f"{include} is for tests and benchmarks")
     if room is None or target == room or (is_test and target == "test_support"):
         return
     allowed = set(ROOM_MAY_INCLUDE[room])
@@ -175,6 +175,9 @@ def check_private_include(path: str, line: int, include: str, files: set[str]) -
         folders += [FOLDER_OF_ROOM[room] + "/src", "tests/" + room]
     elif path.startswith(("apps/", "tests/apps/")):
         folders += ["apps/fuseline", "apps/fuseline/src"]
+    elif path.startswith("bench/"):  # A benchmark may set its room up as that room's tests do.
+        folders += ["tests/" + each for each in FOLDER_OF_ROOM]
+        folders += [folder + "/src" for folder in FOLDER_OF_ROOM.values()]
     if not any(f"{folder}/{include}" in files for folder in folders):
         yield Finding(path, line, f'"{include}" is no header of this room; another room offers only fuseline/ROOM/…')
 

@@ -315,6 +315,11 @@ Result<std::map<std::int32_t, CommittedOffset>> Consumer::Committed(std::span<co
 }
 
 Result<Watermarks> Consumer::QueryWatermarks(std::int32_t partition) {
+  // The client's query waits without end for a leader that it knows but cannot reach; asking for metadata does not.
+  FUSELINE_FAIL_IF_ERROR([&]() -> Status {
+    FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const std::int32_t count, PartitionCount());
+    return OkStatus();
+  }());
   Watermarks marks;
   FUSELINE_FAIL_IF_ERROR(FromKafka(
       rd_kafka_query_watermark_offsets(state_->handle.get(), state_->options.topic.c_str(), partition, &marks.low,
@@ -350,7 +355,12 @@ Status Consumer::Close(std::int64_t deadline_ms) {
       (void)state_.release();
       return ErrorStatus(Code::kUnavailable, "consumer did not close in time, its handle is abandoned");
     }
-    rd_kafka_queue_poll_callback(farewell.get(), std::min(deadline.remaining_ms(), 50));
+    // Messages still come out between the callbacks; serving callbacks alone would abort at the first of them.
+    MessageBatch::Impl unread;
+    unread.raw.resize(100);
+    const ssize_t count = rd_kafka_consume_batch_queue(farewell.get(), std::min(deadline.remaining_ms(), 20),
+                                                       unread.raw.data(), unread.raw.size());
+    unread.raw.resize(count < 0 ? 0 : static_cast<std::size_t>(count));
   }
   farewell.reset();
   state_->queue.reset();

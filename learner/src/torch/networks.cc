@@ -36,11 +36,13 @@ at::Tensor DenseEnsemble::Forward(const at::Tensor& parameters, const at::Tensor
   const auto parts = parameters.split_with_sizes(sizes_);
   // Every member sees the same input: the first layer is one product with all members' weights stacked.
   at::Tensor h = at::addmm(parts[1], x, parts[0].view({members_ * widths_[1], widths_[0]}).t());
+  if (layers() > 1) h.relu_();
   h = h.view({x.size(0), members_, widths_[1]}).permute({1, 0, 2});
   for (std::size_t layer = 1; layer + 1 < widths_.size(); ++layer) {
     const at::Tensor weights = parts[2 * layer].view({members_, widths_[layer + 1], widths_[layer]});
     const at::Tensor biases = parts[2 * layer + 1].view({members_, 1, widths_[layer + 1]});
-    h = at::baddbmm(biases, h.relu(), weights.transpose(1, 2));
+    h = at::baddbmm(biases, h, weights.transpose(1, 2));
+    if (layer + 2 < widths_.size()) h.relu_();
   }
   return h;
 }

@@ -32,7 +32,7 @@ inline constexpr std::string_view kChangeField = "change";
 //   fuseline:{NAME}:left          sorted set  decimal version → time (Redis' own, ms) at which an alias last left it
 //   fuseline:{NAME}:v:N:manifest  string      PolicyManifest (canonical bytes); its SHA-256 is AliasChange.manifest_sha256
 //   fuseline:{NAME}:v:N:parts:I   string      bytes of manifest.parts[I], I from 0; one after another they are the weights file
-//   fuseline:{NAME}:acks          hash        ranker → change number, version, time
+//   fuseline:{NAME}:acks          hash        ranker → "CHANGE VERSION WALL_MS", decimal
 //   fuseline:{NAME}:experiments   hash
 //
 // A ranker follows (epoch, change), and refuses an AliasChange that is not greater than the last it took for that alias.

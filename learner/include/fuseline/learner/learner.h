@@ -78,7 +78,8 @@ class Learner {
   // from that partition; an earlier or equal name is a repeat and is dropped (with other bytes: an alarm).
   // Errors: kCorrupt       a gap, or a stream time earlier than promised: nothing is taken, the partition must stop;
   //         kInvalidInput  no name, or a partition that is not expected;
-  //         kUnavailable   learner.queue_trajectories wait already for the partition, though the merge could go on: Advance first.
+  //         kUnavailable   learner.queue_trajectories of the partition wait already: Advance, or bring what the merge waits for (a
+  //                        later stream time of another partition), then offer it again.
   Status Offer(v1::TrajectoryRecord record);
 
   // Merges and trains, up to kStepsPerAdvance steps or the next version or checkpoint. Returns a version when one was made (also one

@@ -1,0 +1,327 @@
+// The learner as its callers see it. Exactly once and bit-identical across deaths: a fixed stream of two partitions is offered in
+// many interleavings, the object is dropped at random moments and opened again, and the final digest must be that of the
+// undisturbed run. Learning: a contextual bandit whose best action is known and lies in the box.
+
+#include "fuseline/learner/learner.h"
+
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "fuseline/core/digest.h"
+#include "fuseline/core/file.h"
+#include "fuseline/fusion/policy_network.h"
+#include "fuseline/test_support/matchers.h"
+#include "fuseline/test_support/temp_dir.h"
+#include "learner_world.h"
+
+namespace fuseline {
+namespace {
+
+using test::Action;
+using test::ExploredStep;
+using test::Name;
+using test::Session;
+using test::SmallConfig;
+
+v1::TrajectoryRecord Record(v1::Trajectory trajectory) {
+  v1::TrajectoryRecord record;
+  *record.mutable_trajectory() = std::move(trajectory);
+  return record;
+}
+
+v1::TrajectoryRecord Mark(std::int32_t partition, std::int64_t stream_time_ms) {
+  v1::TrajectoryRecord record;
+  record.mutable_progress()->set_partition(partition);
+  record.mutable_progress()->set_stream_time_ms(stream_time_ms);
+  return record;
+}
+
+// Two partitions' sessions: all ends, lists of one to three items, some requests of the static arm, some stubs.
+std::vector<std::vector<v1::Trajectory>> TwoPartitions(const v1::Config& config, int sessions) {
+  Random random(7, "stream", 0);
+  std::vector<std::vector<v1::Trajectory>> partitions(2);
+  for (std::int32_t p = 0; p < 2; ++p) {
+    std::int64_t time_ms = 0;
+    for (int s = 0; s < sessions; ++s) {
+      time_ms += static_cast<std::int64_t>(random.NextBelow(3)) * 1000;
+      std::vector<v1::Step> steps;
+      for (std::uint64_t t = 0, n = 1 + random.NextBelow(4); t < n; ++t) {
+        steps.push_back(ExploredStep(config, random, 1 + static_cast<int>(random.NextBelow(3)),
+                                     [&](const Action&) { return static_cast<std::int64_t>(random.NextBelow(30'000)); }));
+        if (random.NextBelow(8) == 0) steps.back().mutable_exposure()->clear_log_density();
+      }
+      constexpr std::array kEnds{v1::TERMINATED, v1::TRUNCATED, v1::FLUSHED};
+      const v1::SessionEnd end = kEnds[random.NextBelow(3)];
+      const v1::TrajectoryName* last = partitions[static_cast<std::size_t>(p)].empty() ? nullptr : &partitions[static_cast<std::size_t>(p)].back().name();
+      v1::Trajectory trajectory =
+          Session(Name(p, 10 * s), last, "u" + std::to_string(random.NextBelow(40)), time_ms, end, std::move(steps));
+      if (end == v1::TRUNCATED && random.NextBelow(3) > 0)
+        *trajectory.mutable_next_step() = ExploredStep(config, random, 2, [](const Action&) { return 0; });
+      if (random.NextBelow(20) == 0) {
+        trajectory.clear_steps();
+        trajectory.set_stub_reason("too large");
+      }
+      partitions[static_cast<std::size_t>(p)].push_back(std::move(trajectory));
+    }
+  }
+  return partitions;
+}
+
+class LearnerTest : public ::testing::Test {
+ protected:
+  Result<std::unique_ptr<Learner>> Open(const std::string& folder, const v1::Config& config) {
+    auto learner = Learner::Open(folder, config, "test build", log_, metrics_, clock_);
+    if (learner) (*learner)->ExpectPartitions(2);
+    return learner;
+  }
+
+  struct Outcome {
+    std::string weights;
+    std::map<std::uint64_t, std::string> versions;  // Number → digest and verdict.
+    LearnerProgress progress;
+    int deaths = 0;
+  };
+
+  // Offers the stream to its end. With `chaos` the order of calls is random and the learner dies now and then.
+  Outcome Run(const std::string& folder, const v1::Config& config, const std::vector<std::vector<v1::Trajectory>>& stream,
+              Random* chaos) {
+    Outcome outcome;
+    auto learner = Open(folder, config).value();
+    std::vector<std::size_t> next(2, 0);
+    const auto store = [&](const PolicyVersion& version) {
+      const std::string text = ToHex(version.manifest.weights_sha256()) + (version.manifest.gate().passed() ? " passed" : " refused");
+      const auto [seen, fresh] = outcome.versions.emplace(version.manifest.version(), text);
+      EXPECT_EQ(seen->second, text) << "version " << version.manifest.version() << " offered again, differently";
+      EXPECT_EQ(Sha256Of(version.weights), version.manifest.weights_sha256());
+    };
+    const auto rewind = [&] {  // What an outbox does: everything after the last durable name, again.
+      const auto durable = learner->DurableNames();
+      for (std::size_t p = 0; p < 2; ++p) {
+        const auto name = durable.find(static_cast<std::int32_t>(p));
+        next[p] = name == durable.end() ? 0 : static_cast<std::size_t>(name->second.offset() / 10 + 1);
+        if (next[p] > 0 && chaos != nullptr && chaos->NextBelow(2) == 0) --next[p];  // One too many: a repeat.
+      }
+    };
+    for (;;) {
+      for (std::size_t p = 0; p < 2; ++p) {
+        const std::size_t burst = chaos != nullptr ? chaos->NextBelow(12) : 5;
+        for (std::size_t i = 0; i < burst && next[p] < stream[p].size(); ++i)
+          EXPECT_THAT(learner->Offer(Record(stream[p][next[p]++])), IsOk());
+        if (next[p] == stream[p].size()) {
+          EXPECT_THAT(learner->Offer(Mark(static_cast<std::int32_t>(p), kEndOfTimeMs)), IsOk());
+        }
+      }
+      const auto made = learner->Advance();
+      EXPECT_THAT(made, IsOk());
+      if (!made) return outcome;
+      if (*made) store(**made);
+      const bool lazy = chaos != nullptr && chaos->NextBelow(3) == 0;
+      if (const auto pending = learner->PendingVersion(); pending && !lazy) {
+        store(*pending);
+        EXPECT_THAT(learner->MarkStored(pending->manifest.version()), IsOk());
+      }
+      if (chaos != nullptr && chaos->NextBelow(15) == 0) {
+        EXPECT_THAT(learner->Checkpoint(), IsOk());
+      }
+      if (chaos != nullptr && chaos->NextBelow(12) == 0) {
+        learner.reset();
+        learner = Open(folder, config).value();
+        ++outcome.deaths;
+        rewind();
+        continue;
+      }
+      if (next[0] == stream[0].size() && next[1] == stream[1].size() && learner->idle() && !learner->PendingVersion()) break;
+    }
+    outcome.weights = learner->WeightsSha256();
+    outcome.progress = learner->progress();
+    return outcome;
+  }
+
+  Log log_{Severity::kError};
+  Metrics metrics_;
+  SystemClock clock_;
+};
+
+TEST_F(LearnerTest, WhateverDiesAndWhateverTheInterleavingTheWeightsAreThoseOfTheUndisturbedRun) {
+  const v1::Config config = SmallConfig();
+  const auto stream = TwoPartitions(config, 120);
+  const test::TempDir calm;
+  const Outcome expected = Run(calm.path(), config, stream, nullptr);
+  ASSERT_GT(expected.progress.versions, 3U);
+  ASSERT_EQ(expected.progress.trajectories, 240U);
+  ASSERT_LT(expected.progress.buffered, expected.progress.transitions) << "the buffer must have evicted";
+  int deaths = 0;
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    SCOPED_TRACE("chaos seed " + std::to_string(seed));
+    const test::TempDir folder;
+    Random chaos(seed, "chaos", 0);
+    const Outcome outcome = Run(folder.path(), config, stream, &chaos);
+    EXPECT_EQ(outcome.weights, expected.weights);
+    EXPECT_EQ(outcome.versions, expected.versions);
+    EXPECT_EQ(outcome.progress.transitions, expected.progress.transitions);
+    EXPECT_EQ(outcome.progress.left_out, expected.progress.left_out);
+    deaths += outcome.deaths;
+  }
+  EXPECT_GT(deaths, 10);
+}
+
+TEST_F(LearnerTest, AGapStopsThePartitionAndARepeatIsDropped) {
+  const v1::Config config = SmallConfig();
+  const auto stream = TwoPartitions(config, 5)[0];
+  const test::TempDir folder;
+  auto learner = Open(folder.path(), config).value();
+
+  EXPECT_THAT(learner->Offer(Record(stream[1])), HasCode(Code::kCorrupt)) << "its predecessor was never taken";
+  ASSERT_THAT(learner->Offer(Record(stream[0])), IsOk());
+  ASSERT_THAT(learner->Offer(Record(stream[1])), IsOk());
+  EXPECT_THAT(learner->Offer(Record(stream[3])), HasCode(Code::kCorrupt));
+  EXPECT_THAT(learner->Offer(Record(stream[0])), IsOk());
+  EXPECT_EQ(learner->progress().repeats, 1U);
+  EXPECT_EQ(learner->progress().repeats_differing, 0U);
+
+  v1::Trajectory forged = stream[1];
+  forged.set_user_id("somebody else");
+  EXPECT_THAT(learner->Offer(Record(forged)), IsOk());
+  EXPECT_EQ(learner->progress().repeats_differing, 1U);
+  EXPECT_EQ(learner->progress().waiting, 2U);
+  EXPECT_THAT(learner->Offer(Mark(7, 1)), HasCode(Code::kInvalidInput));
+}
+
+TEST_F(LearnerTest, TheMergeWaitsForASilentPartition) {
+  const v1::Config config = SmallConfig();
+  auto stream = TwoPartitions(config, 3)[0];
+  for (v1::Trajectory& trajectory : stream) trajectory.set_stream_time_ms(5000);
+  const test::TempDir folder;
+  auto learner = Open(folder.path(), config).value();
+  for (const v1::Trajectory& trajectory : stream) ASSERT_THAT(learner->Offer(Record(trajectory)), IsOk());
+
+  ASSERT_THAT(learner->Advance(), IsOk());
+  EXPECT_EQ(learner->progress().trajectories, 0U) << "partition 1 may still bring something earlier";
+  ASSERT_THAT(learner->Offer(Mark(1, 4999)), IsOk());
+  EXPECT_TRUE(learner->idle());
+  ASSERT_THAT(learner->Offer(Mark(1, 5000)), IsOk());
+  ASSERT_THAT(learner->Advance(), IsOk());
+  EXPECT_EQ(learner->progress().trajectories, 3U) << "(5000, partition 0) comes before (5000, partition 1)";
+}
+
+TEST_F(LearnerTest, AFlippedBitInTheCheckpointIsCorruptAndOtherNetworksAreRefused) {
+  const v1::Config config = SmallConfig();
+  const test::TempDir folder;
+  Run(folder.path(), config, TwoPartitions(config, 30), nullptr);
+  ASSERT_THAT(Open(folder.path(), config).value()->Checkpoint(), IsOk());
+
+  v1::Config other = config;
+  other.mutable_learner()->set_critics_per_group(3);
+  EXPECT_THAT(Open(folder.path(), other), HasCode(Code::kInvalidInput));
+  const std::filesystem::path path = folder / "checkpoint";
+  std::string bytes = ReadFile(path).value();
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  ASSERT_THAT(WriteFileAtomically(path, bytes), IsOk());
+  EXPECT_THAT(Open(folder.path(), config), HasCode(Code::kCorrupt));
+}
+
+TEST_F(LearnerTest, CudaWithoutAGpuIsRefusedByItsKey) {
+  v1::Config config = SmallConfig();
+  config.mutable_learner()->set_device("cuda");
+  const test::TempDir folder;
+  const auto learner = Open(folder.path(), config);
+  if (learner) GTEST_SKIP() << "this machine has a GPU";
+  EXPECT_THAT(learner, HasCode(Code::kInvalidInput));
+  EXPECT_THAT(learner, MessageNames("learner.device"));
+}
+
+// Reward 10 - 4 |a - a*|^2 in one-step sessions; a* is 0.25 away from the static action in each dimension, halfway to the edge of
+// a box of 0.5. A learner that stays, and one whose critic only knows a direction and ends at the box's far edge, are both 0.5 from
+// a*; the wrong sign is farther. Half of that is asked for: 3,600 noiseless draws determine the bowl, what is left is the critic's
+// smoothness.
+TEST_F(LearnerTest, InABanditTheLearnedActionMovesToTheKnownOptimum) {
+  v1::Config config = SmallConfig();
+  config.mutable_rewards()->set_watch_second(1);
+  config.mutable_rewards()->set_valid(0);
+  config.mutable_policy()->set_box_lower(-0.5);
+  config.mutable_policy()->set_box_upper(0.5);
+  v1::Learner& settings = *config.mutable_learner();
+  settings.clear_hidden();
+  settings.set_actor_rate(0.001);
+  settings.set_critic_rate(0.003);
+  settings.set_batch(64);
+  settings.set_replay_transitions(10'000);
+  settings.set_steps_per_transition(0.5);
+  settings.set_version_every_steps(1500);
+  settings.set_checkpoint_every_trajectories(1'000'000);
+  const auto ranges = ActionRangesOf(config.policy(), SchemaOf(config)).value();
+  Action best;
+  for (std::size_t d = 0; d < best.size(); ++d) best[d] = ranges.static_action(static_cast<int>(d)) + (d % 2 == 0 ? 0.25F : -0.25F);
+  const auto distance = [&](std::span<const float> action) {
+    double sum = 0;
+    for (std::size_t d = 0; d < best.size(); ++d) sum += std::pow(action[d] - best[d], 2);
+    return std::sqrt(sum);
+  };
+
+  const test::TempDir folder;
+  auto learner = Open(folder.path(), config).value();
+  ASSERT_THAT(learner->Offer(Mark(1, kEndOfTimeMs)), IsOk());
+  Random random(3, "bandit", 0);
+  std::optional<PolicyVersion> version;
+  v1::TrajectoryName last;
+  v1::Step probe;
+  for (int s = 0; s < 4000 && !version; ++s) {
+    probe = ExploredStep(config, random, 1, [&](const Action& action) {
+      return static_cast<std::int64_t>(1000 * std::max(0.0, 10 - 4 * std::pow(distance(action), 2)));
+    });
+    ASSERT_THAT(learner->Offer(Record(Session(Name(0, s), s == 0 ? nullptr : &last, "u" + std::to_string(s), s, v1::TERMINATED, {probe}))),
+                IsOk());
+    last = Name(0, s);
+    auto made = learner->Advance();
+    ASSERT_THAT(made, IsOk());
+    version = std::move(*made);
+  }
+  ASSERT_TRUE(version.has_value());
+  EXPECT_EQ(version->manifest.metrics().at("box_term_share"), 1);
+
+  ASSERT_OK_AND_ASSIGN(const TensorMap tensors, DecodeWeights(version->weights));
+  ASSERT_OK_AND_ASSIGN(const PolicyNetwork network, PolicyNetwork::Create(version->manifest, tensors));
+  ActorWorkspace workspace;
+  Action learned;
+  const std::vector candidates{ViewOf(probe.exposure().items(0))};
+  ASSERT_THAT(network.Act(ViewOf(probe.exposure().user_features()), ViewOf(probe.exposure().context_features()), candidates,
+                          workspace, learned),
+              IsOk());
+  const double before = distance({ranges.static_action().data(), best.size()}), after = distance(learned);
+  RecordProperty("distance_after", std::to_string(after));
+  EXPECT_LT(after, 0.5 * before) << "from " << before << " to " << after;
+}
+
+// In a log where nothing was explored the gate says what it cannot know, and versions come out all the same.
+TEST_F(LearnerTest, ALogWithoutActionsEndsInVersionsAndSaysThatNcisIsSkipped) {
+  v1::Config config = SmallConfig();
+  config.mutable_learner()->set_train_on_static(true);
+  config.mutable_learner()->set_anchor_on_static(true);
+  auto stream = TwoPartitions(config, 60);
+  for (auto& partition : stream) {
+    for (v1::Trajectory& trajectory : partition) {
+      for (v1::Step& step : *trajectory.mutable_steps()) step.mutable_exposure()->clear_log_density();
+      trajectory.mutable_next_step()->mutable_exposure()->clear_log_density();
+      if (trajectory.end() != v1::TRUNCATED) trajectory.clear_next_step();
+    }
+  }
+  const test::TempDir folder;
+  auto learner = Open(folder.path(), config).value();
+  std::optional<PolicyVersion> version;
+  for (std::size_t i = 0; i < 60; ++i) {
+    for (const auto& partition : stream) ASSERT_THAT(learner->Offer(Record(partition[i])), IsOk());
+    while (!learner->idle() && !version) version = std::move(learner->Advance().value());
+  }
+  ASSERT_TRUE(version.has_value());
+  std::string reasons;
+  for (const std::string& reason : version->manifest.gate().reasons()) reasons += reason + "\n";
+  EXPECT_NE(reasons.find("skipped ncis"), std::string::npos) << reasons;
+  EXPECT_EQ(version->manifest.metrics().at("box_term_share"), 1);
+}
+
+}  // namespace
+}  // namespace fuseline

@@ -1,0 +1,181 @@
+// Each formula of EnhancedRL against plain loops in double precision on random masks, and the gradients of both losses against
+// central differences.
+
+#include "torch/losses.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
+#include <gtest/gtest.h>
+
+#include "torch/networks.h"
+
+namespace fuseline {
+namespace {
+
+constexpr std::int64_t kB = 5, kL = 3, kM = 4, kG = 2, kD = 4;
+
+struct World {
+  at::Tensor reward, mask, terminated, q, next_excess, next_mask;
+};
+
+World RandomWorld(std::uint64_t seed) {
+  at::manual_seed(seed);
+  const auto options = at::TensorOptions(at::kDouble);
+  return {.reward = at::randn({kG, kB, kL}, options),
+          .mask = at::rand({kB, kL}, options).gt(0.3).to(at::kDouble),
+          .terminated = at::rand({kB}, options).gt(0.5).to(at::kDouble),
+          .q = at::randn({kM, kB, kL}, options),
+          .next_excess = at::randn({kB, kL, kD}, options).clamp_min(0) * 4,
+          .next_mask = at::rand({kB, kL}, options).gt(0.3).to(at::kDouble)};
+}
+
+double At(const at::Tensor& tensor, at::IntArrayRef index) {
+  at::Tensor value = tensor;
+  for (const std::int64_t i : index) value = value[i];
+  return value.item<double>();
+}
+
+double SlowPenalty(const at::Tensor& excess, std::int64_t b, std::int64_t l, bool literal) {
+  double sum = 0;
+  for (std::int64_t d = 0; d < kD; ++d) {
+    const double x = At(excess, {b, l, d});
+    const double continuous = x <= 6 ? std::exp(x) - 1 : std::exp(6.0) * (1 + x - 6) - 1;
+    sum += !literal ? continuous : x > 0 ? std::exp(x) : 0;
+  }
+  return sum;
+}
+
+TEST(LossesTest, ThePenaltyIsContinuousWithItsTangentBeyondSix) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    const World world = RandomWorld(seed);
+    for (const bool literal : {false, true}) {
+      const at::Tensor fast = BoxPenalty(world.next_excess, literal);
+      for (std::int64_t b = 0; b < kB; ++b)
+        for (std::int64_t l = 0; l < kL; ++l)
+          EXPECT_NEAR(At(fast, {b, l}), SlowPenalty(world.next_excess, b, l, literal), 1e-6) << "seed " << seed;
+    }
+  }
+}
+
+TEST(LossesTest, TheExcessIsRelativeToTheBoxOfEachTransition) {
+  at::manual_seed(3);
+  const at::Tensor action = at::rand({kB, kL, kD}, at::kDouble) * 2 - 1, baseline = at::rand({kB, kL, kD}, at::kDouble) * 2 - 1;
+  const at::Tensor box = at::stack({-at::rand({kB}, at::kDouble), at::rand({kB}, at::kDouble)}, 1);
+  const at::Tensor fast = BoxExcess(action, baseline, box, 0.3);
+  for (std::int64_t b = 0; b < kB; ++b)
+    for (std::int64_t l = 0; l < kL; ++l)
+      for (std::int64_t d = 0; d < kD; ++d) {
+        const double lower = At(baseline, {b, l, d}) + At(box, {b, 0}), upper = At(baseline, {b, l, d}) + At(box, {b, 1});
+        const double a = At(action, {b, l, d}), width = upper - lower;
+        const double expected = (a < lower ? lower - a : a > upper ? a - upper : 0) / (0.3 * width);
+        EXPECT_NEAR(At(fast, {b, l, d}), expected, 1e-9);
+      }
+}
+
+TEST(LossesTest, TargetAndCriticLossAreThoseOfPlainLoops) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    for (int variant = 0; variant < 4; ++variant) {
+      SCOPED_TRACE("seed " + std::to_string(seed) + " variant " + std::to_string(variant));
+      const World w = RandomWorld(seed);
+      const TargetForm form{.gamma = 0.9, .alpha_d = 0.1, .phi = (variant & 1) != 0, .per_item = (variant & 2) != 0};
+      const at::Tensor target = TdTarget(w.reward, w.mask, w.terminated, w.q, w.next_excess, w.next_mask, form);
+      const at::Tensor q = w.q * 0.5 + 1;
+      double loss = 0;
+      for (std::int64_t m = 0; m < kM; ++m) {
+        for (std::int64_t b = 0; b < kB; ++b) {
+          double next = 0, earned = 0, sum_q = 0, items = 0;
+          for (std::int64_t l = 0; l < kL; ++l) {
+            double excess = 0;
+            for (std::int64_t d = 0; d < kD; ++d) excess += At(w.next_excess, {b, l, d});
+            const double value = form.phi ? At(w.q, {m, b, l}) * std::exp(-excess)
+                                          : At(w.q, {m, b, l}) - 0.1 * SlowPenalty(w.next_excess, b, l, false);
+            next += At(w.next_mask, {b, l}) * value;
+            earned += At(w.mask, {b, l}) * At(w.reward, {m / (kM / kG), b, l});
+            sum_q += At(w.mask, {b, l}) * At(q, {m, b, l});
+            items += At(w.mask, {b, l});
+          }
+          next *= 0.9 * (1 - At(w.terminated, {b}));
+          if (!form.per_item) {
+            EXPECT_NEAR(At(target, {m, b}), earned + next, 1e-8);
+            loss += std::pow(sum_q - earned - next, 2) / kB;
+            continue;
+          }
+          for (std::int64_t l = 0; l < kL; ++l) {
+            if (At(w.mask, {b, l}) == 0) continue;
+            const double y = At(w.reward, {m / (kM / kG), b, l}) + next / items;
+            EXPECT_NEAR(At(target, {m, b, l}), y, 1e-8);
+            loss += std::pow(At(q, {m, b, l}) - y, 2) / kB;
+          }
+        }
+      }
+      EXPECT_NEAR(CriticLoss(q, w.mask, target, form.per_item).item<double>(), loss, 1e-6 * std::max(1.0, loss));
+    }
+  }
+}
+
+TEST(LossesTest, TheActorLossIsThatOfPlainLoops) {
+  const World w = RandomWorld(4);
+  const at::Tensor omega = at::tensor({1.0, 0.5}, at::kDouble), penalty = BoxPenalty(w.next_excess, false);
+  double sum = 0, weights = 0;
+  for (std::int64_t b = 0; b < kB; ++b)
+    for (std::int64_t l = 0; l < kL; ++l) {
+      double pair = 1.2 * At(penalty, {b, l});
+      for (std::int64_t g = 0; g < kG; ++g) {
+        double mean = 0, square = 0;
+        for (std::int64_t m = 0; m < kM / kG; ++m) {
+          const double q = At(w.q, {g * (kM / kG) + m, b, l});
+          mean += q / (kM / kG);
+          square += q * q / (kM / kG);
+        }
+        pair += At(omega, {g}) * (0.2 * std::sqrt(square - mean * mean + 1e-8) - mean);
+      }
+      sum += At(w.mask, {b, l}) * pair;
+      weights += At(w.mask, {b, l});
+    }
+  EXPECT_NEAR(ActorLoss(w.q, omega, penalty, w.mask, 1.2, 0.2).item<double>(), sum / weights, 1e-8);
+}
+
+// mu(s) through critics, deviation and penalty at once, some actions outside the box.
+TEST(LossesTest, TheActorsGradientIsThatOfCentralDifferences) {
+  at::manual_seed(5);
+  const DenseEnsemble actor(1, {3, 6, kD}), critic(kM, {3 + kD, 5, 7, 1});
+  const at::Tensor states = at::randn({kB * kL, 3}, at::kDouble), critic_parameters = critic.Initial(1, "c").to(at::kDouble);
+  const at::Tensor baseline = at::rand({kB, kL, kD}, at::kDouble) - 0.5, omega = at::tensor({1.0, 2.0}, at::kDouble);
+  const at::Tensor mask = RandomWorld(5).mask, box = at::tensor({-0.15, 0.15}, at::kDouble).expand({kB, 2});
+  const auto loss = [&](const at::Tensor& parameters) {
+    const at::Tensor mu = actor.Forward(parameters, states)[0].tanh();
+    const at::Tensor q = critic.Forward(critic_parameters, at::cat({states, mu}, 1)).reshape({kM, kB, kL});
+    return ActorLoss(q, omega, BoxPenalty(BoxExcess(mu.view({kB, kL, kD}), baseline, box, 0.3), false), mask, 1.2, 0.2);
+  };
+  const at::Tensor parameters = actor.Initial(1, "a").to(at::kDouble).requires_grad_();
+  const at::Tensor gradient = torch::autograd::grad({loss(parameters)}, {parameters})[0];
+  for (std::int64_t i = 0; i < actor.parameters(); i += 3) {
+    constexpr double kStep = 1e-6;
+    at::Tensor up = parameters.detach().clone(), down = parameters.detach().clone();
+    up[i] += kStep;
+    down[i] -= kStep;
+    const double expected = (loss(up) - loss(down)).item<double>() / (2 * kStep);
+    EXPECT_NEAR(At(gradient, {i}), expected, 1e-4 * std::max(1.0, std::abs(expected))) << "parameter " << i;
+  }
+}
+
+TEST(LossesTest, TheBatchedEnsembleIsALoopOverItsMembers) {
+  at::manual_seed(6);
+  const DenseEnsemble net(kM, {3, 5, 4, 2});
+  const at::Tensor parameters = net.Initial(9, "x").to(at::kDouble), x = at::randn({7, 3}, at::kDouble);
+  const at::Tensor fast = net.Forward(parameters, x);
+  for (std::int64_t m = 0; m < kM; ++m) {
+    at::Tensor h = x;
+    for (std::int64_t layer = 0; layer < net.layers(); ++layer) {
+      const auto [weights, biases] = net.Layer(parameters, layer);
+      h = at::matmul(h, weights[m].t()) + biases[m];
+      if (layer + 1 < net.layers()) h = h.relu();
+    }
+    EXPECT_TRUE(at::allclose(fast[m], h, 1e-9, 1e-9));
+  }
+}
+
+}  // namespace
+}  // namespace fuseline

@@ -167,9 +167,10 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   FUSELINE_ASSIGN_OR_FAIL(const World world, World::Create(config.simulator(), config.rewards(), config.fuseline().seed(),
                                                            SchemaOf(config)));
   KafkaSinkOptions sink_options;
-  sink_options.kafka = config.kafka();
+  sink_options.connection = ConnectionOf(config.kafka());
+  sink_options.topic = config.kafka().events_topic();
   sink_options.event_time_timestamps = true;
-  FUSELINE_ASSIGN_OR_FAIL(auto sink, OpenKafkaSink(sink_options, instruments.metrics));
+  FUSELINE_ASSIGN_OR_FAIL(auto sink, OpenKafkaSink(sink_options, instruments.log, instruments.metrics));
   EventLog* log_of_events = nullptr;
   EventLogOptions log_options;
   log_options.queue_events = 1'024;

@@ -8,6 +8,7 @@
 
 #include "fuseline/core/file.h"
 #include "fuseline/core/http.h"
+#include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
 #include "fuseline/fusion/action_space.h"
 #include "fuseline/proto/schema.h"
@@ -52,13 +53,13 @@ std::vector<v1::Event> SimulatedEvents(std::uint64_t seed, std::uint64_t count) 
 
 Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partitions, const std::vector<v1::Event>& events) {
   FUSELINE_RETURN_IF_ERROR(kafka.CreateTopic(topic, partitions, {{"retention.ms", "-1"}, {"message.timestamp.type", "CreateTime"}}));
+  Log log(Severity::kError);
   Metrics metrics;
   KafkaSinkOptions options;
-  options.kafka = DefaultSettings().kafka();
-  options.kafka.set_brokers(kafka.bootstrap_servers());
-  options.kafka.set_events_topic(topic);
+  options.connection.bootstrap_servers = kafka.bootstrap_servers();
+  options.topic = topic;
   options.event_time_timestamps = true;
-  FUSELINE_ASSIGN_OR_RETURN(const auto sink, OpenKafkaSink(options, metrics));
+  FUSELINE_ASSIGN_OR_RETURN(const auto sink, OpenKafkaSink(options, log, metrics));
   constexpr std::size_t kChunk = 2'000;
   for (std::size_t i = 0; i < events.size(); i += kChunk) {
     FUSELINE_RETURN_IF_ERROR(sink->Write(std::span(events).subspan(i, std::min(kChunk, events.size() - i))));

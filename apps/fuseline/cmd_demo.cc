@@ -26,6 +26,7 @@ constexpr std::int64_t kStartMs = 1'704'067'200'000;  // 2024-01-01, so that a d
 constexpr int kPartitions = 2;
 // The mock cluster keeps 5 MiB of a partition and drops the rest silently: hold back well before.
 constexpr std::uint64_t kLagEventsMax = 4'000;
+constexpr std::uint64_t kLearnerBacklogMax = 16;
 constexpr std::uint64_t kEventsPerLook = 200;
 
 struct DemoOptions {
@@ -133,10 +134,20 @@ Status Watch(const Users& users, const EventLog& event_log, const Pipeline& pipe
     if (!line.due()) continue;
     line.Show(LiveLine(users.watched(), pipeline.status(), static_cast<double>(clock.monotonic_us() - begin_us) / 1e6));
   }
-  while (!stop.stopped() && !loop.finished() && pipeline.status().ingested < event_log.figures().written) {
-    if (!SleepFor(stop.token(), 20)) break;
+  const auto learned = [&] {
+    const PipelineStatus status = pipeline.status();
+    return status.accounting().read() >= event_log.figures().written && status.idle && status.learner_backlog() == 0;
+  };
+  while (!loop.finished() && !learned() && SleepFor(stop.token(), 20)) {
   }
   return OkStatus();
+}
+
+// Accelerated users wait for the loop: for the broker, which would drop what is not read, and for the learner, or they would
+// have lived their lives before the first version. A learner that idles waits for later events, and is never waited for.
+bool IsBehind(const PipelineStatus& status, std::uint64_t written) {
+  if (written > status.ingested + kLagEventsMax) return true;
+  return !status.idle && status.learner_backlog() > kLearnerBacklogMax;
 }
 
 // Everything after the settings: the loop, and the users in it.
@@ -174,7 +185,7 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   EventLog* log_of_events = nullptr;
   EventLogOptions log_options;
   log_options.queue_events = 1'024;
-  log_options.hold_back = [&] { return log_of_events->figures().written > pipeline.status().ingested + kLagEventsMax; };
+  log_options.hold_back = [&] { return IsBehind(pipeline.status(), log_of_events->figures().written); };
   EventLog event_log(std::move(log_options), std::move(sink), instruments.log, instruments.metrics);
   log_of_events = &event_log;
 

@@ -40,6 +40,11 @@ PartitionStatus StatusOf(const PartitionPosition& position) {
   return {position.next_offset, position.stream_time_ms, position.open_sessions, position.accounting};
 }
 
+std::uint64_t PipelineStatus::learner_backlog() const {
+  const std::uint64_t closed = accounting().trajectories();
+  return closed - std::min(closed, learner.trajectories + learner.waiting);
+}
+
 struct Pipeline::Queues {
   explicit Queues(const v1::Config& config)
       : batches(static_cast<std::size_t>(config.ingest().queue_batches())),

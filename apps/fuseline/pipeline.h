@@ -55,6 +55,8 @@ struct PipelineStatus {
   PublicationStatus publication;
 
   v1::Accounting accounting() const;  // Over all partitions.
+  // Closed sessions that the learner has neither merged nor holds until the merge order allows it.
+  std::uint64_t learner_backlog() const;
 };
 
 // Joins the rooms: ingest → sessionizer → learner → archive → Redis, a thread each, with bounded queues in between. The only file

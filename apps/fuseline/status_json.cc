@@ -63,6 +63,7 @@ std::string StatusJson(const PipelineStatus& status, const Freshness::Report& fr
       {"accounting_balanced", IsBalanced(accounting)},
       {"sessions", accounting.sessions()},
       {"trajectories", accounting.trajectories()},
+      {"learner_backlog", status.learner_backlog()},
       {"idle", status.idle},
       {"learner", LearnerJson(status)},
       {"live_version", status.publication.live_version},

@@ -41,6 +41,8 @@ void AddAccounting(const v1::Accounting& more, v1::Accounting* total) {
   total->set_quarantined(total->quarantined() + more.quarantined());
   total->set_control(total->control() + more.control());
   total->set_used_over_max_events(total->used_over_max_events() + more.used_over_max_events());
+  total->set_sessions(total->sessions() + more.sessions());
+  total->set_trajectories(total->trajectories() + more.trajectories());
 }
 
 std::string AccountingText(const v1::Accounting& accounting) {

@@ -113,11 +113,8 @@ Status LoopProcess::WaitUntilLearned(std::uint64_t events, std::int64_t patience
     const auto status = Ask();
     if (!status) continue;
     last = status->dump();
-    const auto& learner = (*status)["learner"];
-    const std::uint64_t taken = learner["trajectories"].get<std::uint64_t>() + learner["waiting"].get<std::uint64_t>();
-    if ((*status)["accounting"]["read"] == events && (*status)["idle"] == true && (*status)["trajectories"] == taken) {
-      return OkStatus();
-    }
+    const bool all_read = (*status)["accounting"]["read"] == events;
+    if (all_read && (*status)["idle"] == true && (*status)["learner_backlog"] == 0) return OkStatus();
   }
   return ErrorStatus(Code::kUnavailable, running() ? "not learned in time" : "the process ended", last, log());
 }

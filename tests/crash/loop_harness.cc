@@ -31,6 +31,14 @@ class Collected final : public EventSink {
 
 std::string Program() { return std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline"; }
 
+Status WriteAll(EventLogSink& sink, std::span<const v1::Event> events) {
+  while (!events.empty()) {
+    FUSELINE_ASSIGN_OR_RETURN(const std::size_t taken, sink.Write(events));
+    events = events.subspan(taken);
+  }
+  return OkStatus();
+}
+
 void Pause() { std::this_thread::sleep_for(std::chrono::milliseconds(20)); }
 
 }  // namespace
@@ -62,7 +70,7 @@ Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partit
   FUSELINE_ASSIGN_OR_RETURN(const auto sink, OpenKafkaSink(options, log, metrics));
   constexpr std::size_t kChunk = 2'000;
   for (std::size_t i = 0; i < events.size(); i += kChunk) {
-    FUSELINE_RETURN_IF_ERROR(sink->Write(std::span(events).subspan(i, std::min(kChunk, events.size() - i))));
+    FUSELINE_RETURN_IF_ERROR(WriteAll(*sink, std::span(events).subspan(i, std::min(kChunk, events.size() - i))));
   }
   return sink->Flush();
 }

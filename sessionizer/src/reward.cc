@@ -1,12 +1,15 @@
 #include "fuseline/sessionizer/reward.h"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <map>
+#include <memory_resource>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "fuseline/core/check.h"
+#include "session_codec.h"
 
 namespace fuseline {
 namespace {
@@ -33,19 +36,28 @@ bool IsUnknown(const v1::Feedback& feedback) {
   return feedback.kind() == v1::Feedback::UNSPECIFIED || !v1::Feedback::Kind_IsValid(feedback.kind());
 }
 
-// The requests of one session on their way into steps.
+template <typename Message>
+void ParseBody(const OpenEvent& event, Message* message) {
+  const auto body = PayloadBody(event);  // Serialised by PartitionSessions, and checked when read from disk.
+  FUSELINE_CHECK(body && message->ParseFromArray(body->data(), static_cast<int>(body->size())));
+}
+
+// The requests of one session on their way into the steps of its trajectory.
 class StepBuilder {
  public:
-  void AddExposure(std::int64_t time_ms, v1::Exposure* exposure, SessionOutcome* outcome) {
-    const auto [place, is_new] = step_of_request_.try_emplace(exposure->request_id(), steps_.size());
+  explicit StepBuilder(v1::Trajectory* trajectory) : steps_(*trajectory->mutable_steps()) {}
+
+  void AddExposure(const OpenEvent& event, SessionOutcome* outcome) {
+    v1::Step& step = *steps_.Add();
+    step.set_event_time_ms(event.time_ms);
+    ParseBody(event, step.mutable_exposure());
+    const auto [place, is_new] = step_of_request_.try_emplace(step.exposure().request_id(), steps_.size() - 1);
     if (is_new) {
-      v1::Step& step = steps_.emplace_back();
-      step.set_event_time_ms(time_ms);
-      step.mutable_exposure()->Swap(exposure);
       for (int i = 0; i < step.exposure().items_size(); ++i) AddItem(place->second, step.exposure().items(i).item_id(), i);
     } else {
       ++outcome->repeated_exposures;
-      AddMissingItems(place->second, exposure);
+      AddMissingItems(place->second, step.mutable_exposure());
+      steps_.RemoveLast();
     }
   }
 
@@ -59,21 +71,21 @@ class StepBuilder {
     return true;
   }
 
-  std::vector<v1::Step> Finish() && {
-    std::stable_sort(steps_.begin(), steps_.end(), [](const v1::Step& a, const v1::Step& b) {
-      return std::pair(a.event_time_ms(), std::string_view(a.exposure().request_id())) <
-             std::pair(b.event_time_ms(), std::string_view(b.exposure().request_id()));
+  // Behind it, nothing may be added.
+  void Sort() {
+    std::sort(steps_.pointer_begin(), steps_.pointer_end(), [](const v1::Step* a, const v1::Step* b) {
+      return std::pair(a->event_time_ms(), std::string_view(a->exposure().request_id())) <
+             std::pair(b->event_time_ms(), std::string_view(b->exposure().request_id()));
     });
-    return std::move(steps_);
   }
 
  private:
-  void AddItem(std::size_t step, const std::string& item_id, int index) {
+  void AddItem(int step, std::string_view item_id, int index) {
     reward_of_item_.try_emplace({step, item_id}, index);
     steps_[step].add_rewards();
   }
 
-  void AddMissingItems(std::size_t step, v1::Exposure* exposure) {
+  void AddMissingItems(int step, v1::Exposure* exposure) {
     for (v1::ExposedItem& item : *exposure->mutable_items()) {
       if (reward_of_item_.contains({step, item.item_id()})) continue;
       v1::ExposedItem* added = steps_[step].mutable_exposure()->add_items();
@@ -82,24 +94,22 @@ class StepBuilder {
     }
   }
 
-  std::vector<v1::Step> steps_;
-  std::map<std::string, std::size_t, std::less<>> step_of_request_;
-  std::map<std::pair<std::size_t, std::string>, int> reward_of_item_;
+  google::protobuf::RepeatedPtrField<v1::Step>& steps_;  // Never moves a step, nor do steps move their ids: keys are views of them.
+  std::array<std::byte, 4096> buffer_;
+  std::pmr::monotonic_buffer_resource memory_{buffer_.data(), buffer_.size()};
+  std::pmr::map<std::string_view, int> step_of_request_{&memory_};
+  std::pmr::map<std::pair<int, std::string_view>, int> reward_of_item_{&memory_};
 };
-
-void ParsePayload(const OpenEvent& event, v1::Event* message) {
-  FUSELINE_CHECK(message->ParseFromString(event.payload));  // Serialised here, and checked when read from disk.
-}
 
 std::optional<v1::Step> NextStep(const SessionEvents& requests) {
   std::optional<v1::Step> next;
-  v1::Event message;
+  v1::Exposure exposure;
   for (const OpenEvent& event : requests) {
-    ParsePayload(event, &message);
-    if (next && next->exposure().request_id() <= message.exposure().request_id()) continue;
+    ParseBody(event, &exposure);
+    if (next && next->exposure().request_id() <= exposure.request_id()) continue;
     if (!next) next.emplace();
     next->set_event_time_ms(event.time_ms);
-    next->mutable_exposure()->Swap(message.mutable_exposure());
+    next->mutable_exposure()->Swap(&exposure);
   }
   return next;
 }
@@ -126,36 +136,32 @@ void MakeStubIfTooLarge(std::int64_t max_bytes, v1::Trajectory* trajectory) {
 
 SessionOutcome BuildTrajectory(std::string_view user_id, const ClosedSession& session, std::int64_t max_bytes) {
   SessionOutcome outcome;
-  StepBuilder builder;
-  std::vector<v1::Feedback> feedback;  // Joined last: it may be older than its exposure.
-  v1::Event message;
+  v1::Trajectory& trajectory = outcome.trajectory.emplace();
+  StepBuilder builder(&trajectory);
   for (const OpenEvent& event : session.events) {
     if (event.payload.empty()) {
       ++outcome.left_out;
-      continue;
-    }
-    ParsePayload(event, &message);
-    if (event.is_exposure) {
-      builder.AddExposure(event.time_ms, message.mutable_exposure(), &outcome);
-    } else {
-      feedback.emplace_back().Swap(message.mutable_feedback());
+    } else if (event.is_exposure) {
+      builder.AddExposure(event, &outcome);
     }
   }
-  for (const v1::Feedback& each : feedback) {
-    if (!builder.AddFeedbackToItem(each)) ++outcome.orphans;
-    if (IsUnknown(each)) ++outcome.unknown_kinds;
+  v1::Feedback feedback;  // Joined last: it may be older than its exposure.
+  for (const OpenEvent& event : session.events) {
+    if (event.payload.empty() || event.is_exposure) continue;
+    ParseBody(event, &feedback);
+    if (!builder.AddFeedbackToItem(feedback)) ++outcome.orphans;
+    if (IsUnknown(feedback)) ++outcome.unknown_kinds;
   }
-
-  std::vector<v1::Step> steps = std::move(builder).Finish();
-  if (steps.empty()) return outcome;
-  v1::Trajectory& trajectory = outcome.trajectory.emplace();
+  if (trajectory.steps().empty()) {
+    outcome.trajectory.reset();
+    return outcome;
+  }
+  builder.Sort();
   trajectory.set_user_id(std::string(user_id));
   trajectory.set_first_ms(session.first_ms());
   trajectory.set_last_ms(session.last_ms());
   trajectory.set_events(static_cast<std::uint32_t>(session.events.size()));
   trajectory.set_end(session.end);
-  trajectory.mutable_steps()->Reserve(static_cast<int>(steps.size()));
-  for (v1::Step& step : steps) trajectory.add_steps()->Swap(&step);
   SetVersions(&trajectory);
   if (auto next = NextStep(session.next_requests)) trajectory.mutable_next_step()->Swap(&*next);
   MakeStubIfTooLarge(max_bytes, &trajectory);

@@ -1,9 +1,12 @@
 #include "session_codec.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace fuseline {
 namespace {
+
+constexpr std::size_t kEventHeadBytesMax = 6 * 10 + 1;  // Six varints and the flags.
 
 void PutVarint(std::uint64_t value, std::string* bytes) {
   while (value >= 0x80) {
@@ -80,12 +83,26 @@ std::int64_t WrappingDifference(std::int64_t a, std::int64_t b) {
 
 bool PayloadParses(const OpenEvent& event, v1::Event* scratch) {
   if (event.payload.empty()) return true;
-  return scratch->ParseFromString(event.payload) && (event.is_exposure ? scratch->has_exposure() : scratch->has_feedback());
+  return PayloadBody(event) && scratch->ParseFromString(event.payload) &&
+         (event.is_exposure ? scratch->has_exposure() : scratch->has_feedback());
 }
 
 }  // namespace
 
+std::optional<std::string_view> PayloadBody(const OpenEvent& event) {
+  constexpr std::uint64_t kLengthDelimited = 2;
+  const std::uint64_t field = event.is_exposure ? v1::Event::kExposureFieldNumber : v1::Event::kFeedbackFieldNumber;
+  Reader reader(event.payload);
+  const bool is_field = reader.Varint() == (field << 3 | kLengthDelimited);
+  const std::string_view body = reader.Block();
+  if (!is_field || !reader.ok()) return std::nullopt;
+  return body;
+}
+
 void EncodeOpenEvent(const OpenEvent& event, std::string* bytes) {
+  // At once what is needed, or half as much again: a string's own doubling would begin at 15 bytes.
+  const std::size_t needed = bytes->size() + event.id.size() + event.payload.size() + kEventHeadBytesMax;
+  if (needed > bytes->capacity()) bytes->reserve(std::max(needed, bytes->size() + bytes->size() / 2));
   PutUnsigned(event.time_ms, bytes);
   PutUnsigned(event.offset, bytes);
   PutUnsigned(event.offset - event.previous_offset, bytes);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,11 @@ namespace fuseline {
 inline constexpr int kStoreFormat = 1;
 
 void EncodeOpenEvent(const OpenEvent& event, std::string* bytes);
+
+// The serialised v1::Exposure or v1::Feedback of a payload, which is its first field; nullopt if something else is there.
+// Parsed from there, one message can serve for many events and keep its memory; that of a oneof is freed each time.
+// REQUIRES: the payload is not empty.
+std::optional<std::string_view> PayloadBody(const OpenEvent& event);
 
 // Errors: kCorrupt if the bytes end early, say something impossible, or hold a payload that does not parse.
 Result<std::vector<OpenEvent>> DecodeChunk(std::string_view bytes);

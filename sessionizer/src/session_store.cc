@@ -5,6 +5,7 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/options.h>
+#include <rocksdb/slice_transform.h>
 #include <rocksdb/write_batch.h>
 
 #include "fuseline/core/file.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr char kFormatKey[] = "f";
 constexpr char kShapeKey[] = "g";
+constexpr std::size_t kPartitionKeyBytes = 5;  // Kind and partition.
 
 template <typename Number>
 void PutBigEndian(Number value, std::string* key) {
@@ -35,15 +37,16 @@ std::string PartitionKey(char kind, std::int32_t partition) {
   return key;
 }
 
-std::string ChunkKey(std::int32_t partition, std::string_view user_id, std::uint32_t chunk) {
+std::string UserKey(std::int32_t partition, std::string_view user_id) {
   std::string key = PartitionKey('s', partition);
+  key.reserve(key.size() + user_id.size() + sizeof(std::uint32_t));
   key.append(user_id);
-  PutBigEndian(chunk, &key);
   return key;
 }
 
 std::string OutboxKey(const v1::TrajectoryName& name) {
   std::string key = PartitionKey('o', name.partition());
+  key.reserve(17);
   PutBigEndian(name.offset(), &key);
   PutBigEndian(name.ordinal(), &key);
   return key;
@@ -64,6 +67,8 @@ rocksdb::Options StoreOptions(rocksdb::Env* env) {
   // Most of what is written is dropped again within minutes: large memtables keep it from ever reaching a file.
   options.write_buffer_size = 128 << 20;
   options.max_write_buffer_number = 3;
+  // A commit's keys come sorted within kind and partition, so each is looked for from where the one before it went.
+  options.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(kPartitionKeyBytes));
   options.compression = rocksdb::kLZ4Compression;
   options.keep_log_file_num = 3;
   options.info_log_level = rocksdb::WARN_LEVEL;
@@ -90,10 +95,15 @@ void StoreBatch::PutState(std::int32_t partition, const PartitionState& state) {
 }
 
 void StoreBatch::PutChange(std::int32_t partition, const UserChange& change) {
-  for (std::uint32_t chunk = change.drop_begin; chunk < change.drop_end; ++chunk) {
-    batch_->Delete(ChunkKey(partition, change.user_id, chunk));
-  }
-  if (!change.bytes.empty()) batch_->Put(ChunkKey(partition, change.user_id, change.chunk), change.bytes);
+  std::string key = UserKey(partition, change.user_id);
+  const std::size_t user_bytes = key.size();
+  const auto key_of = [&](std::uint32_t chunk) -> const std::string& {
+    key.resize(user_bytes);
+    PutBigEndian(chunk, &key);
+    return key;
+  };
+  for (std::uint32_t chunk = change.drop_begin; chunk < change.drop_end; ++chunk) batch_->Delete(key_of(chunk));
+  if (!change.bytes.empty()) batch_->Put(key_of(change.chunk), change.bytes);
 }
 
 void StoreBatch::PutTrajectory(const v1::TrajectoryName& name, std::string_view bytes) {

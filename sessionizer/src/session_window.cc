@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kManyIds = 64;
 
-std::size_t HashOf(std::string_view id) { return std::hash<std::string_view>()(id); }
+std::uint32_t HashOf(std::string_view id) { return static_cast<std::uint32_t>(std::hash<std::string_view>()(id)); }
 
 bool Before(const OpenEvent& a, const OpenEvent& b) {
   return std::tie(a.time_ms, a.id) < std::tie(b.time_ms, b.id);
@@ -66,14 +66,15 @@ bool SessionWindow::Joins(const SessionShape& shape, std::int64_t earlier_ms, st
 }
 
 bool SessionWindow::Contains(std::int64_t time_ms, std::string_view id) const {
-  if (id_hashes_ && !id_hashes_->contains(HashOf(id))) return false;
+  const std::uint32_t id_hash = HashOf(id);
+  if (id_hashes_ && !id_hashes_->contains(id_hash)) return false;
   // A resend carries the same time as well, so that in a long session this finds it at once.
   for (const SessionEvents& session : sessions_) {
     if (HasEvent(session, time_ms, id)) return true;
   }
   for (const SessionEvents& session : sessions_) {
     for (const OpenEvent& event : session) {
-      if (event.id == id) return true;
+      if (event.id_hash == id_hash && event.id == id) return true;
     }
   }
   return false;
@@ -82,7 +83,8 @@ bool SessionWindow::Contains(std::int64_t time_ms, std::string_view id) const {
 void SessionWindow::Add(const SessionShape& shape, OpenEvent event) {
   const std::int64_t time_ms = event.time_ms;
   ++event_count_;
-  if (id_hashes_) id_hashes_->insert(HashOf(event.id));
+  event.id_hash = HashOf(event.id);
+  if (id_hashes_) id_hashes_->insert(event.id_hash);
 
   const auto next = std::upper_bound(sessions_.begin(), sessions_.end(), time_ms,
                                      [](std::int64_t t, const SessionEvents& s) { return t < s.front().time_ms; });
@@ -153,9 +155,9 @@ const OpenEvent& SessionWindow::oldest_record() const {
 void SessionWindow::HashIds() {
   id_hashes_.reset();
   if (event_count_ <= kManyIds) return;
-  id_hashes_ = std::make_unique<std::unordered_set<std::size_t>>();
+  id_hashes_ = std::make_unique<std::unordered_set<std::uint32_t>>();
   for (const SessionEvents& session : sessions_) {
-    for (const OpenEvent& event : session) id_hashes_->insert(HashOf(event.id));
+    for (const OpenEvent& event : session) id_hashes_->insert(event.id_hash);
   }
 }
 

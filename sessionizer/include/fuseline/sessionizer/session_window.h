@@ -34,6 +34,7 @@ struct OpenEvent {
   std::int64_t previous_offset = -1;  // Of the record just before it; -1: none.
   std::int64_t stream_before_ms = 0;  // Stream time just before it.
   bool is_exposure = false;
+  std::uint32_t id_hash = 0;  // Of the id; SessionWindow sets it.
   std::string id;
   std::string payload;  // The v1::Event without id, user and time, serialised. Empty: left out by max_events.
 };
@@ -59,7 +60,7 @@ struct ClosedSession {
 // Where: between the judging of records (PartitionSessions), which is the only caller, and the rewards.
 // Pure: no clock, I/O or threads. What it holds is a function of the set of events added, not of their order: so a
 // store may keep the events alone. Thread-compatible.
-// Cost: an event in order O(1), plus the search for its id: linear up to 64 open events, then a hash set.
+// Cost: an event in order O(1), plus the search for its id: linear over hashes up to 64 open events, then a hash set.
 class SessionWindow {
  public:
   explicit SessionWindow(std::int64_t cut_phase_ms) : cut_phase_ms_(cut_phase_ms) {}
@@ -93,7 +94,7 @@ class SessionWindow {
   std::vector<SessionEvents> sessions_;
   std::size_t event_count_ = 0;
   // Hashes of the ids, once there are many; may hold more than is open, never less.
-  std::unique_ptr<std::unordered_set<std::size_t>> id_hashes_;
+  std::unique_ptr<std::unordered_set<std::uint32_t>> id_hashes_;
 };
 
 }  // namespace fuseline

@@ -1,6 +1,7 @@
 #include "pipeline.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "fuseline/core/backoff.h"
@@ -106,7 +107,9 @@ PipelineStatus Pipeline::status() const {
 
 Status Pipeline::Ingest(std::stop_token stop) {
   Backoff backoff(10, 5'000, config_.fuseline().seed());
+  std::set<std::int32_t> paused;
   while (!stop.stop_requested() && !parts_.source->finished()) {
+    FUSELINE_RETURN_IF_ERROR(HoldBack(paused));
     auto batch = parts_.source->Next(config_.ingest().poll_timeout_ms());
     if (!batch && batch.error().code == Code::kUnavailable) {
       instruments_.log.Warn("ingest.source_unavailable", "reason", batch.error().message);
@@ -127,6 +130,18 @@ Status Pipeline::Ingest(std::stop_token stop) {
   return OkStatus();
 }
 
+// A partition waits at its source while its outbox is full; the others go on, or the learner would wait for them for ever.
+Status Pipeline::HoldBack(std::set<std::int32_t>& paused) {
+  const auto full = status_.With([](const PipelineStatus& status) { return status.full; });
+  if (full == paused) return OkStatus();
+  std::vector<std::int32_t> begin, end;
+  std::ranges::set_difference(full, paused, std::back_inserter(begin));
+  std::ranges::set_difference(paused, full, std::back_inserter(end));
+  paused = full;
+  FUSELINE_RETURN_IF_ERROR(parts_.source->Pause(begin));
+  return parts_.source->Resume(end);
+}
+
 // --- sessionizer's thread ---
 
 Status Pipeline::MakeSessions(std::stop_token stop) {
@@ -134,12 +149,14 @@ Status Pipeline::MakeSessions(std::stop_token stop) {
   while (!stop.stop_requested() && !queues_->batches.exhausted()) {
     auto batch = queues_->batches.Pop(kQueueWaitMs);
     if (batch) FUSELINE_RETURN_IF_ERROR(parts_.sessionizer->Process(std::move(*batch)));
-    if (!parts_.sessionizer->NeedsCommit()) continue;
-    FUSELINE_RETURN_IF_ERROR(CommitSessions());
-    FUSELINE_RETURN_IF_ERROR(OfferTrajectories(stop));
+    const bool commits = parts_.sessionizer->NeedsCommit();
+    if (commits) FUSELINE_RETURN_IF_ERROR(CommitSessions());
+    if (commits || !all_offered_) FUSELINE_RETURN_IF_ERROR(OfferTrajectories(stop));
   }
   FUSELINE_RETURN_IF_ERROR(CommitSessions());
-  FUSELINE_RETURN_IF_ERROR(OfferTrajectories(stop));
+  do {
+    FUSELINE_RETURN_IF_ERROR(OfferTrajectories(stop));
+  } while (!all_offered_ && SleepFor(stop, 1));
   queues_->trajectories.Close();
   return OkStatus();
 }
@@ -162,33 +179,49 @@ Status Pipeline::CommitSessions() {
 }
 
 Status Pipeline::OfferTrajectories(std::stop_token stop) {
-  for (const std::int32_t partition : parts_.partitions) FUSELINE_RETURN_IF_ERROR(OfferFrom(partition, stop));
+  all_offered_ = true;
+  for (const std::int32_t partition : parts_.partitions) {
+    FUSELINE_ASSIGN_OR_RETURN(const bool offered, OfferFrom(partition, stop));
+    all_offered_ = all_offered_ && offered;
+  }
+  status_.With([](PipelineStatus& status) { status.offering = false; });
   return OkStatus();
 }
 
-Status Pipeline::OfferFrom(std::int32_t partition, std::stop_token stop) {
+bool Pipeline::IsAhead(std::int32_t partition) const {
+  return status_.With([&](const PipelineStatus& status) { return status.ahead.contains(partition); });
+}
+
+// Returns whether all was offered; what was not stays in the outbox.
+Result<bool> Pipeline::OfferFrom(std::int32_t partition, std::stop_token stop) {
   for (;;) {
+    if (IsAhead(partition)) return false;
     const auto last = offered_.find(partition);
     const auto after = last == offered_.end() ? std::nullopt : std::optional(last->second);
-    FUSELINE_ASSIGN_OR_RETURN(std::vector<v1::Trajectory> page, parts_.sessionizer->Outbox(partition, after, kOutboxPage));
+    FUSELINE_ASSIGN_OR_FAIL(std::vector<v1::Trajectory> page, parts_.sessionizer->Outbox(partition, after, kOutboxPage));
     if (page.empty()) break;
     for (v1::Trajectory& trajectory : page) {
       freshness_.Closed(trajectory, instruments_.clock.wall_ms());
-      offered_[partition] = trajectory.name();
+      const v1::TrajectoryName name = trajectory.name();
       v1::TrajectoryRecord record;
       *record.mutable_trajectory() = std::move(trajectory);
-      if (!PushOrStop(queues_->trajectories, record, stop)) return OkStatus();  // It stays in the outbox.
+      if (!PushOrStop(queues_->trajectories, record, stop)) return false;
+      offered_[partition] = name;
     }
   }
   v1::TrajectoryRecord record;
   *record.mutable_progress() = parts_.sessionizer->ProgressMark(partition);
-  PushOrStop(queues_->trajectories, record, stop);
-  return OkStatus();
+  return PushOrStop(queues_->trajectories, record, stop);
 }
 
 void Pipeline::NotePartition(std::int32_t partition) {
-  status_.With([&, now = StatusOf(parts_.sessionizer->Position(partition))](PipelineStatus& status) {
+  status_.With([&, now = StatusOf(parts_.sessionizer->Position(partition)),
+                is_full = parts_.sessionizer->outbox_full(partition)](PipelineStatus& status) {
     status.partitions[partition] = now;
+    if (is_full) status.full.insert(partition);
+    if (!is_full) status.full.erase(partition);
+    status.offering = true;
+    status.idle = false;
   });
 }
 
@@ -200,7 +233,8 @@ Status Pipeline::Learn(std::stop_token stop) {
   while (!stop.stop_requested()) {
     while (const auto stored = parts_.publication->TakeStored()) FUSELINE_RETURN_IF_ERROR(learner.MarkStored(*stored));
     if (auto failure = parts_.publication->failure()) return *std::move(failure);
-    if (queues_->trajectories.exhausted() && learner.idle() && !learner.PendingVersion()) break;
+    FUSELINE_RETURN_IF_ERROR(LearnFromParked());
+    if (queues_->trajectories.exhausted() && parked_.empty() && learner.idle() && !learner.PendingVersion()) break;
 
     // A handful of records for each bout of training: neither starves the other.
     for (int i = 0; i < kRecordsPerAdvance; ++i) {
@@ -215,12 +249,42 @@ Status Pipeline::Learn(std::stop_token stop) {
   return OkStatus();
 }
 
+// The learner holds so many trajectories of a partition and no more. Learning makes room; where it cannot, because the merge order
+// waits for a partition that is behind, the record steps aside for the others.
 Status Pipeline::LearnFrom(v1::TrajectoryRecord record) {
+  const std::int32_t partition = record.has_trajectory() ? record.trajectory().name().partition() : record.progress().partition();
+  if (const auto parked = parked_.find(partition); parked != parked_.end()) {
+    parked->second.push_back(std::move(record));
+    return OkStatus();
+  }
   for (;;) {
     Status offered = parts_.learner->Offer(record);
     if (offered.code != Code::kUnavailable) return offered;
-    FUSELINE_RETURN_IF_ERROR(AdvanceLearner());  // It holds as many as it may; learning from them makes room.
+    if (parts_.learner->idle()) break;
+    FUSELINE_RETURN_IF_ERROR(AdvanceLearner());
   }
+  parked_[partition].push_back(std::move(record));
+  status_.With([&](PipelineStatus& status) { status.ahead.insert(partition); });
+  return OkStatus();
+}
+
+Status Pipeline::LearnFromParked() {
+  for (auto partition = parked_.begin(); partition != parked_.end();) {
+    std::deque<v1::TrajectoryRecord>& records = partition->second;
+    while (!records.empty()) {
+      Status offered = parts_.learner->Offer(records.front());
+      if (offered.code == Code::kUnavailable) break;
+      FUSELINE_RETURN_IF_ERROR(std::move(offered));
+      records.pop_front();
+    }
+    if (!records.empty()) {
+      ++partition;
+      continue;
+    }
+    status_.With([&](PipelineStatus& status) { status.ahead.erase(partition->first); });
+    partition = parked_.erase(partition);
+  }
+  return OkStatus();
 }
 
 Status Pipeline::AdvanceLearner() {
@@ -236,9 +300,10 @@ Status Pipeline::AdvanceLearner() {
 }
 
 void Pipeline::NoteLearner() {
-  const bool idle = queues_->trajectories.size() == 0 && queues_->batches.size() == 0 && parts_.learner->idle();
+  const bool idle = parts_.learner->idle() && !parts_.learner->PendingVersion();
   status_.With([&, progress = parts_.learner->progress(), names = parts_.learner->DurableNames()](PipelineStatus& status) {
-    status.idle = idle;
+    // Looked at under this lock: what is no longer being offered is in the queue, or was taken by this thread.
+    status.idle = idle && !status.offering && queues_->trajectories.size() == 0 && queues_->batches.size() == 0;
     status.learner = progress;
     status.learned_names = names;
   });

@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -49,6 +51,9 @@ struct PipelineStatus {
   InputProgress input;
   std::uint64_t ingested = 0;      // Records that ingest has handed on, committed or not.
   bool idle = false;               // All that was read is learned from, as far as the merge order allows.
+  bool offering = false;           // What was committed is on its way to the learner.
+  std::set<std::int32_t> ahead;    // Partitions of which the learner takes no more until others catch up.
+  std::set<std::int32_t> full;     // Partitions whose outbox is full: their source waits.
   LearnerProgress learner;
   std::map<std::int32_t, v1::TrajectoryName> learned_names;  // By the last checkpoint.
   std::string weights_sha256;      // Only after the run.
@@ -88,13 +93,16 @@ class Pipeline {
  private:
   struct Queues;
   Status Ingest(std::stop_token stop);
+  Status HoldBack(std::set<std::int32_t>& paused);
   Status MakeSessions(std::stop_token stop);
   Status CommitSessions();
   Status OfferTrajectories(std::stop_token stop);
-  Status OfferFrom(std::int32_t partition, std::stop_token stop);
+  Result<bool> OfferFrom(std::int32_t partition, std::stop_token stop);
+  bool IsAhead(std::int32_t partition) const;
   void NotePartition(std::int32_t partition);
   Status Learn(std::stop_token stop);
   Status LearnFrom(v1::TrajectoryRecord record);
+  Status LearnFromParked();
   Status AdvanceLearner();
   void NoteLearner();
 
@@ -104,6 +112,9 @@ class Pipeline {
   Instruments instruments_;
   std::unique_ptr<Queues> queues_;
   std::map<std::int32_t, v1::TrajectoryName> offered_;  // The sessionizer's thread: last of each partition.
+  bool all_offered_ = true;                             // The same thread: nothing was left behind because its partition is ahead.
+  // The learner's thread: what came of partitions that are ahead. No longer than the queue and a page: no more is offered of them.
+  std::map<std::int32_t, std::deque<v1::TrajectoryRecord>> parked_;
   Guarded<PipelineStatus> status_;
 };
 

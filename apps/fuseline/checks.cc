@@ -85,20 +85,14 @@ std::vector<CheckOutcome> CheckEverything(const v1::Config& config) {
   return outcomes;
 }
 
-Status MakeOwnTopics(const v1::Config& config) {
+Status MakeTopicUnlessThere(const v1::Config& config, const std::string& topic) {
   FUSELINE_ASSIGN_OR_RETURN(const auto admin,
                             kafka::Admin::Open(ConnectionOf(config.kafka()), config.kafka().connect_timeout_ms()));
-  FUSELINE_RETURN_IF_ERROR(admin->CheckReachable());
-  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const std::int32_t partitions,
-                            admin->PartitionCount(config.kafka().events_topic()));
-  for (const std::string& topic : {config.kafka().dead_letters_topic(), config.kafka().claims_topic()}) {
-    const auto found = admin->PartitionCount(topic);
-    if (found) continue;
-    if (found.error().code != Code::kNotFound) return found.error();
-    const Status made = admin->CreateTopic(topic, 1, 1, {{"retention.ms", "-1"}});
-    if (!made.ok() && made.code != Code::kConflict) return made;  // Conflict: somebody else just made it.
-  }
-  return OkStatus();
+  const auto found = admin->PartitionCount(topic);
+  if (found) return OkStatus();
+  if (found.error().code != Code::kNotFound) return found.error();
+  Status made = admin->CreateTopic(topic, 1, 1, {{"retention.ms", "-1"}});
+  return made.code == Code::kConflict ? OkStatus() : made;  // Conflict: somebody else just made it.
 }
 
 }  // namespace fuseline

@@ -18,8 +18,7 @@ struct CheckOutcome {
 // State folder, disk, Kafka, topics, Redis: each is looked at, nothing is changed.
 std::vector<CheckOutcome> CheckEverything(const v1::Config& config);
 
-// Makes the topics of dead letters and of claims where they are missing. The events topic is the producers': without it,
-// kNotFound.
-Status MakeOwnTopics(const v1::Config& config);
+// Makes a topic of our own (dead letters, claims) where it is missing. The events topic is the producers' to make.
+Status MakeTopicUnlessThere(const v1::Config& config, const std::string& topic);
 
 }  // namespace fuseline

@@ -129,7 +129,7 @@ int RunImportKuaiRand(const ImportOptions& options) {
 
 void RegisterImport(Program& program) {
   auto options = std::make_shared<ImportOptions>();
-  CLI::App* import = program.AddSubcommand("import", "Turn a public log into events", "");
+  CLI::App* import = program.AddSubcommand("import", "Turn a public log into events", "fuseline import kuairand --help");
   import->require_subcommand(1);
   CLI::App* kuairand = program.AddSubcommand(
       "kuairand", "KuaiRand's log of impressions, with task scores from the past only",

@@ -38,19 +38,20 @@ std::string DescribeFiles(const std::vector<std::string>& files) {
   return text;
 }
 
-// The source of a replay: files, or the events topic up to its present end. It writes nothing to Kafka.
+// The source of a replay: files, or the events topic up to its present end.
 Status OpenInput(const ReplayOptions& options, const v1::Config& config, const Sessionizer& sessionizer,
                  DeadLetterSink* dead_letters, Pipeline::Parts* parts) {
   if (options.topic) {
     FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition from, ParseStartingPoint(options.from));
     FUSELINE_ASSIGN_OR_RETURN(auto source, OpenKafkaEvents(config, {.from = from, .until_end = true}, sessionizer, dead_letters));
     parts->partitions = source->partitions();
-    parts->input_progress = [source = source.get(), &sessionizer] {
-      InputProgress progress;
+    parts->input_progress = [source = source.get(), at_first = 0.0]() mutable {
+      double lag = 0;
       for (const std::int32_t partition : source->partitions()) {
-        progress.total += static_cast<double>(std::max<std::int64_t>(0, source->lag(partition)));
+        lag += static_cast<double>(std::max<std::int64_t>(0, source->lag(partition)));
       }
-      return progress;
+      at_first = std::max(at_first, lag);
+      return InputProgress{at_first - lag, at_first};
     };
     parts->source = std::move(source);
     return OkStatus();
@@ -134,12 +135,16 @@ int Run(ReplayOptions options) {
   if (options.topic != options.files.empty()) {
     return FailUsage(ErrorStatus(Code::kInvalidInput, "a replay reads either files or, with --topic, the events topic"));
   }
+  for (const std::string& file : options.files) {  // Before anything is made in the state folder.
+    if (file == "-" || std::filesystem::exists(file)) continue;
+    return FailUsage(ErrorStatus(Code::kNotFound, "no such file:", file));
+  }
   const StateFolder folder(options.state);
   options.settings.sets.push_back("fuseline.state_dir=" + folder.path().string());
   if (options.gap_ms >= 0) options.settings.sets.push_back("sessionizer.gap_ms=" + std::to_string(options.gap_ms));
   auto config = options.settings.Load();
   if (!config) return FailUsage(config.error());
-  config->mutable_kafka()->clear_group_id();  // A replay leaves no trace in Kafka.
+  config->mutable_kafka()->clear_group_id();  // A replay moves no group's offsets.
   const auto severity = ParseSeverity(config->fuseline().log_level());
   if (!severity) return FailUsage(severity.error());
 
@@ -168,7 +173,9 @@ void RegisterReplay(Program& program) {
   replay->add_option("--from", options->from, "with --topic: earliest, latest, offset:N, time:MS")->capture_default_str();
   replay->add_option("--state", options->state, "folder to keep the state in, and to go on from; without: a temporary one")
       ->type_name("DIR");
-  replay->add_option("--gap-ms", options->gap_ms, "silence that ends a session (sessionizer.gap_ms)");
+  replay->add_option("--gap-ms", options->gap_ms, "silence that ends a session (sessionizer.gap_ms)")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("MS");
   replay->add_flag("--publish", options->publish, "publish accepted versions to Redis; without: they stay in the archive");
   replay->add_flag("--json", options->json, "a last line of JSON instead of the table");
   program.SetBody(replay, [options] { return Run(*options); });

@@ -108,7 +108,7 @@ int RunSessions(const SessionsOptions& options) {
 
   DeadLettersToScreen dead_letters;
   auto source = FileSource::Open(FileSourceOptionsOf(config->ingest(), options.files), &dead_letters);
-  if (!source) return Fail(source.error());
+  if (!source) return FailUsage(source.error());
   PartitionSessions sessions(/*partition=*/0, shape, config->sessionizer().max_trajectory_bytes());
   const Status done = SplitIntoSessions(**source, sessions);
   dead_letters.SayHowMany();

@@ -37,6 +37,7 @@ void SettingsOptions::AddTo(CLI::App& subcommand) {
   subcommand.add_option("-c,--config", file, "settings file (YAML); fuseline.yaml where it exists")->type_name("FILE");
   subcommand.add_option("--set", sets, "one setting; wins over environment and file")
       ->type_name("SECTION.KEY=VALUE")
+      ->allow_extra_args(false)  // Each takes one: what follows may be a file.
       ->take_all();
 }
 
@@ -55,7 +56,7 @@ Program::Program()
   app_.set_version_flag("--version", std::string("fuseline ") + FUSELINE_VERSION);
   app_.footer(
       "Exit codes: 0 ok, 1 internal, 2 usage or settings, 3 dependency unreachable, 4 data invalid,\n"
-      "5 gate or guardrail failed, 130 interrupted after a clean checkpoint.");
+      "5 refused: somebody else holds it, or a gate said no, 130 interrupted after a clean checkpoint.");
 }
 
 CLI::App* Program::AddSubcommand(const std::string& name, const std::string& help, const std::string& example,
@@ -70,6 +71,10 @@ void Program::SetBody(CLI::App* subcommand, std::function<int()> body) {
 }
 
 int Program::Run(int argc, char** argv) {
+  const auto is_first = [&](const CLI::App* subcommand) { return subcommand->get_name() == argv[1]; };
+  if (argc > 1 && argv[1][0] != '-' && app_.get_subcommands(is_first).empty()) {
+    return FailUsage(ErrorStatus(Code::kInvalidInput, "no such command (fuseline --help lists them):", argv[1]));
+  }
   try {
     app_.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

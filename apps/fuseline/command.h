@@ -25,7 +25,7 @@ enum ExitCode : int {
 // Says what went wrong on standard error, and gives the exit code that belongs to it.
 int Fail(const Status& status);
 
-// The same for a bad setting or argument: kInvalidInput is then kExitUsage.
+// The same for a bad setting or argument, a file that is not there among them: kInvalidInput is then kExitUsage.
 int FailUsage(const Status& status);
 
 // Where settings come from; every subcommand that reads settings offers it.

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "checks.h"
 #include "fuseline/kafka/admin.h"
 #include "fuseline/kafka/producer.h"
 #include "fuseline/proto/settings.h"
@@ -48,16 +49,18 @@ Result<OpenState> OpenState::Open(const v1::Config& config, const std::string& i
     return Error(Code::kUnavailable, "too little free disk:", free_bytes, "bytes, fuseline.min_free_disk_bytes is",
                  config.fuseline().min_free_disk_bytes());
   }
-  FUSELINE_FAIL_IF_ERROR(WriteFileAtomically(root / kSettingsFile, PrintSettings(config, /*with_help=*/false)));
   StateFolders folders(root);
   auto& [log, metrics, clock] = instruments;
   FUSELINE_ASSIGN_OR_FAIL(auto sessionizer, Sessionizer::Open(folders.sessions, config.sessionizer(), clock, log, metrics));
   FUSELINE_ASSIGN_OR_FAIL(auto learner, Learner::Open(folders.learner, config, BuildText(), log, metrics, clock));
+  // Only now: settings that the state refuses must not become those by which it is read.
+  FUSELINE_FAIL_IF_ERROR(WriteFileAtomically(root / kSettingsFile, PrintSettings(config, /*with_help=*/false)));
   return OpenState{std::move(lock), std::move(folders), std::move(sessionizer), std::move(learner)};
 }
 
 Result<std::string> DescribeKafkaInput(const v1::Config& config) {
   FUSELINE_ASSIGN_OR_FAIL(const auto admin, kafka::Admin::Open(ConnectionOf(config.kafka()), config.kafka().connect_timeout_ms()));
+  FUSELINE_FAIL_IF_ERROR(admin->CheckReachable());
   FUSELINE_ASSIGN_OR_FAIL(const std::string cluster, admin->ClusterId());
   FUSELINE_ASSIGN_OR_FAIL(const std::int32_t partitions, admin->PartitionCount(config.kafka().events_topic()));
   return "topic " + config.kafka().events_topic() + ", " + std::to_string(partitions) + " partitions, cluster " + cluster;
@@ -79,11 +82,15 @@ Result<std::unique_ptr<KafkaSource>> OpenKafkaEvents(const v1::Config& config, c
 Result<std::unique_ptr<DeadLetterSink>> OpenDeadLetters(const v1::Config& config, bool without_kafka) {
   const std::string& file = config.ingest().dead_letters_file();
   if (!file.empty()) return OpenDeadLetterFile(file);
-  if (!without_kafka) return OpenDeadLetterTopic(ConnectionOf(config.kafka()), config.kafka().dead_letters_topic());
+  if (!without_kafka) {
+    FUSELINE_FAIL_IF_ERROR(MakeTopicUnlessThere(config, config.kafka().dead_letters_topic()));
+    return OpenDeadLetterTopic(ConnectionOf(config.kafka()), config.kafka().dead_letters_topic());
+  }
   return OpenDeadLetterFile((std::filesystem::path(config.fuseline().state_dir()) / "dead_letters.jsonl").string());
 }
 
 Result<std::uint64_t> ClaimEpoch(const v1::Config& config) {
+  FUSELINE_FAIL_IF_ERROR(MakeTopicUnlessThere(config, config.kafka().claims_topic()));
   std::optional<kafka::DeliveryReport> report;
   FUSELINE_ASSIGN_OR_FAIL(auto producer, kafka::Producer::Open(ConnectionOf(config.kafka()), {},
                                                                [&](const kafka::DeliveryReport& r) { report = r; }));

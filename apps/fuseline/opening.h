@@ -45,7 +45,8 @@ Result<std::unique_ptr<KafkaSource>> OpenKafkaEvents(const v1::Config& config, c
 // The topic of dead letters, or the file that the settings name; `without_kafka`: that file, or STATE/dead_letters.jsonl.
 Result<std::unique_ptr<DeadLetterSink>> OpenDeadLetters(const v1::Config& config, bool without_kafka);
 
-// Makes this process the newest learner of its policy: appends a claim to the claims topic and returns its offset + 1.
+// Makes this process the newest learner of its policy: appends a claim to the claims topic, made where it is missing, and returns
+// its offset + 1.
 Result<std::uint64_t> ClaimEpoch(const v1::Config& config);
 
 // The archive in the state folder, published to Redis under `epoch`; 0: the archive alone. Feeds `freshness`.

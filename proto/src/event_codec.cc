@@ -52,7 +52,7 @@ Status ParseProtobuf(std::string_view bytes, v1::Event* event) {
                                             static_cast<int>(bytes.size()));
   in.SetRecursionLimit(kMaxDepth);
   if (!event->ParseFromCodedStream(&in) || !in.ConsumedEntireMessage()) {
-    return ErrorStatus(Code::kInvalidInput, WireFault(bytes, *v1::Event::descriptor(), kMaxDepth));
+    return ErrorStatus(Code::kInvalidInput, "no JSON object, and as protobuf:", WireFault(bytes, *v1::Event::descriptor(), kMaxDepth));
   }
   return RefuseMistypedFields(*event);
 }

@@ -10,11 +10,10 @@
 #include "fuseline/core/http.h"
 #include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
-#include "fuseline/fusion/action_space.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
 #include "fuseline/serving_bridge/event_log_kafka.h"
-#include "fuseline/simulator/local_rankers.h"
+#include "fuseline/simulator/bridge.h"
 #include "fuseline/simulator/simulation.h"
 
 namespace fuseline::test {
@@ -39,22 +38,28 @@ Status WriteAll(EventLogSink& sink, std::span<const v1::Event> events) {
   return OkStatus();
 }
 
-void Pause() { std::this_thread::sleep_for(std::chrono::milliseconds(20)); }
+void Pause() { std::this_thread::sleep_for(std::chrono::milliseconds(2)); }
 
 }  // namespace
 
-std::vector<v1::Event> SimulatedEvents(std::uint64_t seed, std::uint64_t count) {
-  const v1::Config config = DefaultSettings();
+Result<std::vector<v1::Event>> SimulatedEvents(std::uint64_t seed, std::uint64_t count) {
+  const TempDir dir;
+  Log log(Severity::kError);
+  Metrics metrics;
+  const SystemClock clock;
+  v1::Config config = DefaultSettings();
+  config.mutable_redis()->set_address("unix:" + (dir / "nobody.sock"));
   const v1::FeatureSchema schema = SchemaOf(config);
-  const auto world = World::Create(config.simulator(), config.rewards(), seed, schema);
-  const auto ranges = ActionRangesOf(config.policy(), schema);
-  auto space = ActionSpace::Create(*ranges);
-  const std::vector<float> action(space->static_action().begin(), space->static_action().end());
-  FixedActionRanker ranker(*world, *space, {action}, "static");
+  FUSELINE_ASSIGN_OR_FAIL(RankerOptions options, RankerOptionsOf(config));
+  options.name = "simulated";
+  options.seed = seed;
+  options.static_share = 0.2;
+  FUSELINE_ASSIGN_OR_FAIL(const auto ranker, Ranker::Open(std::move(options), log, metrics, clock));
+  FUSELINE_ASSIGN_OR_FAIL(const World world, World::Create(config.simulator(), config.rewards(), seed, schema));
+  BridgeRankService service(*ranker);
   Collected collected;
-  Simulation simulation(*world, ranker, collected, /*start_ms=*/1'704'067'200'000);
-  const auto made = simulation.RunUntil({.max_events = count});
-  if (!made) return {};
+  Simulation simulation(world, service, collected, /*start_ms=*/1'704'067'200'000);
+  if (const auto made = simulation.RunUntil({.max_events = count}); !made) return tl::unexpected(made.error());
   collected.events.resize(std::min<std::size_t>(collected.events.size(), count));
   return std::move(collected.events);
 }
@@ -113,18 +118,24 @@ std::optional<nlohmann::json> LoopProcess::Ask() {
   return nlohmann::json::parse(*answer);
 }
 
-Status LoopProcess::WaitUntilLearned(std::uint64_t events, std::int64_t patience_ms) {
+Status LoopProcess::WaitUntil(const std::function<bool(const nlohmann::json& status)>& holds, std::int64_t patience_ms) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
   std::string last = "none";
   while (running() && std::chrono::steady_clock::now() < deadline) {
+    if (const auto status = Ask()) {
+      if (holds(*status)) return OkStatus();
+      last = status->dump();
+    }
     Pause();
-    const auto status = Ask();
-    if (!status) continue;
-    last = status->dump();
-    const bool all_read = (*status)["accounting"]["read"] == events;
-    if (all_read && (*status)["idle"] == true && (*status)["learner_backlog"] == 0) return OkStatus();
   }
-  return ErrorStatus(Code::kUnavailable, running() ? "not learned in time" : "the process ended", last, log());
+  return ErrorStatus(Code::kUnavailable, running() ? "not in time" : "the process ended", last, log());
+}
+
+Status LoopProcess::WaitUntilLearned(std::uint64_t events, std::int64_t patience_ms) {
+  const auto learned = [&](const nlohmann::json& status) {
+    return status["accounting"]["read"] == events && status["idle"] == true && status["learner_backlog"] == 0;
+  };
+  return WaitUntil(learned, patience_ms);
 }
 
 Result<nlohmann::json> LoopProcess::StoredStatus() {

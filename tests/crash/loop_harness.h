@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,8 +18,9 @@
 
 namespace fuseline::test {
 
-// Events of simulated users under the static weights, in order of event time. The same seed gives the same events.
-std::vector<v1::Event> SimulatedEvents(std::uint64_t seed, std::uint64_t count);
+// Events of simulated users, in order of event time, served by the ranker client before any version exists: it explores around
+// the static weights. The same seed gives the same events.
+Result<std::vector<v1::Event>> SimulatedEvents(std::uint64_t seed, std::uint64_t count);
 
 // A topic whose records keep the producer's timestamps for ever, holding `events` with their event times.
 Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partitions, const std::vector<v1::Event>& events);
@@ -36,8 +38,10 @@ class LoopProcess {
 
   // /status of the running process; none while it does not answer.
   std::optional<nlohmann::json> Ask();
-  // Polls until `events` records were read and all of it was learned from, as far as the merge order allows. Errors:
-  // kUnavailable after `patience_ms`, with the last answer.
+  // Polls /status until it answers something of which `holds` is true. Errors: kUnavailable after `patience_ms`, or when the process
+  // ended, with the last answer.
+  Status WaitUntil(const std::function<bool(const nlohmann::json& status)>& holds, std::int64_t patience_ms);
+  // Until `events` records were read and all of it was learned from, as far as the merge order allows. Errors: as WaitUntil.
   Status WaitUntilLearned(std::uint64_t events, std::int64_t patience_ms);
 
   // `fuseline status --json` over the state of the stopped process.

@@ -4,6 +4,7 @@
 // Method: the programs as a user calls them, on a synthetic file of the log's columns, and on the real log where
 // FUSELINE_DATA_DIR names its folder.
 
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -49,12 +50,14 @@ nlohmann::json ThroughTheLoop(const Log& log, KafkaProcess& kafka, const RedisPr
   std::vector<std::string> replay = {"replay", "--topic", "--publish", "--json", "--config", dir / "kuairand.yaml", "--state", dir / "state"};
   for (const std::string& setting : settings) replay.insert(replay.end(), {"--set", setting});
   for (const std::string& setting :
-       {"kafka.brokers=" + kafka.bootstrap_servers(), "kafka.events_topic=" + topic, "redis.address=unix:" + redis.socket_path(),
+       {std::string("fuseline.log_level=warn"), "kafka.brokers=" + kafka.bootstrap_servers(), "kafka.events_topic=" + topic, "redis.address=unix:" + redis.socket_path(),
         "kafka.claims_topic=" + topic + ".claims"}) {
     replay.insert(replay.end(), {"--set", setting});
   }
+  const auto begin = std::chrono::steady_clock::now();
   EXPECT_EQ(RunFuseline(replay, &output), 0);
-  std::cout << "replay: " << output;
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  std::cout << "import: " << *imported << "\nreplay: " << output << "replay took " << took.count() << " s\n";
   nlohmann::json result = nlohmann::json::parse(output);
   result["events"] = events.size();
   return result;
@@ -84,7 +87,7 @@ TEST(KuaiRandLoopTest, ASyntheticLogOfTheSameColumnsEndsInPublishedVersions) {
   nlohmann::json imported;
   const nlohmann::json result = ThroughTheLoop(
       {data + "log.csv", data + "users.csv", data + "videos.csv"}, *kafka, *redis, "kuairand.synthetic",
-      {"learner.warmup_transitions=4", "learner.version_every_steps=2", "learner.steps_per_transition=1", "learner.holdout_share=0"},
+      {"learner.warmup_transitions=4", "learner.version_every_steps=50", "learner.steps_per_transition=1", "learner.holdout_share=0"},
       &imported);
 
   ExpectAccountedFor(result);
@@ -103,7 +106,7 @@ TEST(KuaiRandLoopTest, TheWeekEndsInPublishedVersionsAndItsDuplicatesAreFound) {
   nlohmann::json imported;
   const nlohmann::json result =
       ThroughTheLoop({data + "log_w1.csv.gz", data + "user_features_pure.csv.gz", data + "video_features_basic_pure.csv.gz"},
-                     *kafka, *redis, "kuairand.week", {}, &imported);
+                     *kafka, *redis, "kuairand.week", {"learner.steps_per_transition=0.02", "learner.version_every_steps=200"}, &imported);
 
   ExpectAccountedFor(result);
   // 94,784 rows, of which 2,750 repeat another one exactly: every event of such a row is a duplicate.

@@ -66,7 +66,7 @@ void Report(benchmark::State& state, const char* preset) {
 void BatchedStep(benchmark::State& state, const char* preset) {
   const v1::Config config = ConfigOf(preset);
   const std::vector<float> start(kAction, 0.0F);
-  const auto algorithm = CreateEnhancedRl(config, kState, start).value();
+  const auto algorithm = CreateEnhancedRl(config, kState - 1, 1, start).value();
   const TransitionBatch batch = RandomBatch(static_cast<std::size_t>(SizesOf(config.learner()).batch));
   std::uint64_t step = 0;
   for (auto _ : state) benchmark::DoNotOptimize(algorithm->Step(batch, step++));

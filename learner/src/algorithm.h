@@ -56,8 +56,10 @@ class Algorithm {
  public:
   virtual ~Algorithm() = default;
 
-  // One update of critics, actor and, when due, targets. Errors: kInternal for an exception of the library.
-  virtual Result<StepFigures> Step(const TransitionBatch& batch, std::uint64_t step) = 0;
+  // One update of the critics by one batch, of the actor by another (an empty one leaves it), and, when due, of the targets.
+  // Errors: kInternal for an exception of the library.
+  virtual Result<StepFigures> Step(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step) = 0;
+  Result<StepFigures> Step(const TransitionBatch& both, std::uint64_t step) { return Step(both, both, step); }
 
   // Actions [n, D] of the current actor, or of one returned by actor_parameters() earlier; states [n, W] normalised.
   virtual Result<std::vector<float>> Act(std::span<const float> states) const = 0;
@@ -88,9 +90,12 @@ struct NetworkSizes {
 // The preset's sizes, and those that the settings name.
 NetworkSizes SizesOf(const v1::Learner& settings);
 
-// EnhancedRL (algorithms.md section 3). static_action [D]: where the actor starts.
+// EnhancedRL (arXiv 2409.11678), or with learner.algorithm=integrated_rl UnifiedRL (arXiv 2404.17589): the same with one action
+// for each request, from the shared columns alone. The networks keep their shape; the weights of the item columns are zero and
+// stay so, because what is learned from is zero there. static_action [D]: where the actor starts.
 // Errors: kInvalidInput for learner.device=cuda where there is none.
-Result<std::unique_ptr<Algorithm>> CreateEnhancedRl(const v1::Config& config, std::size_t state_width,
+Result<std::unique_ptr<Algorithm>> CreateEnhancedRl(const v1::Config& config, std::size_t shared_width, std::size_t item_width,
                                                     std::span<const float> static_action);
+bool IsPerRequest(const v1::Learner& settings);
 
 }  // namespace fuseline

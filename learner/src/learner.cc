@@ -59,7 +59,9 @@ struct Learner::Impl {
         trajectories_total(metrics_to.GetCounter("fuseline_learner_trajectories_total", "trajectories merged")),
         accepted_total(metrics_to.GetCounter("fuseline_learner_versions_total", "versions made", {{"verdict", "accepted"}})),
         refused_total(metrics_to.GetCounter("fuseline_learner_versions_total", "versions made", {{"verdict", "refused"}})),
-        box_share_gauge(metrics_to.GetGauge("fuseline_learner_box_share", "share of sampled transitions that train the actor")) {}
+        box_share_gauge(metrics_to.GetGauge("fuseline_learner_box_share", "share of the transitions that the actor learns from")) {
+    SelectForActor();
+  }
 
   // What a checkpoint must share with the settings to be continued.
   std::string Shape() const {
@@ -80,6 +82,7 @@ struct Learner::Impl {
   }
   bool Idle() const { return !unsaved_version && !MayStep() && (StepsOwed() > 0 || (!merge.Ready() && !CheckpointDue())); }
   Status Step();
+  void SelectForActor();
   bool TrainsActor(const ConstRow& row) const;
 
   Status MakeVersion();
@@ -113,7 +116,7 @@ struct Learner::Impl {
   bool unsaved_version = false;            // Pending, but no checkpoint holds it yet.
   std::uint64_t checkpointed_trajectories = 0;
   std::map<std::int32_t, v1::TrajectoryName> durable;
-  TransitionBatch batch;
+  TransitionBatch batch, actor_batch;
 
   Counter steps_total, undone_total, transitions_total, trajectories_total, accepted_total, refused_total;
   Gauge box_share_gauge;
@@ -126,7 +129,7 @@ Result<std::unique_ptr<Learner>> Learner::Open(const std::filesystem::path& fold
   FUSELINE_ASSIGN_OR_FAIL(v1::ActionRanges ranges, ActionRangesOf(config.policy(), schema));
   FUSELINE_ASSIGN_OR_FAIL(ActionSpace space, ActionSpace::Create(ranges));
   TransitionBuilder builder(config, schema);
-  FUSELINE_ASSIGN_OR_FAIL(auto algorithm, CreateEnhancedRl(config, builder.encoder().state_width(), space.static_action()));
+  FUSELINE_ASSIGN_OR_FAIL(auto algorithm, CreateEnhancedRl(config, builder.encoder().shared_width(), builder.encoder().item_width(), space.static_action()));
   const ComputeFacts& facts = algorithm->facts();
   log.Info("learner.compute_chosen", "device", facts.device, "blas", facts.blas, "threads", facts.threads, "sgemm_gflops",
            facts.sgemm_gflops);
@@ -169,6 +172,7 @@ Status Learner::Impl::Restore(const v1::LearnerCheckpoint& checkpoint) {
   statistics.Restore(state.count(), {state.means().begin(), state.means().end()}, {state.squares().begin(), state.squares().end()});
   if (state.frozen()) normaliser = statistics.Finish();
   accepted.assign(checkpoint.accepted_versions().begin(), checkpoint.accepted_versions().end());
+  SelectForActor();
   for (const v1::PartitionPosition& position : checkpoint.partitions()) {
     merge.Restore(position);
     durable[position.last().partition()] = position.last();
@@ -269,10 +273,20 @@ bool Learner::Impl::TrainsActor(const ConstRow& row) const {
          accepted.end();
 }
 
+// To be called whenever what TrainsActor says may have changed.
+void Learner::Impl::SelectForActor() {
+  replay.SelectForActor([this](const ConstRow& row) { return TrainsActor(row); });
+}
+
 Status Learner::Impl::Step() {
-  replay.Sample(config.fuseline().seed(), counts.steps(), static_cast<std::size_t>(sizes.batch), normaliser, rewards,
-                [this](const ConstRow& row) { return TrainsActor(row); }, batch);
-  FUSELINE_ASSIGN_OR_RETURN(const StepFigures figures, algorithm->Step(batch, counts.steps()));
+  const Sampling sampling{.seed = config.fuseline().seed(),
+                          .step = counts.steps(),
+                          .count = static_cast<std::size_t>(sizes.batch),
+                          .per_request = IsPerRequest(config.learner())};
+  replay.Sample(sampling, normaliser, rewards, batch);
+  if (counts.steps() >= Unsigned(config.learner().actor_delay_steps()))
+    replay.SampleForActor(sampling, normaliser, rewards, actor_batch);
+  FUSELINE_ASSIGN_OR_RETURN(const StepFigures figures, algorithm->Step(batch, actor_batch, counts.steps()));
   counts.set_steps(counts.steps() + 1);
   steps_total.Increment();
   if (figures.undone) {
@@ -282,7 +296,7 @@ Status Learner::Impl::Step() {
     return OkStatus();
   }
   counts.set_window_steps(counts.window_steps() + 1);
-  counts.set_window_box_share(counts.window_box_share() + figures.box_share);
+  counts.set_window_box_share(counts.window_box_share() + replay.actor_share());
   counts.set_window_critic_loss(counts.window_critic_loss() + figures.critic_loss);
   if (figures.actor_moved) {
     counts.set_window_actor_steps(counts.window_actor_steps() + 1);
@@ -383,6 +397,7 @@ Status Learner::Impl::MakeVersion() {
   counts.set_window_actor_loss(0);
   if (passed) {
     accepted.push_back(version);
+    SelectForActor();
     incumbent_actor = algorithm->actor_parameters();
   }
   pending = std::move(made);

@@ -10,6 +10,16 @@
 
 namespace fuseline {
 
+// How a batch is drawn.
+struct Sampling {
+  std::uint64_t seed = 0;  // The run's.
+  std::uint64_t step = 0;
+  std::size_t count = 0;
+  // One action and one reward for each request, as UnifiedRL has it: a list of one item whose state is the shared columns,
+  // the item's columns zero, and whose reward is the list's sum.
+  bool per_request = false;
+};
+
 // Sampled transitions, newest `capacity` of them, over a RowStore. Sampling depends on (run seed, step) and the content alone.
 // Thread-compatible. Memory: rows x row_bytes.
 class ReplayBuffer {
@@ -21,14 +31,28 @@ class ReplayBuffer {
   void Index();
   std::size_t size() const { return transitions_.size(); }
 
-  // `trains_actor(row)` decides who is in the actor's loss. REQUIRES: size() > 0.
-  void Sample(std::uint64_t seed, std::uint64_t step, std::size_t count, const Normaliser& normaliser, const RewardSpec& rewards,
-              const std::function<bool(const ConstRow&)>& trains_actor, TransitionBatch& batch) const;
+  // The actor learns from the transitions for which this says yes, until it is called again.
+  void SelectForActor(std::function<bool(const ConstRow&)> trains_actor);
+  double actor_share() const;  // Of the transitions: those that the actor learns from.
+
+  // From all transitions, for the critics. REQUIRES: size() > 0.
+  void Sample(const Sampling& sampling, const Normaliser& normaliser, const RewardSpec& rewards, TransitionBatch& batch) const;
+  // From those that the actor learns from: few of them in a large buffer would leave it next to none of a common batch. An
+  // empty batch when there are none.
+  void SampleForActor(const Sampling& sampling, const Normaliser& normaliser, const RewardSpec& rewards,
+                      TransitionBatch& batch) const;
 
  private:
+  void Fill(std::uint64_t number, std::size_t b, bool per_request, const Normaliser& normaliser, const RewardSpec& rewards,
+            TransitionBatch& batch) const;
+  void FillState(const ConstRow& row, std::size_t b, bool per_request, const Normaliser& normaliser, std::vector<float>& states,
+                 std::vector<float>& baselines, std::vector<float>& mask, std::vector<float>& boxes) const;
+
   RowStore rows_;
   std::size_t capacity_;
   std::deque<std::uint64_t> transitions_;  // Rows, ascending.
+  std::deque<std::uint64_t> for_actor_;    // Of these: those that trains_actor_ chose.
+  std::function<bool(const ConstRow&)> trains_actor_ = [](const ConstRow&) { return true; };
   std::uint64_t indexed_end_ = 0;
 };
 

@@ -48,7 +48,7 @@ TransitionBatch RandomBatch(std::uint64_t seed, std::size_t batch, std::size_t i
   return b;
 }
 
-std::unique_ptr<Algorithm> Make(const v1::Config& config) { return CreateEnhancedRl(config, kState, kStaticAction).value(); }
+std::unique_ptr<Algorithm> Make(const v1::Config& config) { return CreateEnhancedRl(config, kState - 1, 1, kStaticAction).value(); }
 
 TEST(EnhancedRlTest, APoisonedStepIsUndoneAndTheNextOneIsAsIfItHadNotBeen) {
   const auto clean = Make(test::SmallConfig()), poisoned = Make(test::SmallConfig());
@@ -142,7 +142,7 @@ class GoldenPolicyTest : public ::testing::Test {
     const v1::FeatureSchema schema = DefaultSchema();
     const FeatureEncoder encoder(schema);
     const auto ranges = ActionRangesOf(config_.policy(), schema).value();
-    algorithm_ = CreateEnhancedRl(config_, encoder.state_width(),
+    algorithm_ = CreateEnhancedRl(config_, encoder.shared_width(), encoder.item_width(),
                                   std::vector<float>(ranges.static_action().begin(), ranges.static_action().end()))
                      .value();
     normaliser_ = Normaliser::Identity(encoder.state_width());

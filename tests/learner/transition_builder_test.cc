@@ -95,7 +95,7 @@ TEST_F(TransitionBuilderTest, ASampledTransitionCarriesRewardsNextStateAndEnd) {
   replay.Index();
   ASSERT_EQ(replay.size(), 3U);
   TransitionBatch batch;
-  replay.Sample(1, 0, 64, Normaliser::Identity(4), RewardSpec(config_.rewards(), 1000), [](const ConstRow&) { return true; }, batch);
+  replay.Sample({.seed = 1, .step = 0, .count = 64}, Normaliser::Identity(4), RewardSpec(config_.rewards(), 1000), batch);
   for (std::size_t b = 0; b < 64; ++b) {
     const float watched_s = batch.reward[(64 + b) * 2] / 0.02F;  // 1, 2 or 3: which step it is.
     const int t = static_cast<int>(std::lround(watched_s)) - 1;

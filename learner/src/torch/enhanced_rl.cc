@@ -91,10 +91,11 @@ struct DeviceBatch {
 
 class EnhancedRl final : public Algorithm {
  public:
-  EnhancedRl(const v1::Config& config, std::size_t state_width, std::span<const float> static_action, at::Device device,
-             ComputeFacts facts)
+  EnhancedRl(const v1::Config& config, std::size_t shared_width, std::size_t item_width, std::span<const float> static_action,
+             at::Device device, ComputeFacts facts)
       : settings_(config.learner()),
-        width_(Size(state_width)),
+        shared_(Size(shared_width)),
+        width_(Size(shared_width + item_width)),
         action_(Size(static_action.size())),
         device_(device),
         facts_(std::move(facts)),
@@ -108,8 +109,9 @@ class EnhancedRl final : public Algorithm {
         omega_(FromHost(std::array{static_cast<float>(settings_.omega_engagement()), static_cast<float>(settings_.omega_watch())},
                         {kGroups})) {}
 
-  Result<StepFigures> Step(const TransitionBatch& batch, std::uint64_t step) override {
-    return CatchTorch("update step failed:", [&]() -> Result<StepFigures> { return GuardedStep(batch, step); });
+  using Algorithm::Step;
+  Result<StepFigures> Step(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step) override {
+    return CatchTorch("update step failed:", [&]() -> Result<StepFigures> { return GuardedStep(critics, actor, step); });
   }
 
   Result<std::vector<float>> Act(std::span<const float> states) const override {
@@ -176,7 +178,7 @@ class EnhancedRl final : public Algorithm {
   }
 
   std::string description() const override {
-    std::string text = "enhanced_rl actor";
+    std::string text = settings_.algorithm() + " actor";
     for (const std::int64_t width : actor_.net.widths()) text += " " + std::to_string(width);
     text += " critics " + std::to_string(critic_.net.members()) + " x";
     for (const std::int64_t width : critic_.net.widths()) text += " " + std::to_string(width);
@@ -193,6 +195,7 @@ class EnhancedRl final : public Algorithm {
     at::Tensor initial = net.Initial(config.fuseline().seed(), "weights.actor");
     auto [weights, biases] = net.Layer(initial, net.layers() - 1);  // Views: what is written goes into `initial`.
     weights.mul_(kStartWeightScale);
+    BlindToItems(net, initial);
     for (std::size_t d = 0; d < static_action.size(); ++d)
       biases[0][Size(d)].fill_(std::atanh(std::clamp(static_action[d], -kStartMax, kStartMax)));
     return {net, initial.to(device_)};
@@ -204,7 +207,16 @@ class EnhancedRl final : public Algorithm {
     widths.insert(widths.begin(), width_ + action_);
     widths.push_back(1);
     DenseEnsemble net(kGroups * sizes.critics_per_group, widths);
-    return {net, net.Initial(config.fuseline().seed(), "weights.critics").to(device_)};
+    const at::Tensor initial = net.Initial(config.fuseline().seed(), "weights.critics");
+    BlindToItems(net, initial);
+    return {net, initial.to(device_)};
+  }
+
+  // One action a request: no network may see an item.
+  void BlindToItems(const DenseEnsemble& net, const at::Tensor& initial) const {
+    if (!IsPerRequest(settings_)) return;
+    auto [weights, biases] = net.Layer(initial, 0);  // [members, out, in]
+    weights.narrow(2, shared_, width_ - shared_).zero_();
   }
 
   // Everything that moves, by name. A tensor is a handle: writing to these writes to the learner's own.
@@ -298,15 +310,14 @@ class EnhancedRl final : public Algorithm {
   }
 
   // All or nothing: a step that meets a number which is not finite leaves everything as it was.
-  StepFigures GuardedStep(const TransitionBatch& batch, std::uint64_t step) {
+  StepFigures GuardedStep(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step) {
     auto named = Named();
     std::vector<at::Tensor> before;
     for (const auto& [name, tensor] : named) before.push_back(tensor.clone());
     const OptimiserCounts counts = optimiser_counts();
 
     StepFigures figures;
-    const DeviceBatch t = ToDevice(batch);
-    bool sound = UpdateCritics(t, figures) && UpdateActor(t, figures);
+    bool sound = UpdateCritics(ToDevice(critics), figures) && (actor.batch == 0 || UpdateActor(ToDevice(actor), figures));
     if (sound && (step + 1) % static_cast<std::uint64_t>(settings_.soft_update_every()) == 0) {
       for (Trained* trained : {&actor_, &critic_}) trained->target.lerp_(trained->flat, settings_.soft_update());
     }
@@ -320,7 +331,7 @@ class EnhancedRl final : public Algorithm {
   }
 
   v1::Learner settings_;
-  std::int64_t width_, action_;
+  std::int64_t shared_, width_, action_;
   at::Device device_;
   ComputeFacts facts_;
   TargetForm form_;
@@ -330,7 +341,7 @@ class EnhancedRl final : public Algorithm {
 
 }  // namespace
 
-Result<std::unique_ptr<Algorithm>> CreateEnhancedRl(const v1::Config& config, std::size_t state_width,
+Result<std::unique_ptr<Algorithm>> CreateEnhancedRl(const v1::Config& config, std::size_t shared_width, std::size_t item_width,
                                                     std::span<const float> static_action) {
   return CatchTorch("learner cannot be made:", [&]() -> Result<std::unique_ptr<Algorithm>> {
     const std::string& wanted = config.learner().device();
@@ -342,7 +353,7 @@ Result<std::unique_ptr<Algorithm>> CreateEnhancedRl(const v1::Config& config, st
                        .blas = BlasName(),
                        .threads = static_cast<int>(config.learner().threads()),
                        .sgemm_gflops = MeasureSgemm()};
-    return std::make_unique<EnhancedRl>(config, state_width, static_action, at::Device(cuda ? at::kCUDA : at::kCPU),
+    return std::make_unique<EnhancedRl>(config, shared_width, item_width, static_action, at::Device(cuda ? at::kCUDA : at::kCPU),
                                         std::move(facts));
   });
 }

@@ -14,6 +14,7 @@
 #include "fuseline/simulator/bridge.h"
 #include "opening.h"
 #include "operator_pages.h"
+#include "policy_values.h"
 #include "private_redis.h"
 #include "progress_line.h"
 #include "state_folder.h"
@@ -31,14 +32,15 @@ constexpr std::uint64_t kEventsPerLook = 200;
 
 struct DemoOptions {
   SettingsOptions settings;
-  std::uint64_t events = 400'000;
+  std::uint64_t events = 700'000;
   std::uint64_t seed = 1;
   double seconds_max = 150;
   std::string state;
   std::string log_level = "error";
 };
 
-// Settings in which a demo differs from production: quick versions, and steps for each of few transitions. --set wins.
+// Settings in which a demo differs from production: quick versions, more steps for each of few transitions, and one action a
+// request, whose effect on what is shown can be learned from one noise vector a request (docs/decisions/0007). --set wins.
 std::vector<std::string> DemoSettings(const DemoOptions& options, const std::string& state, const std::string& brokers,
                                       const std::string& redis) {
   std::vector<std::string> sets = {
@@ -50,10 +52,12 @@ std::vector<std::string> DemoSettings(const DemoOptions& options, const std::str
       "http.address=127.0.0.1:0",
       "sessionizer.commit_records=2000",
       "sessionizer.commit_interval_ms=100",
-      "learner.steps_per_transition=0.25",
-      "learner.actor_rate=0.001",
-      "learner.critic_rate=0.002",
-      "learner.version_every_steps=500",
+      "learner.algorithm=integrated_rl",
+      "learner.steps_per_transition=0.15",
+      "learner.actor_delay_steps=600",
+      "learner.actor_rate=0.0003",
+      "learner.critic_rate=0.001",
+      "learner.version_every_steps=800",
       "ranker.poll_interval_ms=50",
       "ranker.fetch_jitter_ms=0",
   };
@@ -213,6 +217,8 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   figures.version_in_use = ranker->status().version;
   figures.wall_s = static_cast<double>(instruments.clock.monotonic_us() - begin_us) / 1e6;
   figures.event_time_h = static_cast<double>(watched.event_time_ms - kStartMs) / 3.6e6;
+  if (stop.stopped()) return figures;
+  FUSELINE_ASSIGN_OR_FAIL(figures.values, MeasurePolicies(world, config, state.folders.versions, figures.version_in_use));
   return figures;
 }
 

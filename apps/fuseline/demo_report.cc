@@ -48,6 +48,9 @@ Result<std::string> DemoTable(const DemoFigures& figures) {
   FUSELINE_ASSIGN_OR_FAIL(const std::string whole, Comparison("Whole run", figures.whole_run));
   std::ostringstream out;
   out << half << '\n' << whole << '\n';
+  out << Row("policies, same users and draws, no exploration: static %.2f, learned %.2f (%+.1f %%), best fixed powers %.2f (%+.1f %%)",
+             figures.values.fixed, figures.values.learned, 100 * (figures.values.learned / figures.values.fixed - 1),
+             figures.values.best_fixed, 100 * (figures.values.best_fixed / figures.values.fixed - 1));
   out << Row("versions      made %llu, accepted %llu, in use at the end: %llu",
              static_cast<unsigned long long>(learner.versions), static_cast<unsigned long long>(learner.versions_accepted),
              static_cast<unsigned long long>(figures.version_in_use));

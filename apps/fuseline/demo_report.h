@@ -9,6 +9,13 @@
 
 namespace fuseline {
 
+// Mean session rewards of policies over the same users and draws, without exploration, Kafka or learning.
+struct PolicyValues {
+  double fixed = 0;     // The hand-set weights.
+  double learned = 0;   // The version in use at the end.
+  double best_fixed = 0;  // The best fixed powers that a search over the world's truth finds: knows what no learner knows.
+};
+
 // Everything that a demo saw.
 struct DemoFigures {
   ArmStatistics whole_run;
@@ -17,6 +24,7 @@ struct DemoFigures {
   Freshness::Report freshness;
   std::uint64_t produced = 0;  // Events that the simulated rankers logged.
   std::uint64_t version_in_use = 0;
+  PolicyValues values;
   double wall_s = 0;
   double event_time_h = 0;
 };

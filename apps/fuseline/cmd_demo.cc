@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -186,10 +187,13 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   sink_options.topic = config.kafka().events_topic();
   sink_options.event_time_timestamps = true;
   FUSELINE_ASSIGN_OR_FAIL(auto sink, OpenKafkaSink(sink_options, instruments.log, instruments.metrics));
-  EventLog* log_of_events = nullptr;
+  std::atomic<const EventLog*> log_of_events = nullptr;  // Its thread asks before the constructor has returned.
   EventLogOptions log_options;
   log_options.queue_events = 1'024;
-  log_options.hold_back = [&] { return IsBehind(pipeline.status(), log_of_events->figures().written); };
+  log_options.hold_back = [&] {
+    const EventLog* events = log_of_events;
+    return events != nullptr && IsBehind(pipeline.status(), events->figures().written);
+  };
   EventLog event_log(std::move(log_options), std::move(sink), instruments.log, instruments.metrics);
   log_of_events = &event_log;
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks what a compiler does not: who may include whom, where a library may be named, which files are built.
+"""Checks what a compiler does not: who may include whom, where a library may be named, which files are built,
+which log lines the runbook explains.
 
 Usage: tidy.py ROOT. Prints one line per finding, PATH:LINE: what and what to do; exits 1 if there is any.
 The tables below are the rules. A room that needs another room or library gets a line here, in a commit that says why.
@@ -86,6 +87,7 @@ SYSTEM_HEADERS = {
 
 MUTEX = re.compile(r"\b(?:std::(?:\w*mutex|condition_variable\w*|lock_guard|unique_lock|scoped_lock|shared_lock)|pthread_mutex_t)\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+LOGGED = re.compile(r'\blog_?(?:\.|->)(?:Error|Warn)\("([\w.]+)"')
 CPP_SUFFIXES = {".h", ".cc"}
 SNAKE_CASE = re.compile(r"^[a-z0-9]+(_[a-z0-9]+)*\.[a-z0-9]+$")
 SNAKE_CASE_SUFFIXES = {".h", ".cc", ".proto", ".py"}
@@ -238,6 +240,14 @@ def check_is_built(path: str, root: pathlib.Path) -> Iterator[Finding]:
     yield Finding(path, 1, "no CMakeLists.txt lists this file")
 
 
+def check_runbook(path: str, text: str, runbook: str) -> Iterator[Finding]:
+    """A log line that asks for somebody tells them where to read on."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        match = LOGGED.search(line)
+        if match and f"**`{match[1]}`**" not in runbook:
+            yield Finding(path, number, f"deploy/RUNBOOK.md has no paragraph **`{match[1]}`**")
+
+
 def check_text(path: str, text: str) -> Iterator[Finding]:
     if path in TRACES_ALLOWED:
         return
@@ -251,6 +261,7 @@ def check_text(path: str, text: str) -> Iterator[Finding]:
 def check(root: pathlib.Path) -> Iterator[Finding]:
     files = project_files(root)
     known = set(files)
+    runbook = (root / "deploy/RUNBOOK.md").read_text() if "deploy/RUNBOOK.md" in known else ""
     for path in files:
         suffix = pathlib.PurePosixPath(path).suffix
         if suffix in SNAKE_CASE_SUFFIXES and not SNAKE_CASE.match(path.rsplit("/", 1)[-1]):
@@ -261,6 +272,8 @@ def check(root: pathlib.Path) -> Iterator[Finding]:
         yield from check_text(path, text)
         if suffix in CPP_SUFFIXES:
             yield from check_cpp(path, text, known)
+        if suffix in CPP_SUFFIXES and not path.startswith("tests/"):
+            yield from check_runbook(path, text, runbook)
         if suffix == ".cc":
             yield from check_is_built(path, root)
 

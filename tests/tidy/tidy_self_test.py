@@ -52,6 +52,7 @@ APPENDED = [  # (rule, file, line added to it, what the finding says)
     ("a header without a guard", "ingest/src/bare.h", "struct Bare {};", "#pragma once"),
     ("a source nobody builds", "ingest/src/forgotten.cc", "int forgotten;", "no CMakeLists.txt lists this file"),
     ("a source whose name ends another's", "ingest/src/source.cc", "int source;", "no CMakeLists.txt lists this file"),
+    ("a log line that nobody explains", SOURCE, 'log_.Error("ingest.record_lost", 1);', "has no paragraph **`ingest.record_lost`**"),
     ("a home folder", "README.md", "see /" + "home/ann/fuseline", "a path of one machine"),
     ("a root folder", "Makefile", "DATA = /" + "root/data", "a path of one machine"),
     ("a temporary folder", SOURCE, '// "/' + 'tmp/run7/log"', "a path of one machine"),

@@ -149,7 +149,8 @@ Status Pipeline::MakeSessions(std::stop_token stop) {
   while (!stop.stop_requested() && !queues_->batches.exhausted()) {
     auto batch = queues_->batches.Pop(kQueueWaitMs);
     if (batch) FUSELINE_RETURN_IF_ERROR(parts_.sessionizer->Process(std::move(*batch)));
-    const bool commits = parts_.sessionizer->NeedsCommit();
+    // A full outbox is emptied by a commit, whether or not there is anything new to commit.
+    const bool commits = parts_.sessionizer->NeedsCommit() || IsHeldBack();
     if (commits) FUSELINE_RETURN_IF_ERROR(CommitSessions());
     if (commits || !all_offered_) FUSELINE_RETURN_IF_ERROR(OfferTrajectories(stop));
   }
@@ -186,6 +187,10 @@ Status Pipeline::OfferTrajectories(std::stop_token stop) {
   }
   status_.With([](PipelineStatus& status) { status.offering = false; });
   return OkStatus();
+}
+
+bool Pipeline::IsHeldBack() const {
+  return status_.With([](const PipelineStatus& status) { return !status.full.empty(); });
 }
 
 bool Pipeline::IsAhead(std::int32_t partition) const {
@@ -229,6 +234,7 @@ void Pipeline::NotePartition(std::int32_t partition) {
 
 Status Pipeline::Learn(std::stop_token stop) {
   Learner& learner = *parts_.learner;
+  std::uint64_t checkpointed = 0;  // Trajectories covered by the last checkpoint that was made early.
   if (auto pending = learner.PendingVersion()) parts_.publication->Store(std::move(*pending));
   while (!stop.stop_requested()) {
     while (const auto stored = parts_.publication->TakeStored()) FUSELINE_RETURN_IF_ERROR(learner.MarkStored(*stored));
@@ -243,6 +249,12 @@ Status Pipeline::Learn(std::stop_token stop) {
       FUSELINE_RETURN_IF_ERROR(LearnFrom(std::move(*record)));
     }
     FUSELINE_RETURN_IF_ERROR(AdvanceLearner());
+
+    // A full outbox waits for a checkpoint, which may wait for sessions that are still held back: then it is made early.
+    if (!learner.idle() || learner.progress().trajectories == checkpointed || !IsHeldBack()) continue;
+    FUSELINE_RETURN_IF_ERROR(learner.Checkpoint());
+    checkpointed = learner.progress().trajectories;
+    NoteLearner();
   }
   FUSELINE_RETURN_IF_ERROR(learner.Checkpoint());
   NoteLearner();

@@ -99,6 +99,7 @@ class Pipeline {
   Status OfferTrajectories(std::stop_token stop);
   Result<bool> OfferFrom(std::int32_t partition, std::stop_token stop);
   bool IsAhead(std::int32_t partition) const;
+  bool IsHeldBack() const;
   void NotePartition(std::int32_t partition);
   Status Learn(std::stop_token stop);
   Status LearnFrom(v1::TrajectoryRecord record);

@@ -98,5 +98,17 @@ TEST_F(WholeProgramTest, OneProcessAtATimeHoldsAStateFolder) {
   EXPECT_EQ(stored["accounting"]["read"], kEvents);
 }
 
+TEST_F(WholeProgramTest, ATopicThatIsNotThereIsAnErrorAndNotMade) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  std::string output;
+  for (int again = 0; again < 2; ++again) {
+    EXPECT_EQ(RunFuseline({"run", "--set", "kafka.brokers=" + kafka->bootstrap_servers(), "--set", "kafka.events_topic=whole.absent", "--set",
+                           "fuseline.state_dir=" + (dir_ / "state")},
+                          &output),
+              4);
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "state"));
+}
+
 }  // namespace
 }  // namespace fuseline::test

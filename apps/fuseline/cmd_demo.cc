@@ -33,7 +33,7 @@ constexpr std::uint64_t kEventsPerLook = 200;
 
 struct DemoOptions {
   SettingsOptions settings;
-  std::uint64_t events = 700'000;
+  std::uint64_t events = 1'200'000;
   std::uint64_t seed = 1;
   double seconds_max = 150;
   std::string state;
@@ -41,7 +41,8 @@ struct DemoOptions {
 };
 
 // Settings in which a demo differs from production: quick versions, more steps for each of few transitions, and one action a
-// request, whose effect on what is shown can be learned from one noise vector a request (docs/decisions/0007). --set wins.
+// request, whose effect on what is shown can be learned from one noise vector a request (docs/decisions/0007). The box is twice
+// the papers': a demo has minutes, not weeks, to see through the noise of users. --set wins.
 std::vector<std::string> DemoSettings(const DemoOptions& options, const std::string& state, const std::string& brokers,
                                       const std::string& redis) {
   std::vector<std::string> sets = {
@@ -54,7 +55,10 @@ std::vector<std::string> DemoSettings(const DemoOptions& options, const std::str
       "sessionizer.commit_records=2000",
       "sessionizer.commit_interval_ms=100",
       "learner.algorithm=integrated_rl",
-      "learner.steps_per_transition=0.15",
+      "policy.box_lower=-0.3",
+      "policy.box_upper=0.3",
+      "learner.steps_per_transition=0.08",
+      "learner.eta=2.4",
       "learner.actor_delay_steps=600",
       "learner.actor_rate=0.0003",
       "learner.critic_rate=0.001",

@@ -94,6 +94,24 @@ TEST(EnhancedRlTest, WhatIsSavedAndRestoredGoesOnAsIfNothingHadHappened) {
   EXPECT_EQ(second->WeightsSha256(), first->WeightsSha256());
 }
 
+TEST(UnifiedRlTest, NoNetworkEverSeesAnItem) {
+  v1::Config config = test::SmallConfig();
+  config.mutable_learner()->set_algorithm("integrated_rl");
+  const auto algorithm = Make(config);
+  const std::vector<float> one{0.3F, -0.2F, 0.5F, 0.9F}, same_user{0.3F, -0.2F, 0.5F, -0.7F};  // The last column is the item's.
+  for (std::uint64_t step = 0; step < 20; ++step) {
+    TransitionBatch batch = RandomBatch(step, 8, 1);
+    for (std::size_t row = 0; row < 8; ++row) batch.state[row * kState + 3] = batch.next_state[row * kState + 3] = 0;
+    ASSERT_THAT(algorithm->Step(batch, step), IsOk());
+  }
+  ASSERT_OK_AND_ASSIGN(const auto action, algorithm->Act(one));
+  ASSERT_OK_AND_ASSIGN(const auto other, algorithm->Act(same_user));
+  EXPECT_EQ(action, other);
+  ASSERT_OK_AND_ASSIGN(const CriticValues value, algorithm->Values(one, action));
+  ASSERT_OK_AND_ASSIGN(const CriticValues other_value, algorithm->Values(same_user, action));
+  EXPECT_EQ(value.mean, other_value.mean);
+}
+
 TEST(EnhancedRlTest, TransitionsOutsideTheTermMoveTheCriticsAndNeverTheActor) {
   const auto algorithm = Make(test::SmallConfig());
   const auto actor = algorithm->actor_parameters();

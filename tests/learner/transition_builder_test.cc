@@ -87,6 +87,53 @@ TEST_F(TransitionBuilderTest, ItemsBeyondTheLimitAreLeftOutAndCounted) {
   EXPECT_EQ(account_.left_out["items_over_limit"], 3U);
 }
 
+// UnifiedRL: state width 4 = one shared column and three of the item; two items a request.
+TEST_F(TransitionBuilderTest, OneActionARequestSeesNoItemAndEarnsTheWholeList) {
+  const TransitionBuilder builder(config_, SchemaOf(config_));
+  ReplayBuffer replay(builder.layout(), 100);
+  const v1::Trajectory trajectory = ThreeSteps(v1::TERMINATED);
+  builder.AppendTransitions(trajectory, replay.rows(), nullptr);
+  replay.Index();
+  TransitionBatch batch;
+  replay.Sample({.seed = 1, .step = 0, .count = 64, .per_request = true}, Normaliser::Identity(4),
+                RewardSpec(config_.rewards(), 1000), batch);
+  ASSERT_EQ(batch.items, 1U);
+  for (std::size_t b = 0; b < 64; ++b) {
+    const int t = static_cast<int>(std::lround(batch.reward[64 + b] / 0.02F / 2)) - 1;  // Both items watched t + 1 seconds.
+    ASSERT_TRUE(t >= 0 && t < 3) << batch.reward[64 + b];
+    EXPECT_EQ(batch.state[b * 4], trajectory.steps(t).exposure().user_features().dense(0));
+    for (std::size_t column = 1; column < 4; ++column) EXPECT_EQ(batch.state[b * 4 + column], 0);
+    EXPECT_EQ(batch.action[b * 4 + 1], trajectory.steps(t).exposure().items(0).executed_action(1));
+    EXPECT_EQ(batch.mask[b], 1);
+    EXPECT_EQ(batch.next_mask[b], t == 2 ? 0 : 1);
+  }
+}
+
+TEST_F(TransitionBuilderTest, TheActorsBatchHoldsOnlyWhatItLearnsFrom) {
+  const TransitionBuilder builder(config_, SchemaOf(config_));
+  ReplayBuffer replay(builder.layout(), 100);
+  for (const std::uint64_t version : {0U, 3U, 4U}) {
+    v1::Trajectory trajectory = ThreeSteps(v1::TERMINATED);
+    for (v1::Step& step : *trajectory.mutable_steps()) step.mutable_exposure()->set_policy_version(version);
+    for (v1::Step& step : *trajectory.mutable_steps()) step.mutable_exposure()->mutable_box()->set_upper(static_cast<float>(version));
+    builder.AppendTransitions(trajectory, replay.rows(), nullptr);
+    replay.Index();
+  }
+  TransitionBatch batch;
+  const Sampling sampling{.seed = 1, .step = 0, .count = 200};
+  const auto sample = [&] { replay.SampleForActor(sampling, Normaliser::Identity(4), RewardSpec(config_.rewards(), 1000), batch); };
+
+  replay.SelectForActor([](const ConstRow& row) { return row.header->behaviour_version >= 3; });
+  EXPECT_DOUBLE_EQ(replay.actor_share(), 6.0 / 9);
+  sample();
+  ASSERT_EQ(batch.batch, 200U);
+  for (std::size_t b = 0; b < 200; ++b) EXPECT_GE(batch.box[2 * b + 1], 3);
+
+  replay.SelectForActor([](const ConstRow&) { return false; });
+  sample();
+  EXPECT_EQ(batch.batch, 0U);
+}
+
 TEST_F(TransitionBuilderTest, ASampledTransitionCarriesRewardsNextStateAndEnd) {
   const TransitionBuilder builder(config_, SchemaOf(config_));
   ReplayBuffer replay(builder.layout(), 100);

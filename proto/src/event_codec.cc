@@ -1,5 +1,7 @@
 #include "fuseline/proto/event_codec.h"
 
+#include <cctype>
+
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/stubs/logging.h>
 
@@ -52,7 +54,11 @@ Status ParseProtobuf(std::string_view bytes, v1::Event* event) {
                                             static_cast<int>(bytes.size()));
   in.SetRecursionLimit(kMaxDepth);
   if (!event->ParseFromCodedStream(&in) || !in.ConsumedEntireMessage()) {
-    return ErrorStatus(Code::kInvalidInput, "no JSON object, and as protobuf:", WireFault(bytes, *v1::Event::descriptor(), kMaxDepth));
+    // A slip of somebody who types JSON deserves a better answer than a fault of the wire.
+    if (!bytes.empty() && (std::isalpha(static_cast<unsigned char>(bytes[0])) != 0 || bytes[0] == '[')) {
+      return ErrorStatus(Code::kInvalidInput, "no JSON object, and no protobuf; it begins with", bytes.substr(0, 1));
+    }
+    return ErrorStatus(Code::kInvalidInput, WireFault(bytes, *v1::Event::descriptor(), kMaxDepth));
   }
   return RefuseMistypedFields(*event);
 }

@@ -112,6 +112,7 @@ TEST(EventCodecTest, MalformedJsonIsRefusedByName) {
 TEST(EventCodecTest, MalformedProtobufIsRefusedByName) {
   const auto good = Shown().SerializeAsString();
   EXPECT_EQ(Refusal(""), "Event is empty: 0 bytes");
+  EXPECT_EQ(Refusal("not json"), "no JSON object, and no protobuf; it begins with n");
   EXPECT_EQ(Refusal("\xff"), "Event holds bytes that are no field at byte 1");
   EXPECT_EQ(Refusal(std::string("\0", 1)), "Event holds bytes that are no field at byte 1");
   EXPECT_EQ(Refusal(good + '\0'), "Event holds bytes that are no field at byte " + std::to_string(good.size() + 1));

@@ -3,6 +3,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "command.h"
@@ -34,7 +35,10 @@ struct ReplayOptions {
 
 std::string DescribeFiles(const std::vector<std::string>& files) {
   std::string text = "files";
-  for (const std::string& file : files) text += ' ' + std::filesystem::path(file).filename().string();
+  std::error_code unresolved;  // A file that is not there is said by who opens it.
+  for (const std::string& file : files) {
+    text += ' ' + (file == "-" ? file : std::filesystem::weakly_canonical(file, unresolved).string());
+  }
   return text;
 }
 

@@ -27,16 +27,21 @@ Result<std::string> AskRunning(const std::filesystem::path& state) {
   return HttpGet(address, "/status", kAnswerPatienceMs);
 }
 
+// The lock says whether a process runs: an address that a dead one left may be another's by now.
+Result<std::string> StatusOf(const std::filesystem::path& state) {
+  const auto stored = ReadStoredStatus(state);
+  if (stored) return StatusJson(*stored, Freshness::Report(), /*running=*/false);
+  if (stored.error().code != Code::kConflict) return tl::unexpected(stored.error());
+  auto asked = AskRunning(state);
+  return asked ? std::move(asked) : tl::unexpected(stored.error());
+}
+
 int Run(StatusOptions options) {
   if (!options.state.empty()) options.settings.sets.push_back("fuseline.state_dir=" + options.state);
   const auto config = options.settings.Load();
   if (!config) return FailUsage(config.error());
-  auto json = AskRunning(config->fuseline().state_dir());
-  if (!json) {
-    const auto stored = ReadStoredStatus(config->fuseline().state_dir());
-    if (!stored) return Fail(stored.error());
-    json = StatusJson(*stored, Freshness::Report(), /*running=*/false);
-  }
+  auto json = StatusOf(config->fuseline().state_dir());
+  if (!json) return Fail(json.error());
   if (options.json) {
     std::cout << *json << '\n';
     return kExitOk;

@@ -60,7 +60,7 @@ Result<std::string> DemoTable(const DemoFigures& figures) {
              static_cast<double>(figures.produced) / figures.wall_s);
   out << "freshness, over sessions whose version a ranker took up (" << figures.freshness.sum.observations << ")\n";
   out << FreshnessRow("decision delay, event time (gap + lateness)", figures.freshness.decision);
-  out << FreshnessRow("pipeline delay, wall time (closed to in use)", figures.freshness.pipeline);
+  out << FreshnessRow("pipeline delay, wall time (offered to in use)", figures.freshness.pipeline);
   out << FreshnessRow("sum", figures.freshness.sum);
   out << "events        produced " << figures.produced << ", read " << accounting.read()
       << (figures.produced == accounting.read() ? "  (all)" : "  (NOT ALL)") << '\n';

@@ -12,7 +12,8 @@ namespace fuseline {
 
 // How old the newest lesson is, in the three figures that the design names, in milliseconds:
 //   decision delay: last event → closed, in event time (gap + lateness and what the next event added);
-//   pipeline delay: closed → in use by a ranker, in wall time;
+//   pipeline delay: offered to the learner → in use by a ranker, in wall time. A session is offered right after the commit that
+//   closed it, unless its partition must wait for others: that wait is not seen;
 //   freshness: their sum.
 // Each session that taught a version is one observation for each ranker that took the version up. Thread-safe.
 class Freshness {

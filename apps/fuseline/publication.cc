@@ -23,6 +23,7 @@ PublisherOptions PublisherOptionsOf(const v1::Config& config) {
   PublisherOptions options;
   options.policy = config.policy().name();
   options.retention.keep_versions = config.policy_store().keep_versions();
+  options.changes_kept = config.policy_store().changes_kept();
   options.retention.keep_pointed_ms = config.policy_store().keep_pointed_ms();
   return options;
 }
@@ -30,9 +31,10 @@ PublisherOptions PublisherOptionsOf(const v1::Config& config) {
 }  // namespace
 
 struct Publication::Impl {
-  Impl(Options made_options, Instruments made_instruments, Archive made_archive)
+  Impl(Options made_options, Instruments made_instruments, std::unique_ptr<FileSystem> made_files, Archive made_archive)
       : options(std::move(made_options)),
         instruments(made_instruments),
+        files(std::move(made_files)),
         archive(std::move(made_archive)),
         keys(options.config.policy().name()),
         backoff(20, 2'000, options.config.fuseline().seed()) {
@@ -56,7 +58,8 @@ struct Publication::Impl {
 
   const Options options;
   const Instruments instruments;
-  Archive archive;
+  const std::unique_ptr<FileSystem> files;
+  Archive archive;  // Borrows files.
   const PolicyKeys keys;
   Backoff backoff;
   std::optional<Publisher> publisher;       // While connected and claimed.
@@ -67,7 +70,8 @@ struct Publication::Impl {
   std::optional<Stage> stage;  // Last: it uses all above.
 };
 
-// Redis' part of the work is retried for ever, the disk's is not: without an archive nothing may go on.
+// Redis' part of the work is retried for ever, a refusal (its memory policy, our password) included, for somebody may mend it.
+// The disk's is not: without an archive nothing may go on.
 Status Publication::Impl::Run(std::stop_token stop) {
   std::int64_t wait_ms = 0;
   do {
@@ -78,7 +82,7 @@ Status Publication::Impl::Run(std::stop_token stop) {
       if (published.ok()) {
         backoff.Reset();
         ReadAcknowledgements();
-      } else if (published.code == Code::kUnavailable) {
+      } else if (published.code == Code::kUnavailable || published.code == Code::kInvalidInput) {
         publisher.reset();
         wait_ms = backoff.NextMs();
       } else {
@@ -139,6 +143,7 @@ Status Publication::Impl::Connect() {
 
 Status Publication::Impl::PublishNext() {
   if (!publisher) FUSELINE_RETURN_IF_ERROR(Connect());
+  bool published_any = false;
   while (!to_publish.empty()) {
     const std::uint64_t number = to_publish.front();
     FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion found, archive.Get(number));
@@ -149,8 +154,11 @@ Status Publication::Impl::PublishNext() {
       if (!published) return std::move(published).error();
     }
     to_publish.pop_front();
-    instruments.log.Info("policy_store.version_published", "version", number, "change", published->change);
+    published_any = true;
     if (options.on_published) options.on_published(number);
+  }
+  // Only now: among many that waited for Redis, retention would take those that are still to come.
+  if (published_any) {
     const auto retained = publisher->Retain();
     if (!retained && retained.error().code != Code::kConflict) return retained.error();
   }
@@ -200,10 +208,10 @@ void Publication::Impl::ReadAcknowledgements() {
 Publication::Publication(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<std::unique_ptr<Publication>> Publication::Open(Options options, Instruments instruments) {
-  static DiskFileSystem files;
   const auto part_bytes = static_cast<std::uint64_t>(options.config.policy_store().part_bytes());
-  FUSELINE_ASSIGN_OR_FAIL(Archive archive, Archive::Open(options.folder, part_bytes, files));
-  auto impl = std::make_unique<Impl>(std::move(options), instruments, std::move(archive));
+  auto files = std::make_unique<DiskFileSystem>();
+  FUSELINE_ASSIGN_OR_FAIL(Archive archive, Archive::Open(options.folder, part_bytes, *files));
+  auto impl = std::make_unique<Impl>(std::move(options), instruments, std::move(files), std::move(archive));
   Impl* const borrowed = impl.get();
   impl->stage.emplace("publication", [borrowed](std::stop_token stop) {
     Status outcome = borrowed->Run(stop);

@@ -1,13 +1,18 @@
 #include "state_folder.h"
 
+#include <cstdlib>
 #include <system_error>
 
-#include <unistd.h>
+#include "fuseline/core/check.h"
 
 namespace fuseline {
 
 StateFolder::StateFolder(const std::string& named) : temporary_(named.empty()), path_(named) {
-  if (temporary_) path_ = std::filesystem::temp_directory_path() / ("fuseline-" + std::to_string(::getpid()));
+  if (!temporary_) return;
+  // A name of its own each time: a folder left behind by a killed process must never be gone on from.
+  std::string name = (std::filesystem::temp_directory_path() / "fuseline-XXXXXX").string();
+  FUSELINE_CHECK(::mkdtemp(name.data()) != nullptr);
+  path_ = name;
 }
 
 StateFolder::~StateFolder() {

@@ -50,7 +50,7 @@ struct ComputeFacts {
   double sgemm_gflops = 0;  // Measured at start; tells a reference BLAS from a real one.
 };
 
-// The port behind which an algorithm of algorithms.md hides LibTorch: networks, targets and optimisers.
+// The port behind which an algorithm hides LibTorch: networks, targets and optimisers.
 // Thread-compatible. A function of its parameters, the batch and the step number alone.
 class Algorithm {
  public:

@@ -65,7 +65,11 @@ Status CollectGarbage(const std::filesystem::path& folder) {
   std::error_code failed;
   for (const auto& entry : std::filesystem::directory_iterator(folder, failed)) {
     const std::string name = entry.path().filename().string(), extension = entry.path().extension().string();
-    if (extension == ".bin" || extension == ".rows") candidates.push_back(entry.path());
+    // A death inside WriteFileAtomically leaves a .tmp behind: nobody's, whatever its name begins with.
+    if (extension == ".bin" || extension == ".rows" || extension == ".tmp") {
+      candidates.push_back(entry.path());
+      continue;
+    }
     if (name != kName && !name.starts_with(std::string(kName) + "-v")) continue;
     FUSELINE_ASSIGN_OR_RETURN(const v1::LearnerCheckpoint checkpoint, ReadCheckpointFile(entry.path()));
     AddReferenced(checkpoint, referenced);

@@ -129,6 +129,10 @@ class LearnerTest : public ::testing::Test {
       }
       if (chaos != nullptr && chaos->NextBelow(12) == 0) {
         learner.reset();
+        // What a kill inside an atomic write leaves behind.
+        for (const char* name : {"/checkpoint.tmp", "/checkpoint-v1.tmp", "/tensors-1.bin.tmp"}) {
+          EXPECT_THAT(WriteFileAtomically(folder + name, "x"), IsOk());
+        }
         learner = Open(folder, config).value();
         ++outcome.deaths;
         rewind();

@@ -8,6 +8,7 @@
 #include "fuseline/ingest/kafka_source.h"
 #include "fuseline/kafka/admin.h"
 #include "fuseline/redis/connection.h"
+#include "opening.h"
 #include "redis_options.h"
 
 namespace fuseline {
@@ -36,7 +37,7 @@ Result<std::string> CheckRedis(const v1::Config& config) {
   return config.redis().address() + ", maxmemory-policy noeviction";
 }
 
-Result<std::string> CheckEventsTopic(kafka::Admin& admin, const v1::Config& config) {
+Result<std::string> LookAtEventsTopic(kafka::Admin& admin, const v1::Config& config) {
   FUSELINE_ASSIGN_OR_FAIL(const std::int32_t partitions, admin.PartitionCount(config.kafka().events_topic()));
   FUSELINE_ASSIGN_OR_FAIL(const auto settings, admin.TopicConfigs(config.kafka().events_topic()));
   const auto value = [&](const char* key) {
@@ -64,7 +65,24 @@ Result<std::string> CheckOwnTopic(kafka::Admin& admin, const std::string& topic)
   return tl::unexpected(partitions.error());
 }
 
+// The partition count and cluster that the state was made with: a changed count is another topic.
+Result<std::string> CheckInputOfState(const v1::Config& config) {
+  const auto known = ReadFile(std::filesystem::path(config.fuseline().state_dir()) / "input");
+  if (!known && known.error().code == Code::kNotFound) return "new";
+  if (!known) return tl::unexpected(known.error());
+  FUSELINE_ASSIGN_OR_FAIL(const std::string input, DescribeKafkaInput(config));
+  if (*known == input) return "made from " + input;
+  return Error(Code::kInvalidInput, "state folder was made from", "[" + *known + "],", "not from", "[" + input + "]");
+}
+
 }  // namespace
+
+Status CheckEventsTopic(const v1::Config& config) {
+  FUSELINE_ASSIGN_OR_RETURN(const auto admin,
+                            kafka::Admin::Open(ConnectionOf(config.kafka()), config.kafka().connect_timeout_ms()));
+  const auto found = LookAtEventsTopic(*admin, config);
+  return found ? OkStatus() : found.error();
+}
 
 std::vector<CheckOutcome> CheckEverything(const v1::Config& config) {
   std::vector<CheckOutcome> outcomes;
@@ -78,7 +96,8 @@ std::vector<CheckOutcome> CheckEverything(const v1::Config& config) {
   const Status reachable = admin ? (*admin)->CheckReachable() : admin.error();
   add("kafka", reachable.ok() ? Result<std::string>(config.kafka().brokers()) : tl::unexpected(reachable));
   if (!reachable.ok()) return outcomes;
-  add("topic " + config.kafka().events_topic(), CheckEventsTopic(**admin, config));
+  add("topic " + config.kafka().events_topic(), LookAtEventsTopic(**admin, config));
+  add("state", CheckInputOfState(config));
   for (const std::string& topic : {config.kafka().dead_letters_topic(), config.kafka().claims_topic()}) {
     add("topic " + topic, CheckOwnTopic(**admin, topic));
   }

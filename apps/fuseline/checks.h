@@ -18,6 +18,10 @@ struct CheckOutcome {
 // State folder, disk, Kafka, topics, Redis: each is looked at, nothing is changed.
 std::vector<CheckOutcome> CheckEverything(const v1::Config& config);
 
+// Whether the events topic keeps what sessions need: cleanup.policy=delete, and retention beyond a session's longest life.
+// Errors: kInvalidInput, naming the topic's setting; kNotFound; kUnavailable.
+Status CheckEventsTopic(const v1::Config& config);
+
 // Makes a topic of our own (dead letters, claims) where it is missing. The events topic is the producers' to make.
 Status MakeTopicUnlessThere(const v1::Config& config, const std::string& topic);
 

@@ -33,6 +33,7 @@ int DryRun(const v1::Config& config) {
 // Every stage in this process until a stop is asked for.
 Status Serve(const v1::Config& config, const KafkaReading& reading, StopSignal& stop, Instruments instruments) {
   FUSELINE_ASSIGN_OR_RETURN(const std::string input, DescribeKafkaInput(config));
+  FUSELINE_RETURN_IF_ERROR(CheckEventsTopic(config));
   FUSELINE_ASSIGN_OR_RETURN(OpenState state, OpenState::Open(config, input, instruments));
   FUSELINE_ASSIGN_OR_RETURN(auto dead_letters, OpenDeadLetters(config, /*without_kafka=*/false));
   FUSELINE_ASSIGN_OR_RETURN(auto source, OpenKafkaEvents(config, reading, *state.sessionizer, dead_letters.get()));

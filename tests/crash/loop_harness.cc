@@ -32,8 +32,13 @@ std::string Program() { return std::string(std::getenv("FUSELINE_BIN_DIR")) + "/
 
 Status WriteAll(EventLogSink& sink, std::span<const v1::Event> events) {
   while (!events.empty()) {
-    FUSELINE_ASSIGN_OR_RETURN(const std::size_t taken, sink.Write(events));
-    events = events.subspan(taken);
+    const auto taken = sink.Write(events);
+    if (!taken && taken.error().code != Code::kUnavailable) return taken.error();
+    if (taken) {
+      events = events.subspan(*taken);
+    } else {
+      FUSELINE_RETURN_IF_ERROR(sink.Flush());  // The producer's queue is full: what is in it goes first.
+    }
   }
   return OkStatus();
 }

@@ -31,7 +31,7 @@ Result<PipelineStatus> ReadStoredStatus(const std::filesystem::path& state) {
   Metrics metrics;
   SystemClock clock;
   const StateFolders folders(state);
-  FUSELINE_ASSIGN_OR_FAIL(const auto sessionizer, Sessionizer::Open(folders.sessions, config.sessionizer(), clock, log, metrics));
+  FUSELINE_ASSIGN_OR_FAIL(const auto sessionizer, Sessionizer::OpenReadOnly(folders.sessions, config.sessionizer(), clock, log, metrics));
   FUSELINE_ASSIGN_OR_FAIL(const auto learner, Learner::Open(folders.learner, config, BuildText(), log, metrics, clock));
   PipelineStatus status;
   for (const std::int32_t partition : sessionizer->partitions()) {

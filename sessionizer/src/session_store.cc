@@ -126,6 +126,16 @@ Result<std::unique_ptr<SessionStore>> SessionStore::Open(const std::filesystem::
   return store;
 }
 
+Result<std::unique_ptr<SessionStore>> SessionStore::OpenReadOnly(const std::filesystem::path& folder,
+                                                                 const SessionShape& shape) {
+  rocksdb::DB* db = nullptr;
+  FUSELINE_FAIL_IF_ERROR(FromRocks(rocksdb::DB::OpenForReadOnly(StoreOptions(nullptr), folder.string(), &db),
+                                   "opening the session store to look at it:"));
+  std::unique_ptr<SessionStore> store(new SessionStore(std::unique_ptr<rocksdb::DB>(db)));
+  FUSELINE_FAIL_IF_ERROR(store->CheckFormat(shape));
+  return store;
+}
+
 Status SessionStore::CheckFormat(const SessionShape& shape) {
   std::string format;
   const rocksdb::Status found = db_->Get(rocksdb::ReadOptions(), kFormatKey, &format);

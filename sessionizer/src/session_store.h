@@ -49,6 +49,8 @@ class SessionStore {
   // Errors: as Sessionizer::Open.
   static Result<std::unique_ptr<SessionStore>> Open(const std::filesystem::path& folder, const SessionShape& shape,
                                                     rocksdb::Env* env);
+  // Errors: as Open; kUnavailable if there is no store. REQUIRES: nothing is written.
+  static Result<std::unique_ptr<SessionStore>> OpenReadOnly(const std::filesystem::path& folder, const SessionShape& shape);
   ~SessionStore();
 
   Result<std::vector<std::pair<std::int32_t, PartitionState>>> LoadStates() const;

@@ -132,6 +132,15 @@ Result<std::unique_ptr<Sessionizer>> Sessionizer::Open(const std::filesystem::pa
   return std::unique_ptr<Sessionizer>(new Sessionizer(std::move(impl)));
 }
 
+Result<std::unique_ptr<Sessionizer>> Sessionizer::OpenReadOnly(const std::filesystem::path& folder,
+                                                               const v1::Sessionizer& settings, const Clock& clock,
+                                                               Log& log, Metrics& metrics) {
+  auto impl = std::make_unique<Impl>(settings, clock, log, metrics);
+  FUSELINE_ASSIGN_OR_FAIL(impl->store, SessionStore::OpenReadOnly(folder, impl->shape));
+  FUSELINE_FAIL_IF_ERROR(impl->Load());
+  return std::unique_ptr<Sessionizer>(new Sessionizer(std::move(impl)));
+}
+
 Status Sessionizer::Impl::Load() {
   FUSELINE_ASSIGN_OR_RETURN(auto states, store->LoadStates());
   for (auto& [id, state] : states) FUSELINE_RETURN_IF_ERROR(LoadPartition(id, std::move(state)));

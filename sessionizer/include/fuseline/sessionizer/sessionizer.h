@@ -55,6 +55,9 @@ class Sessionizer {
   static Result<std::unique_ptr<Sessionizer>> Open(const std::filesystem::path& folder, const v1::Sessionizer& settings,
                                                    const Clock& clock, Log& log, Metrics& metrics,
                                                    rocksdb::Env* env = nullptr);
+  // Only to look: writes nothing to the state, which must be there. REQUIRES: Commit is not called.
+  static Result<std::unique_ptr<Sessionizer>> OpenReadOnly(const std::filesystem::path& folder, const v1::Sessionizer& settings,
+                                                           const Clock& clock, Log& log, Metrics& metrics);
   ~Sessionizer();
 
   // Takes a batch into memory. Records below the next offset were processed before and are skipped, uncounted. With

@@ -136,7 +136,7 @@ std::vector<EventBatch> Decoded(const std::vector<EncodedEvent>& events, std::in
   std::vector<EventBatch> batches;
   std::map<std::int32_t, EventBatch> filling;
   const auto hand_over = [&](EventBatch& batch) {
-    EventBatch next{.partition = batch.partition, .records = {}, .next_offset = batch.next_offset};
+    EventBatch next{.partition = batch.partition, .records = {}, .next_offset = batch.next_offset, .bytes = {}};
     batches.push_back(std::exchange(batch, std::move(next)));
   };
   for (std::int64_t i = 0; i < count; ++i) {
@@ -145,7 +145,7 @@ std::vector<EventBatch> Decoded(const std::vector<EncodedEvent>& events, std::in
     batch.partition = event.partition;
     Record& record = batch.records.emplace_back();
     record.offset = batch.next_offset++;
-    Must(DecodeEvent(event.bytes, EventLimits(), &record.event));
+    Must(ViewEvent(event.bytes, EventLimits(), batch.bytes, &record.event));
     if (batch.records.size() == kBatchRecords) hand_over(batch);
   }
   for (auto& [partition, batch] : filling) hand_over(batch);
@@ -251,7 +251,7 @@ class NaiveSessions {
   }
 
   void Take(EventBatch&& batch) {
-    for (Record& record : batch.records) Add(record.event);
+    for (const Record& record : batch.records) Add(record.event);
     unsynced_ += std::ssize(batch.records);
     if (unsynced_ >= settings_.commit_records() || clock_.monotonic_us() - synced_us_ >= settings_.commit_interval_ms() * 1000) Sync();
   }
@@ -263,15 +263,16 @@ class NaiveSessions {
   }
 
  private:
-  void Add(const v1::Event& event) {
-    const rocksdb::Status found = db_->Get(rocksdb::ReadOptions(), event.user_id(), &window_);
+  void Add(const EventView& event) {
+    const rocksdb::Slice user(event.user_id.data(), event.user_id.size());
+    const rocksdb::Status found = db_->Get(rocksdb::ReadOptions(), user, &window_);
     std::int64_t last_ms = 0;
     if (found.ok()) std::memcpy(&last_ms, window_.data(), sizeof(last_ms));
-    if (!found.ok() || event.event_time_ms() - last_ms > settings_.gap_ms()) window_.assign(sizeof(last_ms), '\0');
-    last_ms = event.event_time_ms();
+    if (!found.ok() || event.event_time_ms - last_ms > settings_.gap_ms()) window_.assign(sizeof(last_ms), '\0');
+    last_ms = event.event_time_ms;
     std::memcpy(window_.data(), &last_ms, sizeof(last_ms));
-    FUSELINE_CHECK(event.AppendToString(&window_));
-    Must(db_->Put(rocksdb::WriteOptions(), event.user_id(), window_));
+    window_.append(event.event_id).append(event.body);
+    Must(db_->Put(rocksdb::WriteOptions(), user, window_));
   }
 
   const v1::Sessionizer settings_;

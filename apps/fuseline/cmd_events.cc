@@ -7,6 +7,7 @@
 
 #include "command.h"
 
+#include "fuseline/core/check.h"
 #include "fuseline/ingest/file_source.h"
 
 namespace fuseline {
@@ -38,19 +39,25 @@ class RefusalPrinter final : public DeadLetterSink {
 struct EventCounts {
   std::int64_t records = 0, exposures = 0, feedback = 0, control = 0, malformed = 0;
   std::map<std::int32_t, std::int64_t> of_kind;
+  v1::Feedback parsed;
 
   void Add(const Record& record) {
     ++records;
     if (record.fate != RecordFate::kEvent) {
       ++malformed;
-    } else if (record.event.has_exposure()) {
-      ++exposures;
-    } else if (record.event.has_feedback()) {
-      ++feedback;
-      ++of_kind[record.event.feedback().kind()];
-    } else {
-      ++control;
+      return;
     }
+    switch (record.event.kind) {
+      case EventView::Kind::kExposure: ++exposures; break;
+      case EventView::Kind::kFeedback: AddFeedback(record.event.body); break;
+      case EventView::Kind::kControl: ++control; break;
+    }
+  }
+
+  void AddFeedback(std::string_view body) {
+    FUSELINE_CHECK(parsed.ParseFromArray(body.data(), static_cast<int>(body.size())));
+    ++feedback;
+    ++of_kind[parsed.kind()];
   }
 
   void Print() const {

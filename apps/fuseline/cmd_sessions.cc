@@ -87,7 +87,7 @@ Status SplitIntoSessions(FileSource& source, PartitionSessions& sessions) {
     if (!batch) continue;
     for (Record& record : batch->records) {
       const auto processed = sessions.Process(record);
-      if (processed.verdict == Verdict::kLate) late_event_ids.push_back(record.event.event_id());
+      if (processed.verdict == Verdict::kLate) late_event_ids.emplace_back(record.event.event_id);
       PrintClosings(processed.closings);
     }
     sessions.ChangesSaved();  // Nothing is saved here, and what is closed can be forgotten.

@@ -90,7 +90,7 @@ void FileSource::Impl::TakeRecord(const RawRecord& raw) {
   origin.line = ++line;
   if (origin.offset < options.start_offset) return;
   batch_bytes += static_cast<std::int64_t>(raw.bytes.size());
-  batch.records.push_back(raw.trouble.empty() ? intake.Take(raw.bytes, origin)
+  batch.records.push_back(raw.trouble.empty() ? intake.Take(raw.bytes, origin, batch.bytes)
                                               : intake.TakeMalformed(raw.bytes, raw.size_bytes, raw.trouble, origin));
 }
 

@@ -130,7 +130,7 @@ Status KafkaSource::Impl::Decode(const kafka::MessageBatch& batch) {
     origin.offset = message.offset;
     if (message.timestamp_ms >= 0) origin.record_time_ms = message.timestamp_ms;
     EventBatch& events = batches[message.partition];
-    events.records.push_back(intake.Take(message.value, origin));
+    events.records.push_back(intake.Take(message.value, origin, events.bytes));
     cursor.read_next = message.offset + 1;
     events.next_offset = cursor.read_next;
   }

@@ -5,23 +5,22 @@
 
 namespace fuseline {
 
-Record RecordIntake::Take(std::string_view bytes, const Origin& origin) {
+Record RecordIntake::Take(std::string_view bytes, const Origin& origin, ByteArena& arena) {
   const auto size_bytes = static_cast<std::int64_t>(bytes.size());
   if (bytes.empty()) return TakeMalformed(bytes, size_bytes, "record is empty", origin);
   Record record;
   record.offset = origin.offset;
-  if (const Status status = DecodeEvent(bytes, limits_, &record.event); !status.ok()) {
+  if (const Status status = ViewEvent(bytes, limits_, arena, &record.event); !status.ok()) {
     return TakeMalformed(bytes, size_bytes, status.message, origin);
   }
-  // A control record speaks for the log and is judged where it takes effect.
-  if (origin.record_time_ms && !record.event.has_control() &&
-      record.event.event_time_ms() - *origin.record_time_ms > max_future_ms_) {
+  if (!origin.record_time_ms) return record;
+  const std::int64_t ahead_ms = record.event.event_time_ms - *origin.record_time_ms;
+  if (ahead_ms <= max_future_ms_) return record;
+  if (record.event.kind == EventView::Kind::kControl) {  // It speaks for the log: there is nobody to send it again.
+    record.fate = RecordFate::kVoidControl;
+  } else {
     record.fate = RecordFate::kQuarantined;
-    Bury(bytes, size_bytes,
-         "event_time_ms is " + std::to_string(record.event.event_time_ms() - *origin.record_time_ms) +
-             " ms ahead of its record",
-         record.fate, origin);
-    record.event.Clear();
+    Bury(bytes, size_bytes, "event_time_ms is " + std::to_string(ahead_ms) + " ms ahead of its record", record.fate, origin);
   }
   return record;
 }

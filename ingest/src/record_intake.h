@@ -28,8 +28,8 @@ class RecordIntake {
   RecordIntake(const EventLimits& limits, std::int64_t max_future_ms, DeadLetterSink* dead_letters)
       : limits_(limits), max_future_ms_(max_future_ms), dead_letters_(dead_letters) {}
 
-  // Decodes `bytes` into a record with its fate.
-  Record Take(std::string_view bytes, const Origin& origin);
+  // Decodes `bytes` into a record with its fate; the event lies in `arena`.
+  Record Take(std::string_view bytes, const Origin& origin, ByteArena& arena);
   // A record known to be malformed before decoding; `size_bytes` is its whole size.
   Record TakeMalformed(std::string_view bytes, std::int64_t size_bytes, std::string_view reason, const Origin& origin);
 

@@ -8,6 +8,19 @@
 #include "session_codec.h"
 
 namespace fuseline {
+namespace {
+
+// A payload is the body behind its tag and length, as in the v1::Event itself.
+void SetPayload(const EventView& event, std::string* payload) {
+  payload->push_back(event.kind == EventView::Kind::kExposure ? '\x22' : '\x2A');
+  std::size_t size = event.body.size();
+  for (; size >= 0x80; size >>= 7) payload->push_back(static_cast<char>(size | 0x80));
+  payload->push_back(static_cast<char>(size));
+  payload->append(event.body);
+}
+
+}  // namespace
+
 PartitionSessions::PartitionSessions(std::int32_t partition, const SessionShape& shape, std::int64_t max_trajectory_bytes)
     : partition_(partition), shape_(shape), max_trajectory_bytes_(max_trajectory_bytes) {
   FUSELINE_CHECK(shape.gap_ms >= 0 && shape.gap_ms <= kShapeMaxMs);
@@ -30,11 +43,14 @@ PartitionSessions::Processed PartitionSessions::Process(Record& record) {
 
 Verdict PartitionSessions::Judge(Record& record) {
   v1::Accounting& account = state_.accounting;
-  const v1::Event& event = record.event;
-  if (record.fate == RecordFate::kEvent && event.has_control()) {
-    const bool is_valid_tick = event.control().has_tick() && state_.previous_offset >= 0 &&
-                               event.control().tick().predecessor_offset() == state_.previous_offset;
-    if (is_valid_tick) state_.stream_time_ms = std::max(state_.stream_time_ms, event.event_time_ms());
+  const EventView& event = record.event;
+  const bool is_event = record.fate == RecordFate::kEvent;
+  if (record.fate == RecordFate::kVoidControl || (is_event && event.kind == EventView::Kind::kControl)) {
+    v1::Event parsed;
+    if (is_event) FUSELINE_CHECK(ParseEvent(event, &parsed).ok());
+    const bool is_valid_tick = parsed.control().has_tick() && state_.previous_offset >= 0 &&
+                               parsed.control().tick().predecessor_offset() == state_.previous_offset;
+    if (is_valid_tick) state_.stream_time_ms = std::max(state_.stream_time_ms, event.event_time_ms);
     account.set_control(account.control() + 1);
     return Verdict::kControl;
   }
@@ -42,11 +58,11 @@ Verdict PartitionSessions::Judge(Record& record) {
     account.set_quarantined(account.quarantined() + 1);
     return Verdict::kQuarantined;
   }
-  if (record.fate == RecordFate::kMalformed || !(event.has_exposure() || event.has_feedback())) {
+  if (record.fate == RecordFate::kMalformed) {
     account.set_malformed(account.malformed() + 1);
     return Verdict::kMalformed;
   }
-  if (event.event_time_ms() < state_.stream_time_ms - shape_.lateness_ms) {
+  if (event.event_time_ms < state_.stream_time_ms - shape_.lateness_ms) {
     account.set_late(account.late() + 1);
     return Verdict::kLate;
   }
@@ -54,23 +70,19 @@ Verdict PartitionSessions::Judge(Record& record) {
 }
 
 Verdict PartitionSessions::Accept(Record& record) {
-  v1::Event& event = record.event;
-  const Slot slot = SlotOf(event.user_id());
-  if (users_[slot]->window.Contains(event.event_time_ms(), event.event_id())) {
+  const EventView& event = record.event;
+  const Slot slot = SlotOf(event.user_id);
+  if (users_[slot]->window.Contains(event.event_time_ms, event.event_id)) {
     state_.accounting.set_duplicate(state_.accounting.duplicate() + 1);
     return Verdict::kDuplicate;
   }
-  OpenEvent open{.time_ms = event.event_time_ms(),
+  OpenEvent open{.time_ms = event.event_time_ms,
                  .offset = record.offset,
                  .previous_offset = state_.previous_offset,
                  .stream_before_ms = state_.stream_time_ms,
-                 .is_exposure = event.has_exposure(),
-                 .id = std::move(*event.mutable_event_id())};
-  // What the key and the fields beside it already say is not stored again.
-  event.clear_event_id();
-  event.clear_user_id();
-  event.clear_event_time_ms();
-  FUSELINE_CHECK(event.SerializeToString(&open.payload));
+                 .is_exposure = event.kind == EventView::Kind::kExposure,
+                 .id = std::string(event.event_id)};
+  SetPayload(event, &open.payload);
   EncodeOpenEvent(open, &users_[slot]->unsaved);
   state_.stream_time_ms = std::max(state_.stream_time_ms, open.time_ms);
   state_.accounting.set_pending(state_.accounting.pending() + 1);

@@ -97,8 +97,8 @@ class FileSourceTest : public ::testing::Test {
       EXPECT_EQ(sink.durable, sink.written.size());
       for (const Record& record : (*batch)->records) {
         reading.offsets.push_back(record.offset);
-        reading.fates += "emq"[static_cast<int>(record.fate)];
-        if (record.fate == RecordFate::kEvent) reading.ids.push_back(record.event.event_id());
+        reading.fates += "emqv"[static_cast<int>(record.fate)];
+        if (record.fate == RecordFate::kEvent) reading.ids.emplace_back(record.event.event_id);
       }
       reading.next_offset = (*batch)->next_offset;
     }

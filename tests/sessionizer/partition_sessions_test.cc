@@ -22,8 +22,8 @@ class Stream {
  public:
   explicit Stream(const SessionShape& shape, std::int64_t max_bytes = 1 << 20) : sessions_(0, shape, max_bytes) {}
 
-  PartitionSessions::Processed Feed(v1::Event event, RecordFate fate = RecordFate::kEvent) {
-    Record record = RecordOf(sessions_.state().next_offset, std::move(event));
+  PartitionSessions::Processed Feed(const v1::Event& event, RecordFate fate = RecordFate::kEvent) {
+    Record record = RecordOf(sessions_.state().next_offset, event, bytes_);
     record.fate = fate;
     auto processed = sessions_.Process(record);
     EXPECT_EQ(sessions_.state().accounting.read(), Accounted(sessions_.state().accounting));
@@ -38,6 +38,7 @@ class Stream {
 
  private:
   PartitionSessions sessions_;
+  ByteArena bytes_;
 };
 
 v1::Event Click(const std::string& user, std::int64_t time_ms, const std::string& id) {

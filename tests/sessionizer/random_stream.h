@@ -13,6 +13,7 @@ namespace fuseline::test {
 struct RandomStream {
   SessionShape shape;
   std::vector<Record> records;
+  ByteArena bytes;
 };
 
 inline RandomStream MakeRandomStream(std::uint64_t seed, int max_records = 120) {
@@ -34,20 +35,21 @@ inline RandomStream MakeRandomStream(std::uint64_t seed, int max_records = 120) 
     const std::string id = "e" + std::to_string(i);
     const std::string request = "r" + std::to_string(below(8));
     const std::string item = "i" + std::to_string(below(3));
-    Record record;
-    record.offset = offset;
+    RecordFate fate = RecordFate::kEvent;
+    v1::Event event;
     switch (below(12)) {
-      case 0: record.fate = below(2) == 0 ? RecordFate::kMalformed : RecordFate::kQuarantined; break;
-      case 1: record.event = TickEvent(now_ms + below(30), offset - 1 - below(2)); break;
-      case 2: if (!sent.empty()) { record.event = sent[static_cast<std::size_t>(below(static_cast<std::int64_t>(sent.size())))]; break; } [[fallthrough]];
+      case 0: fate = below(2) == 0 ? RecordFate::kMalformed : RecordFate::kQuarantined; break;
+      case 1: event = TickEvent(now_ms + below(30), offset - 1 - below(2)); break;
+      case 2: if (!sent.empty()) { event = sent[static_cast<std::size_t>(below(static_cast<std::int64_t>(sent.size())))]; break; } [[fallthrough]];
       case 3: if (!sent.empty()) {  // An id again, at another time.
-          record.event = FeedbackEvent(user, time_ms, sent.back().event_id(), request, item); break; } [[fallthrough]];
-      case 4: case 5: case 6: record.event = ExposureEvent(user, time_ms, id, request, {item, "i" + std::to_string(below(4))}); break;
+          event = FeedbackEvent(user, time_ms, sent.back().event_id(), request, item); break; } [[fallthrough]];
+      case 4: case 5: case 6: event = ExposureEvent(user, time_ms, id, request, {item, "i" + std::to_string(below(4))}); break;
       default:
-        record.event = FeedbackEvent(user, time_ms, id, request, item, static_cast<v1::Feedback::Kind>(below(14)), below(9));
+        event = FeedbackEvent(user, time_ms, id, request, item, static_cast<v1::Feedback::Kind>(below(14)), below(9));
     }
-    if (record.fate == RecordFate::kEvent && !record.event.has_control()) sent.push_back(record.event);
-    stream.records.push_back(std::move(record));
+    const bool is_event = fate == RecordFate::kEvent;
+    if (is_event && !event.has_control()) sent.push_back(event);
+    stream.records.push_back(is_event ? RecordOf(offset, event, stream.bytes) : Record{.offset = offset, .fate = fate});
     offset += 1 + (below(10) == 0 ? below(3) : 0);  // Holes, as compaction leaves them.
   }
   return stream;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -45,8 +46,15 @@ inline v1::Event TickEvent(std::int64_t time_ms, std::int64_t predecessor_offset
   return event;
 }
 
-inline Record RecordOf(std::int64_t offset, v1::Event event) {
-  return {.offset = offset, .fate = RecordFate::kEvent, .event = std::move(event)};
+inline Record RecordOf(std::int64_t offset, const v1::Event& event, ByteArena& bytes) {
+  return {.offset = offset, .fate = RecordFate::kEvent, .event = ViewOf(event, bytes)};
+}
+
+// What the record says; empty when it says nothing.
+inline v1::Event EventOf(const Record& record) {
+  v1::Event event;
+  if (record.fate == RecordFate::kEvent && !ParseEvent(record.event, &event).ok()) std::abort();
+  return event;
 }
 
 inline std::uint64_t Accounted(const v1::Accounting& a) {

@@ -77,7 +77,8 @@ EventBatch BatchFrom(std::int64_t from) {
   EventBatch batch{.partition = 0, .next_offset = std::min<std::int64_t>(from + 8, kRecords)};
   for (std::int64_t offset = from; offset < batch.next_offset; ++offset) {
     batch.records.push_back(RecordOf(offset, ExposureEvent("u" + std::to_string(offset % 3), offset * 4,
-                                                           "e" + std::to_string(offset), "r" + std::to_string(offset))));
+                                                           "e" + std::to_string(offset), "r" + std::to_string(offset)),
+                                     batch.bytes));
   }
   batch.end_of_input = batch.next_offset == kRecords;
   return batch;

@@ -35,7 +35,7 @@ TEST(SessionPropertyTest, AfterEveryRecordOfTwoThousandStreamsThePlainRulesAgree
 
     for (Record& record : stream.records) {
       SCOPED_TRACE("offset " + std::to_string(record.offset));
-      const std::string expected = oracle.Process(record.offset, record.fate, record.event);
+      const std::string expected = oracle.Process(record.offset, record.fate, EventOf(record));
       const auto processed = sessions.Process(record);
       take_names(processed.closings);
       ASSERT_EQ(Print(processed.closings), expected);

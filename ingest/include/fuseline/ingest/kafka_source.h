@@ -36,8 +36,8 @@ struct KafkaSourceOptions {
 // Everything that settings know; `start`, `revoked` and the modes are the caller's.
 KafkaSourceOptions KafkaSourceOptionsOf(const v1::Kafka& kafka, const v1::Ingest& ingest);
 
-// Events of a Kafka topic. An event further ahead of its record's timestamp than max_future_ms is quarantined; no clock is
-// asked. See EventSource for threads and order. Cost: consume plus one parse per event.
+// Events of a Kafka topic. An event further ahead of its record's timestamp than max_future_ms is quarantined, a control
+// record made void; no clock is asked. See EventSource for threads and order. Cost: consume plus one parse per event.
 class KafkaSource final : public EventSource {
  public:
   // `dead_letters` is borrowed for the source's life. Errors: as kafka::Consumer, and those of `start`.

@@ -12,7 +12,7 @@
 #include "fuseline/core/metrics.h"
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/policy_version.h"
-#include "fuseline/proto/event_batch.h"  // kEndOfTimeMs: a progress mark of a finished partition.
+#include "fuseline/proto/event_time.h"  // kEndOfTimeMs: a progress mark of a finished partition.
 #include "fuseline/v1/config.pb.h"
 #include "fuseline/v1/trajectory.pb.h"
 

@@ -10,6 +10,7 @@
 #include "fuseline/core/digest.h"
 #include "fuseline/core/file.h"
 #include "fuseline/proto/event_codec.h"
+#include "fuseline/proto/offset_metadata.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/v1/policy.pb.h"
@@ -48,6 +49,16 @@ TEST(MessagesGoldenTest, TheBytesOfTodayAreReadAndWritten) {
   ExpectGolden<v1::Event>("feedback");
   ExpectGolden<v1::TrajectoryRecord>("trajectory");
   ExpectGolden<v1::PolicyManifest>("manifest");
+}
+
+TEST(MessagesGoldenTest, TheMetadataOfACommittedOffsetIsReadAndWritten) {
+  std::string json = Golden("offset_metadata.json");
+  std::erase(json, '\n');
+  v1::OffsetMetadata said;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(Golden("offset_metadata.txtpb"), &said));
+  ASSERT_OK_AND_ASSIGN(const v1::OffsetMetadata read, DecodeOffsetMetadata(json));
+  EXPECT_EQ(read.DebugString(), said.DebugString());
+  EXPECT_EQ(EncodeOffsetMetadata(said), json);
 }
 
 TEST(MessagesGoldenTest, TheEventsPassTheDoorAndTheirJsonIsKnown) {

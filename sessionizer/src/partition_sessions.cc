@@ -154,7 +154,7 @@ void PartitionSessions::CloseOf(Slot slot, std::vector<ClosedSession> sessions, 
   User& user = *users_[slot];
   v1::Accounting& account = state_.accounting;
   for (const ClosedSession& session : sessions) {
-    SessionOutcome outcome = BuildTrajectory(user.id, session, max_trajectory_bytes_);
+    BuiltTrajectory outcome = BuildTrajectory(user.id, session, max_trajectory_bytes_);
     if (outcome.trajectory) GiveName(offset, &*outcome.trajectory);
     account.set_pending(account.pending() - session.events.size());
     account.set_used(account.used() + session.events.size() - outcome.orphans);

@@ -7,6 +7,7 @@
 #include <memory_resource>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "fuseline/core/check.h"
 #include "session_codec.h"
@@ -37,9 +38,8 @@ bool IsUnknown(const v1::Feedback& feedback) {
 }
 
 template <typename Message>
-void ParseBody(const OpenEvent& event, Message* message) {
-  const auto body = PayloadBody(event);  // Serialised by PartitionSessions, and checked when read from disk.
-  FUSELINE_CHECK(body && message->ParseFromArray(body->data(), static_cast<int>(body->size())));
+void ParseBody(const JoinedEvent& event, Message* message) {
+  FUSELINE_CHECK(message->ParseFromArray(event.body.data(), static_cast<int>(event.body.size())));
 }
 
 // The requests of one session on their way into the steps of its trajectory.
@@ -47,7 +47,7 @@ class StepBuilder {
  public:
   explicit StepBuilder(v1::Trajectory* trajectory) : steps_(*trajectory->mutable_steps()) {}
 
-  void AddExposure(const OpenEvent& event, SessionOutcome* outcome) {
+  void AddExposure(const JoinedEvent& event, SessionOutcome* outcome) {
     v1::Step& step = *steps_.Add();
     step.set_event_time_ms(event.time_ms);
     ParseBody(event, step.mutable_exposure());
@@ -101,10 +101,10 @@ class StepBuilder {
   std::pmr::map<std::pair<int, std::string_view>, int> reward_of_item_{&memory_};
 };
 
-std::optional<v1::Step> NextStep(const SessionEvents& requests) {
+std::optional<v1::Step> NextStep(std::span<const JoinedEvent> requests) {
   std::optional<v1::Step> next;
   v1::Exposure exposure;
-  for (const OpenEvent& event : requests) {
+  for (const JoinedEvent& event : requests) {
     ParseBody(event, &exposure);
     if (next && next->exposure().request_id() <= exposure.request_id()) continue;
     if (!next) next.emplace();
@@ -123,49 +123,86 @@ void SetVersions(v1::Trajectory* trajectory) {
   trajectory->set_newest_policy_version(newest->exposure().policy_version());
 }
 
-void MakeStubIfTooLarge(std::int64_t max_bytes, v1::Trajectory* trajectory) {
+// Returns whether it was.
+bool MakeStubIfTooLarge(std::int64_t max_bytes, v1::Trajectory* trajectory) {
   const auto bytes = static_cast<std::int64_t>(trajectory->ByteSizeLong());
-  if (bytes <= max_bytes) return;
+  if (bytes <= max_bytes) return false;
   trajectory->clear_steps();
   trajectory->clear_next_step();
   trajectory->set_stub_reason("trajectory of " + std::to_string(bytes) + " bytes exceeds max_trajectory_bytes " +
                               std::to_string(max_bytes));
+  return true;
 }
 
-}  // namespace
-
-SessionOutcome BuildTrajectory(std::string_view user_id, const ClosedSession& session, std::int64_t max_bytes) {
+SessionOutcome BuildSteps(const SessionToJoin& session, v1::Trajectory* trajectory) {
   SessionOutcome outcome;
-  v1::Trajectory& trajectory = outcome.trajectory.emplace();
-  StepBuilder builder(&trajectory);
-  for (const OpenEvent& event : session.events) {
-    if (event.payload.empty()) {
-      ++outcome.left_out;
-    } else if (event.is_exposure) {
-      builder.AddExposure(event, &outcome);
-    }
+  outcome.left_out = session.events_total;
+  StepBuilder builder(trajectory);
+  for (const JoinedEvent& event : session.events) {
+    if (event.body.empty()) continue;
+    --outcome.left_out;
+    if (event.is_exposure) builder.AddExposure(event, &outcome);
   }
   v1::Feedback feedback;  // Joined last: it may be older than its exposure.
-  for (const OpenEvent& event : session.events) {
-    if (event.payload.empty() || event.is_exposure) continue;
+  for (const JoinedEvent& event : session.events) {
+    if (event.body.empty() || event.is_exposure) continue;
     ParseBody(event, &feedback);
     if (!builder.AddFeedbackToItem(feedback)) ++outcome.orphans;
     if (IsUnknown(feedback)) ++outcome.unknown_kinds;
   }
-  if (trajectory.steps().empty()) {
-    outcome.trajectory.reset();
-    return outcome;
-  }
   builder.Sort();
-  trajectory.set_user_id(std::string(user_id));
-  trajectory.set_first_ms(session.first_ms());
-  trajectory.set_last_ms(session.last_ms());
-  trajectory.set_events(static_cast<std::uint32_t>(session.events.size()));
+  return outcome;
+}
+
+}  // namespace
+
+bool HasTrajectory(std::span<const JoinedEvent> events) {
+  return std::any_of(events.begin(), events.end(),
+                     [](const JoinedEvent& event) { return event.is_exposure && !event.body.empty(); });
+}
+
+SessionOutcome JoinRewards(const SessionToJoin& session, const TrajectoryHead* head, std::int64_t max_bytes,
+                           std::string* bytes) {
+  v1::Trajectory trajectory;
+  SessionOutcome outcome = BuildSteps(session, &trajectory);
+  if (trajectory.steps().empty()) return outcome;
+  FUSELINE_CHECK(head != nullptr);
+  *trajectory.mutable_name() = head->name;
+  if (head->predecessor) *trajectory.mutable_predecessor() = *head->predecessor;
+  trajectory.set_user_id(std::string(session.user_id));
+  trajectory.set_stream_time_ms(head->stream_time_ms);
+  trajectory.set_first_ms(session.events.front().time_ms);
+  trajectory.set_last_ms(session.events.back().time_ms);
+  trajectory.set_events(static_cast<std::uint32_t>(session.events_total));
   trajectory.set_end(session.end);
   SetVersions(&trajectory);
   if (auto next = NextStep(session.next_requests)) trajectory.mutable_next_step()->Swap(&*next);
-  MakeStubIfTooLarge(max_bytes, &trajectory);
+  outcome.is_stub = MakeStubIfTooLarge(max_bytes, &trajectory);
+  FUSELINE_CHECK(trajectory.AppendToString(bytes));
   return outcome;
+}
+
+BuiltTrajectory BuildTrajectory(std::string_view user_id, const ClosedSession& session, std::int64_t max_bytes) {
+  const auto join = [](const SessionEvents& events) {
+    std::vector<JoinedEvent> joined;
+    for (const OpenEvent& event : events) {
+      std::string_view body;
+      if (!event.payload.empty()) body = *PayloadBody(event);
+      joined.push_back({.time_ms = event.time_ms, .is_exposure = event.is_exposure, .id = event.id, .body = body});
+    }
+    return joined;
+  };
+  const auto events = join(session.events), next_requests = join(session.next_requests);
+  const TrajectoryHead head;
+  std::string bytes;
+  BuiltTrajectory built;
+  static_cast<SessionOutcome&>(built) = JoinRewards(
+      {.user_id = user_id, .events = events, .end = session.end, .next_requests = next_requests, .events_total = events.size()},
+      &head, max_bytes, &bytes);
+  if (!HasTrajectory(events)) return built;
+  FUSELINE_CHECK(built.trajectory.emplace().ParseFromString(bytes));
+  built.trajectory->clear_name();
+  return built;
 }
 
 }  // namespace fuseline

@@ -34,7 +34,7 @@ SessionEvents OpenAll(std::vector<v1::Event> events) {
 }
 
 // REQUIRES: `events` by (time, id).
-SessionOutcome OutcomeOf(std::vector<v1::Event> events, std::int64_t max_bytes = kMaxBytes) {
+BuiltTrajectory OutcomeOf(std::vector<v1::Event> events, std::int64_t max_bytes = kMaxBytes) {
   return BuildTrajectory("u", {.events = OpenAll(std::move(events))}, max_bytes);
 }
 
@@ -72,7 +72,7 @@ std::string Print(const v1::Step& step) {
   return out + ')';
 }
 
-std::string Print(const SessionOutcome& outcome) {
+std::string Print(const BuiltTrajectory& outcome) {
   if (!outcome.trajectory) return "none";
   std::string out;
   for (const v1::Step& step : outcome.trajectory->steps()) out += (out.empty() ? "" : " | ") + Print(step);
@@ -212,7 +212,7 @@ TEST(RewardTest, EventsLeftOutAreCountedAndUnknownToTheJoin) {
 TEST(RewardTest, ATrajectoryThatIsTooLargeIsAStubThatSaysWhy) {
   const std::vector<v1::Event> events{Exposure(0, "r1", {"i1", std::string(2'000, 'x')}), Feedback(1, v1::Feedback::CLICK)};
   const auto whole = OutcomeOf(events);
-  const auto bytes = static_cast<std::int64_t>(whole.trajectory->ByteSizeLong());
+  const auto bytes = static_cast<std::int64_t>(whole.trajectory->ByteSizeLong()) + 2;  // 2: an empty name.
 
   EXPECT_EQ(OutcomeOf(events, bytes).trajectory->ShortDebugString(), whole.trajectory->ShortDebugString());
   const auto outcome = OutcomeOf(events, bytes - 1);

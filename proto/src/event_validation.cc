@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::int64_t kEndOfYear9999Ms = 253'402'300'799'999;
 constexpr int kDigestBytes = 32;
+constexpr std::uint32_t kRulesFormat = 1;                        // Whose bounds are known here.
+constexpr std::int64_t kRulesMaxMs = 1'000'000'000'000'000;     // Keeps every sum of times within 64 bits.
 // The difference of two rounded floats may miss the box's edge by their rounding.
 constexpr float kBoxTolerance = 1e-5F;
 
@@ -157,19 +159,34 @@ Status CheckFeedback(const v1::Feedback& feedback, const EventLimits& limits) {
   return CheckTime(place, "item_duration_ms", feedback.item_duration_ms());
 }
 
+Status CheckRulesMs(std::string_view field, std::int64_t value_ms) {
+  const Place place{"control.rules."};
+  if (value_ms < 0) return Refused(place, field, "is negative:", value_ms);
+  if (value_ms > kRulesMaxMs) return Refused(place, field, "is larger than", kRulesMaxMs, "ms:", value_ms);
+  return OkStatus();
+}
+
+Status CheckRules(const v1::SessionRules& rules) {
+  const Place place{"control.rules."};
+  if (rules.version() == 0) return Refused(place, "version", "is 0");
+  if (rules.format() == 0) return Refused(place, "format", "is 0");
+  // A newer format may mean other things by these fields. It must reach the sessionizer, which then does not go on; refused here, it
+  // would be counted as malformed, and sessions would silently keep the old rules.
+  if (rules.format() > kRulesFormat) return OkStatus();
+  FUSELINE_RETURN_IF_ERROR(CheckRulesMs("gap_ms", rules.gap_ms()));
+  FUSELINE_RETURN_IF_ERROR(CheckRulesMs("lateness_ms", rules.lateness_ms()));
+  FUSELINE_RETURN_IF_ERROR(CheckRulesMs("cut_every_ms", rules.cut_every_ms()));
+  if (rules.max_events() == 0) return Refused(place, "max_events", "is 0");
+  return OkStatus();
+}
+
 Status CheckControl(const v1::Control& control) {
   if (control.has_tick()) {
-    if (control.tick().predecessor_offset() >= 0) return OkStatus();
-    return Refused({"control.tick."}, "predecessor_offset", "is negative:", control.tick().predecessor_offset());
+    if (control.tick().predecessor_offset() >= -1) return OkStatus();  // -1: no record came before it.
+    return Refused({"control.tick."}, "predecessor_offset", "is less than -1:", control.tick().predecessor_offset());
   }
   if (!control.has_rules()) return Refused({"control."}, "kind", "is absent: neither tick nor rules");
-  const Place place{"control.rules."};
-  const auto& rules = control.rules();
-  if (rules.version() == 0) return Refused(place, "version", "is 0");
-  if (rules.gap_ms() < 0) return Refused(place, "gap_ms", "is negative:", rules.gap_ms());
-  if (rules.lateness_ms() < 0) return Refused(place, "lateness_ms", "is negative:", rules.lateness_ms());
-  if (rules.cut_every_ms() < 0) return Refused(place, "cut_every_ms", "is negative:", rules.cut_every_ms());
-  return OkStatus();
+  return CheckRules(control.rules());
 }
 
 }  // namespace

@@ -187,7 +187,33 @@ TEST(EventCodecTest, EachPromiseOfTheSchemaIsChecked) {
             "feedback.item_duration_ms is negative: -1");
   EXPECT_EQ(RefusalOf([](E& e) { e.mutable_control(), e.clear_user_id(); }), "control.kind is absent: neither tick nor rules");
   EXPECT_EQ(RefusalOf([](E& e) { e.mutable_control()->mutable_tick(), e.clear_user_id(); }), "accepted");
-  EXPECT_EQ(RefusalOf([](E& e) { e.mutable_control()->mutable_rules()->set_gap_ms(1); }), "control.rules.version is 0");
+  EXPECT_EQ(RefusalOf([](E& e) { e.mutable_control()->mutable_tick()->set_predecessor_offset(-1); }), "accepted");
+  EXPECT_EQ(RefusalOf([](E& e) { e.mutable_control()->mutable_tick()->set_predecessor_offset(-2); }),
+            "control.tick.predecessor_offset is less than -1: -2");
+}
+
+TEST(EventCodecTest, SessionRulesAreHeldToTheirBoundsInAFormatThatIsKnown) {
+  const auto refusal_of = [](auto change) {
+    return RefusalOf([&](v1::Event& event) {
+      v1::SessionRules& rules = *event.mutable_control()->mutable_rules();
+      rules.set_version(1);
+      rules.set_format(1);
+      rules.set_max_events(1);
+      change(rules);
+    });
+  };
+  using R = v1::SessionRules;
+  EXPECT_EQ(refusal_of([](R&) {}), "accepted");
+  EXPECT_EQ(refusal_of([](R& r) { r.set_version(0); }), "control.rules.version is 0");
+  EXPECT_EQ(refusal_of([](R& r) { r.set_format(0); }), "control.rules.format is 0");
+  EXPECT_EQ(refusal_of([](R& r) { r.set_gap_ms(-1); }), "control.rules.gap_ms is negative: -1");
+  EXPECT_EQ(refusal_of([](R& r) { r.set_gap_ms(1'000'000'000'000'000); }), "accepted");
+  EXPECT_EQ(refusal_of([](R& r) { r.set_lateness_ms(1'000'000'000'000'001); }),
+            "control.rules.lateness_ms is larger than 1000000000000000 ms: 1000000000000001");
+  EXPECT_EQ(refusal_of([](R& r) { r.set_cut_every_ms(-1); }), "control.rules.cut_every_ms is negative: -1");
+  EXPECT_EQ(refusal_of([](R& r) { r.set_max_events(0); }), "control.rules.max_events is 0");
+  // Another format may mean other things by its fields: it is the sessionizer that does not go on with it.
+  EXPECT_EQ(refusal_of([](R& r) { r.set_format(2), r.set_max_events(0), r.set_gap_ms(-1); }), "accepted");
 }
 
 TEST(EventCodecTest, ProtobufKeepsWhatANewerProducerSays) {

@@ -21,6 +21,7 @@ struct SessionShape {
   bool operator==(const SessionShape&) const = default;
 };
 inline constexpr std::int64_t kShapeMaxMs = 1'000'000'000'000'000;  // Keeps every sum of times within 64 bits.
+inline constexpr std::uint32_t kSessionRulesFormat = 1;  // Of the rules records that this program writes and knows.
 
 SessionShape ShapeOf(const v1::Sessionizer& settings);
 

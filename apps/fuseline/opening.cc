@@ -16,9 +16,9 @@ namespace {
 constexpr std::int64_t kClaimPatienceMs = 30'000;
 
 // A group offset without state here means that another state folder got further: going on from nothing would be silent loss.
-Status RefuseForeignProgress(const v1::Config& config, const Sessionizer& sessionizer, KafkaSource& source) {
-  const std::vector<std::int32_t> partitions = source.partitions();
-  FUSELINE_ASSIGN_OR_RETURN(const auto committed, source.Committed(partitions));
+Status RefuseForeignProgress(const v1::Config& config, const Sessionizer& sessionizer, kafka::Consumer& consumer, std::int32_t one) {
+  const std::int32_t partitions[] = {one};
+  FUSELINE_ASSIGN_OR_RETURN(const auto committed, consumer.Committed(partitions));
   for (const auto& [partition, offset] : committed) {
     if (offset.offset <= sessionizer.Position(partition).next_offset) continue;
     return ErrorStatus(Code::kInvalidInput, "group", config.kafka().group_id(), "has committed offset", offset.offset, "of partition",
@@ -70,13 +70,14 @@ Result<std::unique_ptr<KafkaSource>> OpenKafkaEvents(const v1::Config& config, c
                                                      const Sessionizer& sessionizer, DeadLetterSink* dead_letters) {
   KafkaSourceOptions options = KafkaSourceOptionsOf(config.kafka(), config.ingest());
   options.until_end = reading.until_end;
-  options.start = [&sessionizer, from = reading.from](std::int32_t partition) -> Result<kafka::StartPosition> {
+  const bool guarded = !reading.cold_start && !config.kafka().group_id().empty();
+  options.start = [&config, &sessionizer, guarded, from = reading.from](kafka::Consumer& consumer,
+                                                                        std::int32_t partition) -> Result<kafka::StartPosition> {
+    if (guarded) FUSELINE_FAIL_IF_ERROR(RefuseForeignProgress(config, sessionizer, consumer, partition));
     const std::int64_t next_offset = sessionizer.Position(partition).next_offset;
     return next_offset > 0 ? kafka::StartPosition::Offset(next_offset) : from;
   };
-  FUSELINE_ASSIGN_OR_FAIL(auto source, KafkaSource::Open(std::move(options), dead_letters));
-  if (!reading.cold_start && !config.kafka().group_id().empty()) FUSELINE_FAIL_IF_ERROR(RefuseForeignProgress(config, sessionizer, *source));
-  return source;
+  return KafkaSource::Open(std::move(options), dead_letters);
 }
 
 Result<std::unique_ptr<DeadLetterSink>> OpenDeadLetters(const v1::Config& config, bool without_kafka) {

@@ -8,7 +8,7 @@
 #include "fuseline/core/bounded_queue.h"
 #include "fuseline/core/stage.h"
 #include "fuseline/ingest/accounting.h"
-#include "fuseline/proto/trajectory_name.h"
+#include "fuseline/proto/offset_metadata.h"
 
 namespace fuseline {
 namespace {
@@ -172,7 +172,7 @@ Status Pipeline::CommitSessions() {
     NotePartition(partition);
     const auto committable = sessionizer.Committable(partition);
     if (!committable || config_.kafka().group_id().empty()) continue;
-    const Status told = parts_.source->Commit(partition, committable->offset, committable->metadata.SerializeAsString());
+    const Status told = parts_.source->Commit({{partition, {committable->offset, EncodeOffsetMetadata(committable->metadata)}}});
     // Local state is newer than the group's word, which only tells others; the next commit says it again.
     if (!told.ok()) instruments_.log.Warn("ingest.offset_not_committed", "partition", partition, "reason", told.message);
   }

@@ -145,7 +145,7 @@ Status FileSource::Resume(std::span<const std::int32_t> partitions) {
   return OkStatus();
 }
 
-Status FileSource::Commit(std::int32_t, std::int64_t, std::string_view) { return OkStatus(); }
+Status FileSource::Commit(const std::map<std::int32_t, kafka::CommittedOffset>&) { return OkStatus(); }
 
 bool FileSource::finished() const { return impl_->finished; }
 

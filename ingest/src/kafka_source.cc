@@ -63,7 +63,7 @@ struct KafkaSource::Impl {
 
   Status Start();
   Result<std::vector<kafka::StartPosition>> Own(std::span<const std::int32_t> partitions);
-  void Disown(std::span<const std::int32_t> partitions);
+  void Disown(std::span<const std::int32_t> partitions, bool lost);
   Status Decode(const kafka::MessageBatch& batch);
   Status EndRanges(const kafka::MessageBatch& batch, std::map<std::int32_t, EventBatch>& batches);
   Result<std::optional<EventBatch>> TakeReady();
@@ -76,7 +76,7 @@ Status KafkaSource::Impl::Start() {
     if (options.until_end) return ErrorStatus(Code::kInvalidInput, "a group member cannot read a range");
     kafka::GroupCallbacks callbacks;
     callbacks.assigned = [this](std::span<const std::int32_t> partitions) { return Own(partitions); };
-    callbacks.revoked = [this](std::span<const std::int32_t> partitions, bool) { Disown(partitions); };
+    callbacks.revoked = [this](std::span<const std::int32_t> partitions, bool lost) { Disown(partitions, lost); };
     return consumer->Subscribe(std::move(callbacks));
   }
   FUSELINE_ASSIGN_OR_RETURN(const std::int32_t count, consumer->PartitionCount());
@@ -98,7 +98,7 @@ Result<std::vector<kafka::StartPosition>> KafkaSource::Impl::Own(std::span<const
   for (const std::int32_t partition : partitions) {
     kafka::StartPosition position;
     if (options.start) {
-      FUSELINE_ASSIGN_OR_FAIL(position, options.start(partition));
+      FUSELINE_ASSIGN_OR_FAIL(position, options.start(*consumer, partition));
     }
     positions.push_back(position);
   }
@@ -106,12 +106,12 @@ Result<std::vector<kafka::StartPosition>> KafkaSource::Impl::Own(std::span<const
   return positions;
 }
 
-void KafkaSource::Impl::Disown(std::span<const std::int32_t> partitions) {
+void KafkaSource::Impl::Disown(std::span<const std::int32_t> partitions, bool lost) {
   for (const std::int32_t partition : partitions) {
     cursors.erase(partition);
     std::erase_if(ready, [&](const EventBatch& batch) { return batch.partition == partition; });
   }
-  if (options.revoked) options.revoked(partitions);
+  if (options.revoked) options.revoked(partitions, lost);
 }
 
 Status KafkaSource::Impl::Decode(const kafka::MessageBatch& batch) {
@@ -212,21 +212,13 @@ Result<std::optional<EventBatch>> KafkaSource::Next(std::int64_t timeout_ms) {
 Status KafkaSource::Pause(std::span<const std::int32_t> partitions) { return impl_->Mark(partitions, true); }
 Status KafkaSource::Resume(std::span<const std::int32_t> partitions) { return impl_->Mark(partitions, false); }
 
-Status KafkaSource::Commit(std::int32_t partition, std::int64_t next_offset, std::string_view metadata) {
-  return impl_->consumer->Commit(partition, next_offset, metadata);
+Status KafkaSource::Commit(const std::map<std::int32_t, kafka::CommittedOffset>& offsets) {
+  return impl_->consumer->Commit(offsets);
 }
 
 bool KafkaSource::finished() const {
   return impl_->options.until_end && impl_->ready.empty() &&
          std::all_of(impl_->cursors.begin(), impl_->cursors.end(), [](const auto& entry) { return entry.second.done; });
-}
-
-Result<std::map<std::int32_t, kafka::CommittedOffset>> KafkaSource::Committed(std::span<const std::int32_t> partitions) {
-  return impl_->consumer->Committed(partitions);
-}
-
-Result<kafka::Watermarks> KafkaSource::QueryWatermarks(std::int32_t partition) {
-  return impl_->consumer->QueryWatermarks(partition);
 }
 
 std::vector<std::int32_t> KafkaSource::partitions() const {

@@ -163,7 +163,7 @@ TEST_F(KafkaSourceTest, ARangeEndsAtTheEndThatItSawAtItsStart) {
   Append(2, Clicks(7));
   KafkaSourceOptions options = Options();
   options.until_end = true;
-  options.start = [](std::int32_t partition) -> Result<kafka::StartPosition> {
+  options.start = [](kafka::Consumer&, std::int32_t partition) -> Result<kafka::StartPosition> {
     return partition == 0 ? kafka::StartPosition::Offset(20) : kafka::StartPosition::Earliest();
   };
   ASSERT_OK_AND_ASSIGN(const auto source, KafkaSource::Open(std::move(options), &sink_));
@@ -235,7 +235,7 @@ TEST_F(KafkaSourceTest, ABrokerThatComesBackIsReadOnFromWhereItStopped) {
     if (const auto batch = source->Next(50); !batch) status = batch.error();
   }
   EXPECT_THAT(status, HasCode(Code::kUnavailable));
-  EXPECT_THAT(source->Commit(0, 100, "m"), HasCode(Code::kUnavailable));
+  EXPECT_THAT(source->Commit({{0, {100, "m"}}}), HasCode(Code::kUnavailable));
 
   ASSERT_THAT(cluster_->SetBrokerUp(1), IsOk());
   Append(0, Clicks(50));
@@ -244,22 +244,30 @@ TEST_F(KafkaSourceTest, ABrokerThatComesBackIsReadOnFromWhereItStopped) {
 
 TEST_F(KafkaSourceTest, ACommitIsWhereTheNextOwnerMayBegin) {
   Append(0, Clicks(10));
-  const std::int32_t partitions[] = {0};
   {
     ASSERT_OK_AND_ASSIGN(const auto source, KafkaSource::Open(Options(), &sink_));
-    ASSERT_THAT(source->Commit(0, 6, "low=4"), IsOk());
+    ASSERT_THAT(source->Commit({{0, {6, "low=4"}}}), IsOk());
     ASSERT_THAT(source->Close(5'000), IsOk());
   }
-  ASSERT_OK_AND_ASSIGN(const auto probe, KafkaSource::Open(Options(), &sink_));
-  ASSERT_OK_AND_ASSIGN(const auto committed, probe->Committed(partitions));
-  EXPECT_EQ(committed.at(0).offset, 6);
-  EXPECT_EQ(committed.at(0).metadata, "low=4");
+  KafkaSourceOptions options = Options();
+  std::map<std::int32_t, std::string> metadata;
+  options.start = [&](kafka::Consumer& consumer, std::int32_t partition) -> Result<kafka::StartPosition> {
+    const std::int32_t one[] = {partition};
+    FUSELINE_ASSIGN_OR_FAIL(const auto committed, consumer.Committed(one));
+    if (committed.empty()) return kafka::StartPosition::Earliest();
+    metadata[partition] = committed.at(partition).metadata;
+    return kafka::StartPosition::Offset(committed.at(partition).offset);
+  };
+  ASSERT_OK_AND_ASSIGN(const auto next_owner, KafkaSource::Open(std::move(options), &sink_));
+  EXPECT_EQ(metadata, (std::map<std::int32_t, std::string>{{0, "low=4"}}));
+  std::map<std::int32_t, std::int64_t> next = {{0, 6}};
+  TakeAll(*next_owner, 10, &next);
 }
 
 TEST_F(KafkaSourceTest, APositionOutsideTheLogIsAClearError) {
   Append(0, Clicks(10));
   KafkaSourceOptions options = Options();
-  options.start = [](std::int32_t) -> Result<kafka::StartPosition> { return kafka::StartPosition::Offset(5'000); };
+  options.start = [](kafka::Consumer&, std::int32_t) -> Result<kafka::StartPosition> { return kafka::StartPosition::Offset(5'000); };
   ASSERT_OK_AND_ASSIGN(const auto source, KafkaSource::Open(std::move(options), &sink_));
   Status status;
   for (int i = 0; i < kPatience && status.ok(); ++i) {
@@ -271,7 +279,7 @@ TEST_F(KafkaSourceTest, APositionOutsideTheLogIsAClearError) {
 
 TEST_F(KafkaSourceTest, AStartThatIsRefusedComesOutOfOpen) {
   KafkaSourceOptions options = Options();
-  options.start = [](std::int32_t) -> Result<kafka::StartPosition> { return Error(Code::kCorrupt, "no metadata"); };
+  options.start = [](kafka::Consumer&, std::int32_t) -> Result<kafka::StartPosition> { return Error(Code::kCorrupt, "no metadata"); };
   EXPECT_THAT(KafkaSource::Open(std::move(options), &sink_), HasCode(Code::kCorrupt));
 }
 
@@ -280,10 +288,10 @@ TEST_F(KafkaSourceTest, AGroupMemberGivesUpItsPartitionsWhenItCloses) {
   std::vector<std::int32_t> revoked;
   KafkaSourceOptions options = Options();
   options.group = true;
-  options.start = [](std::int32_t partition) -> Result<kafka::StartPosition> {
+  options.start = [](kafka::Consumer&, std::int32_t partition) -> Result<kafka::StartPosition> {
     return partition == 0 ? kafka::StartPosition::Offset(8) : kafka::StartPosition::Earliest();
   };
-  options.revoked = [&](std::span<const std::int32_t> partitions) { revoked.assign(partitions.begin(), partitions.end()); };
+  options.revoked = [&](std::span<const std::int32_t> partitions, bool) { revoked.assign(partitions.begin(), partitions.end()); };
   ASSERT_OK_AND_ASSIGN(const auto source, KafkaSource::Open(std::move(options), &sink_));
   std::map<std::int32_t, std::int64_t> next = {{0, 8}};
   TakeAll(*source, 10, &next);

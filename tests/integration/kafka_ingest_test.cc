@@ -84,7 +84,7 @@ TEST_F(KafkaIngestTest, ARangeByTimeBeginsAtTheFirstRecordNotOlder) {
   Append(1, 100, /*first_ms=*/2'000);
   KafkaSourceOptions options = Options();
   options.until_end = true;
-  options.start = [](std::int32_t) -> Result<StartPosition> { return StartPosition::Timestamp(1'095); };
+  options.start = [](kafka::Consumer&, std::int32_t) -> Result<StartPosition> { return StartPosition::Timestamp(1'095); };
   ASSERT_OK_AND_ASSIGN(const auto source, KafkaSource::Open(std::move(options), nullptr));
   const auto offsets = ReadAll(*source);
   EXPECT_THAT(offsets.at(0), ElementsAre(95, 96, 97, 98, 99));
@@ -96,7 +96,7 @@ TEST_F(KafkaIngestTest, ATimeBehindTheLogIsItsEnd) {
   Append(0, 10);
   KafkaSourceOptions options = Options();
   options.until_end = true;
-  options.start = [](std::int32_t) -> Result<StartPosition> { return StartPosition::Timestamp(9'000'000); };
+  options.start = [](kafka::Consumer&, std::int32_t) -> Result<StartPosition> { return StartPosition::Timestamp(9'000'000); };
   ASSERT_OK_AND_ASSIGN(const auto source, KafkaSource::Open(std::move(options), nullptr));
   EXPECT_TRUE(ReadAll(*source).empty());
 }
@@ -106,9 +106,12 @@ TEST_F(KafkaIngestTest, APositionThatRetentionPassedIsCorruptAndNamed) {
   Append(0, 50);
   ASSERT_THAT(admin_->DeleteRecords(topic_, 0, 30), IsOk());
   KafkaSourceOptions options = Options();
-  options.start = [](std::int32_t) -> Result<StartPosition> { return StartPosition::Offset(10); };
+  kafka::Watermarks marks;
+  options.start = [&marks](kafka::Consumer& consumer, std::int32_t partition) -> Result<StartPosition> {
+    FUSELINE_ASSIGN_OR_FAIL(marks, consumer.QueryWatermarks(partition));
+    return StartPosition::Offset(10);
+  };
   ASSERT_OK_AND_ASSIGN(const auto source, KafkaSource::Open(std::move(options), nullptr));
-  ASSERT_OK_AND_ASSIGN(const auto marks, source->QueryWatermarks(0));
   EXPECT_EQ(marks.low, 30);
   EXPECT_EQ(marks.high, 50);
   Status status;
@@ -154,17 +157,17 @@ TEST_F(KafkaIngestTest, TwoMembersShareThePartitionsAndNoRecordIsReadTwice) {
   const auto open = [&](Member& member) {
     KafkaSourceOptions options = Options();
     options.group = true;
-    options.start = [&member](std::int32_t partition) -> Result<StartPosition> {
+    options.start = [](kafka::Consumer& consumer, std::int32_t partition) -> Result<StartPosition> {
       const std::int32_t one[] = {partition};
-      FUSELINE_ASSIGN_OR_FAIL(const auto committed, member.source->Committed(one));
+      FUSELINE_ASSIGN_OR_FAIL(const auto committed, consumer.Committed(one));
       if (committed.empty()) return StartPosition::Earliest();
       return StartPosition::Offset(committed.at(partition).offset);
     };
-    options.revoked = [&member](std::span<const std::int32_t> partitions) {
+    options.revoked = [&member](std::span<const std::int32_t> partitions, bool) {
       for (const std::int32_t partition : partitions) {
         member.given_up.insert(partition);
         if (member.next.contains(partition)) {
-          EXPECT_THAT(member.source->Commit(partition, member.next[partition], ""), IsOk());
+          EXPECT_THAT(member.source->Commit({{partition, {member.next[partition], ""}}}), IsOk());
         }
       }
     };

@@ -102,8 +102,8 @@ TEST_F(ConsumerTest, ACommitAndItsMetadataComeBack) {
   StartCluster(3);
   const auto writer = OpenConsumer("group");
   const std::string metadata("low=3\0binary\xff", 13);
-  ASSERT_THAT(writer->Commit(0, 41, metadata), IsOk());
-  ASSERT_THAT(writer->Commit(1, 7, ""), IsOk());
+  ASSERT_THAT(writer->Commit({{0, {41, metadata}}, {1, {6, "old"}}}), IsOk());
+  ASSERT_THAT(writer->Commit({{1, {7, ""}}}), IsOk());
 
   const auto reader = OpenConsumer("group");
   const std::int32_t partitions[] = {0, 1, 2};
@@ -119,8 +119,8 @@ TEST_F(ConsumerTest, ACommitThatTheGroupRefusesIsAConflict) {
   const auto consumer = OpenConsumer("group");
   const int refusals[] = {22};  // ILLEGAL_GENERATION
   cluster_->FailNext(MockCluster::Request::kOffsetCommit, refusals);
-  EXPECT_THAT(consumer->Commit(0, 1, ""), HasCode(Code::kConflict));
-  EXPECT_THAT(consumer->Commit(0, 1, ""), IsOk());
+  EXPECT_THAT(consumer->Commit({{0, {1, ""}}}), HasCode(Code::kConflict));
+  EXPECT_THAT(consumer->Commit({{0, {1, ""}}}), IsOk());
 }
 
 TEST_F(ConsumerTest, AnOffsetThatTheLogDoesNotHoldIsCorruptAndNamesItsPartition) {
@@ -140,7 +140,7 @@ TEST_F(ConsumerTest, BrokersThatAreDownAreUnavailableUntilTheyAreBack) {
 
   ASSERT_THAT(cluster_->SetBrokerDown(1), IsOk());
   EXPECT_THAT(FirstError(*consumer), HasCode(Code::kUnavailable));
-  EXPECT_THAT(consumer->Commit(0, 3, ""), HasCode(Code::kUnavailable));
+  EXPECT_THAT(consumer->Commit({{0, {3, ""}}}), HasCode(Code::kUnavailable));
   EXPECT_THAT(consumer->QueryWatermarks(0), HasCode(Code::kUnavailable));
 
   ASSERT_THAT(cluster_->SetBrokerUp(1), IsOk());
@@ -176,7 +176,7 @@ TEST_F(ConsumerTest, AGroupMemberAsksWhereToBeginAndIsToldWhatItLoses) {
   callbacks.revoked = [&](std::span<const std::int32_t> partitions, bool lost) {
     EXPECT_FALSE(lost);
     told.assign(partitions.begin(), partitions.end());
-    for (const std::int32_t partition : partitions) EXPECT_THAT(consumer->Commit(partition, 5, "last words"), IsOk());
+    for (const std::int32_t partition : partitions) EXPECT_THAT(consumer->Commit({{partition, {5, "last words"}}}), IsOk());
   };
   ASSERT_THAT(consumer->Subscribe(std::move(callbacks)), IsOk());
   EXPECT_THAT(Offsets(*consumer, 2), ElementsAre(4, 4));

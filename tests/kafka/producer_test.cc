@@ -77,6 +77,36 @@ TEST_F(ProducerTest, RequestsThatFailAreRetriedWithoutDuplicatesOrDisorder) {
   EXPECT_EQ(marks.high, 200);
 }
 
+// Without the promise the messages behind the one that failed would be delivered, and a reader would see a hole.
+TEST_F(ProducerTest, WithoutHolesWhatFailsForGoodEndsTheRow) {
+  const int failures[] = {10};  // Message too large.
+  ProducerOptions options;
+  options.without_holes = true;
+  options.linger_ms = 0;
+  {
+    const auto producer = OpenProducer(options);
+    ASSERT_THAT(producer->Produce(Message("a", 0)), IsOk());
+    ASSERT_THAT(producer->Flush(10'000), IsOk());
+    cluster_->FailNext(MockCluster::Request::kProduce, failures);
+    for (std::uint64_t id = 1; id < 10; ++id) {
+      if (!producer->Produce(Message("b", id)).ok()) break;
+      producer->Poll(5);
+    }
+    (void)producer->Flush(10'000);
+    EXPECT_FALSE(producer->Produce(Message("c", 10)).ok());
+  }
+  ASSERT_GE(reports_.size(), 2u);
+  EXPECT_THAT(reports_[0].status, IsOk());
+  for (std::size_t i = 1; i < reports_.size(); ++i) EXPECT_FALSE(reports_[i].status.ok()) << reports_[i].id;
+
+  const auto again = OpenProducer(options);
+  ASSERT_THAT(again->Produce(Message("b", 1)), IsOk());
+  ASSERT_THAT(again->Flush(10'000), IsOk());
+  const auto consumer = OpenConsumer();
+  ASSERT_OK_AND_ASSIGN(const auto marks, consumer->QueryWatermarks(0));
+  EXPECT_EQ(marks.high, 2);
+}
+
 TEST_F(ProducerTest, AMessageThatIsTooLargeIsInvalid) {
   ProducerOptions options;
   options.message_bytes = 2'000;

@@ -272,16 +272,19 @@ Status Consumer::Resume(std::span<const std::int32_t> partitions) {
   return FirstError(*list, "resume refused:");
 }
 
-Status Consumer::Commit(std::int32_t partition, std::int64_t next_offset, std::string_view metadata) {
+Status Consumer::Commit(const std::map<std::int32_t, CommittedOffset>& offsets) {
   if (state_->options.group_id.empty()) return ErrorStatus(Code::kInvalidInput, "a commit needs a group id");
-  const std::int32_t one[] = {partition};
-  const auto list = state_->ListOf(one);
-  list->elems[0].offset = next_offset;
-  if (!metadata.empty()) {
-    list->elems[0].metadata = std::malloc(metadata.size());  // The list frees it.
-    FUSELINE_CHECK(list->elems[0].metadata != nullptr);
-    std::memcpy(list->elems[0].metadata, metadata.data(), metadata.size());
-    list->elems[0].metadata_size = metadata.size();
+  if (offsets.empty()) return OkStatus();
+  const auto list = state_->ListOf({});
+  for (const auto& [partition, committed] : offsets) {
+    auto* const element = rd_kafka_topic_partition_list_add(list.get(), state_->options.topic.c_str(), partition);
+    element->offset = committed.offset;
+    const std::string& metadata = committed.metadata;
+    if (metadata.empty()) continue;
+    element->metadata = std::malloc(metadata.size());  // The list frees it.
+    FUSELINE_CHECK(element->metadata != nullptr);
+    std::memcpy(element->metadata, metadata.data(), metadata.size());
+    element->metadata_size = metadata.size();
   }
   // Not rd_kafka_commit: that waits as long as the coordinator is away.
   const Owned<rd_kafka_queue_t> answers(rd_kafka_queue_new(state_->handle.get()));
@@ -289,8 +292,9 @@ Status Consumer::Commit(std::int32_t partition, std::int64_t next_offset, std::s
       rd_kafka_commit_queue(state_->handle.get(), list.get(), answers.get(), nullptr, nullptr), "commit refused:"));
   const Owned<rd_kafka_event_t> answer(
       rd_kafka_queue_poll(answers.get(), TimeoutOf(state_->options.request_timeout_ms)));
-  if (!answer) return ErrorStatus(Code::kUnavailable, "commit not answered in time, partition", partition);
-  FUSELINE_RETURN_IF_ERROR(FromKafka(rd_kafka_event_error(answer.get()), "commit failed, partition", partition));
+  const std::int32_t first = offsets.begin()->first;
+  if (!answer) return ErrorStatus(Code::kUnavailable, "commit not answered in time, first partition", first);
+  FUSELINE_RETURN_IF_ERROR(FromKafka(rd_kafka_event_error(answer.get()), "commit failed, first partition", first));
   const auto* result = rd_kafka_event_topic_partition_list(answer.get());
   return result == nullptr ? OkStatus() : FirstError(*result, "commit failed,");
 }

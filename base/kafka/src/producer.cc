@@ -38,6 +38,7 @@ Result<std::unique_ptr<Producer>> Producer::Open(const Connection& connection, c
                             {"acks", "all"},
                             {"partitioner", "murmur2_random"},
                             {"message.timeout.ms", "0"},
+                            {"enable.gapless.guarantee", options.without_holes ? "true" : "false"},
                             {"queue.buffering.max.messages", std::to_string(options.queue_messages)},
                             {"queue.buffering.max.kbytes", std::to_string(std::max<std::int64_t>(options.queue_bytes / 1024, 1))},
                             {"message.max.bytes", std::to_string(options.message_bytes)},

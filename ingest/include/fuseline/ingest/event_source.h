@@ -1,11 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
-#include <string_view>
 
 #include "fuseline/core/status.h"
+#include "fuseline/kafka/connection.h"
 #include "fuseline/proto/event_batch.h"
 
 namespace fuseline {
@@ -31,7 +32,10 @@ class EventSource {
   virtual Status Resume(std::span<const std::int32_t> partitions) = 0;
 
   // Tells the outside how far this reader is done. A file source has nobody to tell.
-  virtual Status Commit(std::int32_t partition, std::int64_t next_offset, std::string_view metadata) = 0;
+  virtual Status Commit(const std::map<std::int32_t, kafka::CommittedOffset>& offsets) = 0;
+
+  // Everything that the partition holds now was handed over: whoever waits for more, waits for its producers.
+  virtual bool caught_up(std::int32_t partition) const = 0;
 
   // A finite input has given its last batch (end_of_input) of every partition.
   virtual bool finished() const = 0;

@@ -42,7 +42,8 @@ class FileSource final : public EventSource {
   Result<std::optional<EventBatch>> Next(std::int64_t timeout_ms) override;  // Never waits, unless paused.
   Status Pause(std::span<const std::int32_t> partitions) override;
   Status Resume(std::span<const std::int32_t> partitions) override;
-  Status Commit(std::int32_t partition, std::int64_t next_offset, std::string_view metadata) override;
+  Status Commit(const std::map<std::int32_t, kafka::CommittedOffset>& offsets) override;
+  bool caught_up(std::int32_t) const override { return false; }  // A file ends; nobody writes on.
   bool finished() const override;
 
   FileProgress progress() const;

@@ -28,10 +28,12 @@ struct KafkaSourceOptions {
   std::int64_t max_future_ms = 60'000;
   EventLimits limits;
 
-  // Where to begin in a partition that is now read here. Runs inside Open or Next. An error comes out of them.
-  std::function<Result<kafka::StartPosition>(std::int32_t partition)> start;
-  // Only with `group`: partitions leave this member; their batches still inside were dropped.
-  std::function<void(std::span<const std::int32_t> partitions)> revoked;
+  // Where to begin in a partition that is now read here; `consumer` is there to be asked what the group and the log say of it. Runs
+  // inside Open or Next. An error comes out of them; with `group` the partitions of that call are then read by nobody.
+  std::function<Result<kafka::StartPosition>(kafka::Consumer& consumer, std::int32_t partition)> start;
+  // Only with `group`, inside Next or Close: partitions are about to leave this member, or did so already (`lost`: nothing can be
+  // committed any more). Their batches still inside were dropped.
+  std::function<void(std::span<const std::int32_t> partitions, bool lost)> revoked;
 };
 // Everything that settings know; `start`, `revoked` and the modes are the caller's.
 KafkaSourceOptions KafkaSourceOptionsOf(const v1::Kafka& kafka, const v1::Ingest& ingest);
@@ -47,17 +49,13 @@ class KafkaSource final : public EventSource {
   Result<std::optional<EventBatch>> Next(std::int64_t timeout_ms) override;
   Status Pause(std::span<const std::int32_t> partitions) override;
   Status Resume(std::span<const std::int32_t> partitions) override;
-  Status Commit(std::int32_t partition, std::int64_t next_offset, std::string_view metadata) override;
+  Status Commit(const std::map<std::int32_t, kafka::CommittedOffset>& offsets) override;
+  bool caught_up(std::int32_t partition) const override;
   bool finished() const override;
-
-  // The group's word about these partitions: what was committed last, with its metadata.
-  Result<std::map<std::int32_t, kafka::CommittedOffset>> Committed(std::span<const std::int32_t> partitions);
-  Result<kafka::Watermarks> QueryWatermarks(std::int32_t partition);
 
   std::vector<std::int32_t> partitions() const;  // Read here now, sorted.
   // Records between what Next gave last and the end of the partition, as of the last fetch; -1: not known yet.
   std::int64_t lag(std::int32_t partition) const;
-  bool caught_up(std::int32_t partition) const;  // The end was reached, and nothing has come since.
 
   Status Close(std::int64_t deadline_ms);  // As kafka::Consumer::Close.
 

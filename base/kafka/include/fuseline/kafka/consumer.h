@@ -87,9 +87,9 @@ class Consumer {
   Status Pause(std::span<const std::int32_t> partitions);
   Status Resume(std::span<const std::int32_t> partitions);
 
-  // Makes (next_offset, metadata) the group's word about `partition`. Waits for the broker's answer.
-  // REQUIRES: a group id. Errors: kConflict if the group has given the partition to somebody else.
-  Status Commit(std::int32_t partition, std::int64_t next_offset, std::string_view metadata);
+  // Makes these the group's word about their partitions, in one request. Waits for the broker's answer.
+  // REQUIRES: a group id. Errors: kConflict if the group has given a partition to somebody else.
+  Status Commit(const std::map<std::int32_t, CommittedOffset>& offsets);
   Result<std::map<std::int32_t, CommittedOffset>> Committed(std::span<const std::int32_t> partitions);  // Absent: none.
 
   Result<Watermarks> QueryWatermarks(std::int32_t partition);          // Asks the broker.

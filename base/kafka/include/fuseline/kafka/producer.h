@@ -18,6 +18,9 @@ struct ProducerOptions {
   std::int64_t message_bytes = 1'000'000;  // Largest message; topics have a limit of their own (max.message.bytes).
   std::int64_t linger_ms = 5;              // How long a message may wait for company.
   std::string compression = "none";        // none, lz4, zstd, snappy, gzip
+  // A message that fails for good fails every later one too, and this producer with them: what is in a partition is a prefix of
+  // what was produced to it, never a row with a hole. Open another one and begin behind the last that was delivered.
+  bool without_holes = false;
 };
 
 // One message to be produced; its bytes are copied.

@@ -3,17 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "event_rules.h"
 #include "text.h"
 
 namespace fuseline {
 namespace {
 
-constexpr std::int64_t kEndOfYear9999Ms = 253'402'300'799'999;
-constexpr int kDigestBytes = 32;
 constexpr std::uint32_t kRulesFormat = 1;                        // Whose bounds are known here.
 constexpr std::int64_t kRulesMaxMs = 1'000'000'000'000'000;     // Keeps every sum of times within 64 bits.
-// The difference of two rounded floats may miss the box's edge by their rounding.
-constexpr float kBoxTolerance = 1e-5F;
 
 // Where a value stands, spelled out only when it is refused.
 struct Place {

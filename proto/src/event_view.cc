@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "event_scan.h"
 #include "fuseline/core/check.h"
 
 namespace fuseline {
@@ -27,9 +28,25 @@ EventView::Kind KindOf(const v1::Event& event) {
   return event.has_feedback() ? EventView::Kind::kFeedback : EventView::Kind::kControl;
 }
 
+// The same view of a copy of its bytes.
+EventView Moved(const EventView& view, std::string_view from, std::string_view to) {
+  const auto moved = [&](std::string_view part) {
+    return part.empty() ? std::string_view() : to.substr(static_cast<std::size_t>(part.data() - from.data()), part.size());
+  };
+  return {.kind = view.kind,
+          .event_time_ms = view.event_time_ms,
+          .event_id = moved(view.event_id),
+          .user_id = moved(view.user_id),
+          .body = moved(view.body)};
+}
+
 }  // namespace
 
 Status ViewEvent(std::string_view bytes, const EventLimits& limits, ByteArena& arena, EventView* view) {
+  if (EventView scanned; ScanEvent(bytes, limits, &scanned)) {
+    *view = Moved(scanned, bytes, arena.Add(bytes));
+    return OkStatus();
+  }
   v1::Event event;
   FUSELINE_RETURN_IF_ERROR(DecodeEvent(bytes, limits, &event));
   *view = ViewOf(event, arena);

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 
 namespace fuseline {
 namespace {
@@ -22,6 +23,14 @@ constexpr auto kDigits = MakeDigits();
 
 bool IsUtf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
+    if (text.size() - i >= sizeof(std::uint64_t)) {  // Ids are mostly ASCII.
+      std::uint64_t eight = 0;
+      std::memcpy(&eight, text.data() + i, sizeof(eight));
+      if ((eight & 0x8080'8080'8080'8080) == 0) {
+        i += sizeof(eight);
+        continue;
+      }
+    }
     const auto first = static_cast<unsigned char>(text[i++]);
     if (first < 0x80) continue;
     if (first < 0xc2 || first > 0xf4) return false;  // A continuation, an overlong form, or beyond U+10FFFF.

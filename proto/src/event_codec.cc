@@ -5,6 +5,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/stubs/logging.h>
 
+#include "confluent_framing.h"
 #include "json_message.h"
 #include "wire_fault.h"
 
@@ -70,6 +71,7 @@ EventLimits LimitsOf(const v1::Ingest& settings) {
 }
 
 Status DecodeEvent(std::string_view bytes, const EventLimits& limits, v1::Event* event) {
+  FUSELINE_ASSIGN_OR_RETURN(bytes, WithoutConfluentFraming(bytes));
   if (bytes.empty()) return ErrorStatus(Code::kInvalidInput, "Event is empty: 0 bytes");
   if (bytes.size() > static_cast<std::size_t>(limits.event_bytes)) {
     return ErrorStatus(Code::kInvalidInput, "Event is larger than max_event_bytes:", bytes.size(), ">", limits.event_bytes);

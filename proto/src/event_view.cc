@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "confluent_framing.h"
 #include "event_scan.h"
 #include "fuseline/core/check.h"
 
@@ -43,8 +44,9 @@ EventView Moved(const EventView& view, std::string_view from, std::string_view t
 }  // namespace
 
 Status ViewEvent(std::string_view bytes, const EventLimits& limits, ByteArena& arena, EventView* view) {
-  if (EventView scanned; ScanEvent(bytes, limits, &scanned)) {
-    *view = Moved(scanned, bytes, arena.Add(bytes));
+  const auto message = WithoutConfluentFraming(bytes);
+  if (EventView scanned; message && ScanEvent(*message, limits, &scanned)) {
+    *view = Moved(scanned, *message, arena.Add(*message));
     return OkStatus();
   }
   v1::Event event;

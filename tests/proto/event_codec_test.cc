@@ -114,7 +114,6 @@ TEST(EventCodecTest, MalformedProtobufIsRefusedByName) {
   EXPECT_EQ(Refusal(""), "Event is empty: 0 bytes");
   EXPECT_EQ(Refusal("not json"), "no JSON object, and no protobuf; it begins with n");
   EXPECT_EQ(Refusal("\xff"), "Event holds bytes that are no field at byte 1");
-  EXPECT_EQ(Refusal(std::string("\0", 1)), "Event holds bytes that are no field at byte 1");
   EXPECT_EQ(Refusal(good + '\0'), "Event holds bytes that are no field at byte " + std::to_string(good.size() + 1));
   EXPECT_EQ(Refusal("\x0a\x05" "ab"), "event_id is truncated");
   EXPECT_EQ(Refusal("\x0a\x02\xc0\x80"), "event_id is not UTF-8");
@@ -122,6 +121,26 @@ TEST(EventCodecTest, MalformedProtobufIsRefusedByName) {
   EXPECT_EQ(Refusal(std::string("\x32\x04\x0a\x02\xff\xff", 6)), "control.tick holds bytes that are no field at byte 2");
   EXPECT_NE(Refusal("this is text"), "accepted");
   EXPECT_EQ(Refusal(good, {.event_bytes = 20}), "Event is larger than max_event_bytes: " + std::to_string(good.size()) + " > 20");
+}
+
+TEST(EventCodecTest, ConfluentFramingIsTakenOffAndAnotherMessageRefused) {
+  const auto framed = [](std::string_view indexes) {
+    return std::string("\0\0\0\0\x2a", 5).append(indexes).append(Shown().SerializeAsString());
+  };
+  for (const std::string_view own : {std::string_view("\0", 1), std::string_view("\2\0", 2)}) {
+    v1::Event event;
+    ASSERT_THAT(DecodeEvent(framed(own), {}, &event), IsOk());
+    EXPECT_EQ(event.SerializeAsString(), Shown().SerializeAsString());
+  }
+  const std::string other = "Confluent framing names another message of its schema than Event, which is 0: ";
+  EXPECT_EQ(Refusal(framed("\2\4")), other + "2");
+  EXPECT_EQ(Refusal(framed(std::string_view("\4\0\2", 3))), other + "0.1") << "a message inside Event";
+  EXPECT_EQ(Refusal(framed("\1")), "Confluent framing has an impossible count of message indexes: -1");
+  EXPECT_EQ(Refusal(std::string("\0\0\0\1", 4)), "Confluent framing is truncated in its schema id");
+  EXPECT_EQ(Refusal(std::string("\0\0\0\0\1", 5)), "Confluent framing is truncated in its message indexes");
+  EXPECT_EQ(Refusal(std::string("\0\0\0\0\1\4\0", 7)), "Confluent framing is truncated in its message indexes");
+  EXPECT_EQ(Refusal(std::string("\0\0\0\0\1\0", 6)), "Event is empty: 0 bytes");
+  EXPECT_EQ(Refusal(std::string(6, '\0') + "\x08\x01"), "event_id has the wrong wire type") << "named as without framing";
 }
 
 TEST(EventCodecTest, EveryPrefixOfAnEventIsRefusedOrWhole) {

@@ -153,6 +153,16 @@ TEST(EventViewTest, WhateverIsDamagedTheWalkAndTheParserAgree) {
   }
 }
 
+TEST(EventViewTest, InConfluentFramingTheWalkAndTheParserAgree) {
+  const std::string framings[] = {{"\0\0\0\0\7\0", 6}, {"\0\0\0\0\7\2\0", 7}, {"\0\0\0\0\7\2\2", 7}, {"\0\0\0", 3}};
+  for (std::uint64_t seed = 0; seed < 500; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    for (std::size_t i = 0; i < std::size(framings); ++i) {
+      ASSERT_EQ(ExpectSameJudgement(framings[i] + AnyEvent(seed).SerializeAsString()), i < 2);
+    }
+  }
+}
+
 TEST(EventViewTest, EachLimitIsTheSameForBoth) {
   const EventLimits tight[] = {
       {.event_bytes = 100}, {.string_bytes = 5}, {.items = 1}, {.values = 1}, {.items = 0, .values = 0}};

@@ -20,7 +20,8 @@ struct EventLimits {
 EventLimits LimitsOf(const v1::Ingest& settings);
 
 // Bytes from outside → `*event`, checked by ValidateEvent. Protobuf, or one JSON object where the first byte is '{'
-// (no protobuf Event starts with it: it would be field 15, a group end). `event` is reused from call to call: that is
+// (no protobuf Event starts with it: it would be field 15, a group), or protobuf in the framing of Confluent's
+// serialisers where it is 0 (no field has that number); message index 0 is Event. `event` is reused from call to call: that is
 // twice as fast as a new one. Pure; hostile input is expected.
 //
 // Protobuf: unknown fields are kept; an unknown feedback kind is allowed. JSON: the schema's own field names, short

@@ -17,6 +17,18 @@ enum class Type : std::uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32
 
 constexpr std::uint32_t Tag(std::uint32_t field, Type type) { return field << 3 | static_cast<std::uint32_t>(type); }
 
+// Reads a varint of 64 bits from [at, end). Returns what is behind it; null if it is none, or not whole.
+inline const char* ParseVarint(const char* at, const char* end, std::uint64_t* value) {
+  *value = 0;
+  for (int shift = 0; shift < 70 && at != end; shift += 7) {
+    const auto byte = static_cast<unsigned char>(*at++);
+    if (shift == 63 && byte > 1) return nullptr;
+    *value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
+    if (byte < 0x80) return at;
+  }
+  return nullptr;
+}
+
 // Walks over the fields of one serialised message, in the order in which they lie. Reads hostile bytes; allocates nothing.
 //
 // It gives up on what no producer writes today: groups, wire types that do not exist, numbers longer than they can be.
@@ -59,17 +71,10 @@ class Reader {
     return true;
   }
   bool Long(std::uint64_t* value) {
-    std::uint64_t sum = 0;
-    for (int shift = 0; shift < 70 && at_ != end_; shift += 7) {
-      const auto byte = static_cast<unsigned char>(*at_++);
-      if (shift == 63 && byte > 1) return false;
-      sum |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
-      if (byte < 0x80) {
-        *value = sum;
-        return true;
-      }
-    }
-    return false;
+    const char* const behind = ParseVarint(at_, end_, value);
+    if (behind == nullptr) return false;
+    at_ = behind;
+    return true;
   }
   bool Fixed(std::size_t size) {
     if (static_cast<std::size_t>(end_ - at_) < size) return false;

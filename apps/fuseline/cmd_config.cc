@@ -52,7 +52,7 @@ int PrintConfig(const SettingsOptions& sources, bool resolved) {
 int CheckConfig(const SettingsOptions& sources) {
   const auto config = sources.Load();
   if (!config) return FailUsage(config.error());
-  std::cout << "settings ok, digest " << ToHex(SettingsDigest(*config)) << '\n';
+  std::cout << "settings ok, digest " << ToHex(SettingsDigest(*config)) << ", rewards " << ToHex(RewardsDigest(config->rewards())) << '\n';
   return kExitOk;
 }
 

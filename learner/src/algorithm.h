@@ -8,9 +8,9 @@
 
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/weights_file.h"
+#include "fuseline/learner/rewards.h"
 #include "fuseline/v1/config.pb.h"
 #include "fuseline/v1/policy.pb.h"
-#include "rewards.h"
 
 namespace fuseline {
 

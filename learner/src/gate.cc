@@ -7,8 +7,8 @@
 #include <string>
 
 #include "evaluation.h"
+#include "fuseline/learner/rewards.h"
 #include "replay_buffer.h"
-#include "rewards.h"
 
 namespace fuseline {
 namespace {

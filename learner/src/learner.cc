@@ -117,6 +117,7 @@ struct Learner::Impl {
   std::uint64_t checkpointed_trajectories = 0;
   std::map<std::int32_t, v1::TrajectoryName> durable;
   TransitionBatch batch, actor_batch;
+  std::function<void(const v1::Trajectory&)> see_merged;
 
   Counter steps_total, undone_total, transitions_total, trajectories_total, accepted_total, refused_total;
   Gauge box_share_gauge;
@@ -228,16 +229,15 @@ Status Learner::Impl::Checkpoint() {
 }
 
 void Learner::Impl::Absorb(const v1::Trajectory& trajectory) {
+  if (see_merged) see_merged(trajectory);
   counts.set_trajectories(counts.trajectories() + 1);
   counts.set_learned_through_ms(trajectory.stream_time_ms());
   trajectories_total.Increment();
   if (!trajectory.stub_reason().empty()) return counts.set_stubs(counts.stubs() + 1);
 
   const bool frozen = counts.transitions_at_warmup() > 0;
-  const std::uint64_t user = TransitionBuilder::UserHash(trajectory.user_id());
-  const bool holds_back = Random(config.fuseline().seed(), "holdout", user).NextUniform() < config.learner().holdout_share();
   TransitionBuilder::Account account;
-  if (holds_back) {
+  if (IsHeldBack(config, trajectory.user_id())) {
     counts.set_held_back(counts.held_back() + 1);
     account = builder.AppendJudged(trajectory, held_out.rows());
     held_out.Index();
@@ -357,6 +357,7 @@ v1::PolicyManifest Learner::Impl::Manifest(std::uint64_t version) const {
   lineage.set_update_steps(counts.steps());
   for (const v1::PartitionPosition& position : merge.Positions()) *lineage.add_names_taken() = position.last();
   lineage.set_settings_sha256(SettingsDigest(config));
+  lineage.set_rewards_sha256(RewardsDigest(config.rewards()));
   lineage.set_seed(config.fuseline().seed());
   lineage.set_build(build);
   const ComputeFacts& facts = algorithm->facts();
@@ -407,6 +408,13 @@ Status Learner::Impl::MakeVersion() {
 
 Learner::Learner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Learner::~Learner() = default;
+
+bool IsHeldBack(const v1::Config& config, const std::string& user_id) {
+  Random draw(config.fuseline().seed(), "holdout", TransitionBuilder::UserHash(user_id));
+  return draw.NextUniform() < config.learner().holdout_share();
+}
+
+void Learner::OnMerged(std::function<void(const v1::Trajectory&)> see) { impl_->see_merged = std::move(see); }
 
 void Learner::ExpectPartitions(int count) { impl_->merge.ExpectPartitions(count); }
 

@@ -1,4 +1,4 @@
-#include "rewards.h"
+#include "fuseline/learner/rewards.h"
 
 #include <algorithm>
 #include <cmath>
@@ -37,6 +37,17 @@ std::array<double, kRewardGroups> RewardSpec::Of(std::span<const std::int32_t> c
   auto groups = Uncut(components);
   for (double& reward : groups) reward = std::clamp(reward, -cap_, cap_);
   return groups;
+}
+
+std::array<double, kRewardGroups> RewardSpec::OfSession(const v1::Trajectory& trajectory) const {
+  std::array<double, kRewardGroups> sum{};
+  for (const v1::Step& step : trajectory.steps()) {
+    for (const v1::RewardComponents& item : step.rewards()) {
+      const auto groups = Of(ComponentsOf(item));
+      for (std::size_t group = 0; group < kRewardGroups; ++group) sum[group] += groups[group];
+    }
+  }
+  return sum;
 }
 
 bool RewardSpec::Capped(std::span<const std::int32_t> components) const {

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "fuseline/core/status.h"
+#include "fuseline/learner/rewards.h"
 #include "fuseline/v1/checkpoint.pb.h"
-#include "rewards.h"
 
 namespace fuseline {
 

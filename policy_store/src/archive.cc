@@ -54,6 +54,10 @@ Result<Archive> Archive::Open(std::filesystem::path folder, std::uint64_t part_b
   return archive;
 }
 
+Archive Archive::OpenReadOnly(std::filesystem::path folder, FileSystem& files) {
+  return {std::move(folder), /*part_bytes=*/1, files};
+}
+
 std::filesystem::path Archive::FolderOf(std::uint64_t version) const { return versions_ / NameOf(version); }
 
 Status Archive::Put(const PolicyVersion& version) {

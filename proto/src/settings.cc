@@ -139,4 +139,19 @@ std::string SettingsDigest(const v1::Config& config) {
   return Sha256Of(CanonicalBytes(shaping));
 }
 
+Result<v1::Rewards> LoadRewards(const std::string& file) {
+  v1::Config config = DefaultSettings();
+  SettingOrigins origins;
+  FUSELINE_ASSIGN_OR_FAIL(const auto text, ReadFile(file));
+  FUSELINE_FAIL_IF_ERROR(ReadSettingsYaml(file, text, &config, &origins));
+  for (const auto& [key, origin] : origins) {
+    if (key == "rewards" || key.starts_with("rewards.")) continue;
+    return Error(Code::kInvalidInput, origin + ": a reward specification has the section rewards alone, not", key);
+  }
+  if (origins.empty()) return Error(Code::kInvalidInput, file + ": a reward specification has a section rewards");
+  return config.rewards();
+}
+
+std::string RewardsDigest(const v1::Rewards& rewards) { return Sha256Of(CanonicalBytes(rewards)); }
+
 }  // namespace fuseline

@@ -125,6 +125,22 @@ TEST(ArchiveTest, GivesBackWhatWasPutWithItsPartsCut) {
   EXPECT_THAT(reopened.Get(2), HasCode(Code::kNotFound));
 }
 
+TEST(ArchiveTest, ALookBesideTheOwnerRemovesNothingThatTheOwnerIsWriting) {
+  const test::TempDir folder;
+  DiskFileSystem disk;
+  ASSERT_OK_AND_ASSIGN(Archive archive, OpenArchive(folder.path(), disk));
+  ASSERT_THAT(archive.Put(MakeVersion(1)), IsOk());
+  const fs::path unfinished = fs::path(folder.path()) / "versions" / ".00000002";
+  fs::create_directory(unfinished);
+
+  const Archive beside = Archive::OpenReadOnly(folder.path(), disk);
+
+  ASSERT_OK_AND_ASSIGN(const auto versions, beside.List());
+  EXPECT_THAT(versions, ElementsAre(1));
+  EXPECT_THAT(beside.Get(1), IsOk());
+  EXPECT_TRUE(fs::exists(unfinished));
+}
+
 TEST(ArchiveTest, TheSameVersionAgainIsDoneAndAnotherUnderItsNumberRefused) {
   const test::TempDir folder;
   DiskFileSystem disk;

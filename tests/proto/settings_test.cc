@@ -169,6 +169,29 @@ TEST_F(SettingsTest, HelpHasOneLineForEachSetting) {
   EXPECT_NE(help.find("sessionizer.gap_ms=1800000 (ms, 0 to 86400000): silence that ends a session\n"), std::string::npos);
 }
 
+TEST_F(SettingsTest, ARewardSpecificationIsItsOwnFileAndVersion) {
+  const auto specification = [&](const std::string& text) {
+    EXPECT_THAT(WriteFileAtomically(folder_ / "spec.yaml", text), IsOk());
+    return LoadRewards(folder_ / "spec.yaml");
+  };
+
+  ASSERT_OK_AND_ASSIGN(const auto rewards, specification("rewards:\n  like: 9\n"));
+  EXPECT_EQ(rewards.like(), 9);
+  EXPECT_EQ(rewards.share(), DefaultSettings().rewards().share()) << "absent: the default";
+  EXPECT_EQ(RewardsDigest(rewards).size(), 32U);
+  EXPECT_NE(RewardsDigest(rewards), RewardsDigest(DefaultSettings().rewards()));
+
+  for (const auto& [text, refusal] : {std::pair("rewards:\n  lik: 9\n", "spec.yaml:2: unknown setting rewards.lik; did you mean rewards.like?"),
+                                      {"rewards:\n  like: 2e7\n", "spec.yaml:2: rewards.like"},
+                                      {"rewards:\n  like: 1\nlearner:\n  gamma: 0.9\n", "spec.yaml:3: a reward specification has"},
+                                      {"", "spec.yaml: a reward specification has"}}) {
+    const auto refused = specification(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_NE(refused.error().message.find(refusal), std::string::npos) << refused.error().message;
+  }
+  EXPECT_THAT(LoadRewards(folder_ / "absent.yaml"), HasCode(Code::kNotFound));
+}
+
 TEST_F(SettingsTest, TheDigestFollowsWhatShapesWeightsAndNothingElse) {
   const auto digest_with = [](const std::string& flag) { return SettingsDigest(*LoadSettings({.flags = {flag}})); };
   const auto digest = SettingsDigest(DefaultSettings());

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -74,6 +75,9 @@ class Learner {
   // REQUIRES: count >= 1.
   void ExpectPartitions(int count);
 
+  // `see` is shown every trajectory that Advance merges, in merge order, before it is learned from. Before the first Advance.
+  void OnMerged(std::function<void(const v1::Trajectory&)> see);
+
   // Takes one record of a partition, in the partition's order. Exactly once by name: the predecessor must be the last name taken
   // from that partition; an earlier or equal name is a repeat and is dropped (with other bytes: an alarm).
   // Errors: kCorrupt       a gap, or a stream time earlier than promised: nothing is taken, the partition must stop;
@@ -114,5 +118,8 @@ class Learner {
   explicit Learner(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+// Whether sessions of this user are kept from training and judge versions at the gate. A function of the seed and the id alone.
+bool IsHeldBack(const v1::Config& config, const std::string& user_id);
 
 }  // namespace fuseline

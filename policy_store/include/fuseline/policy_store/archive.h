@@ -36,6 +36,9 @@ class Archive {
   // part_bytes: largest part that a manifest, if it names none, is given (fusion/policy_keys.h, SealManifest).
   static Result<Archive> Open(std::filesystem::path folder, std::uint64_t part_bytes, FileSystem& files);
 
+  // To look at, also beside the process that owns it: nothing is made or removed. REQUIRES: only const methods are called.
+  static Archive OpenReadOnly(std::filesystem::path folder, FileSystem& files);
+
   // Durable when it returns. The same version again is accepted as done; the manifest may come without parts.
   // Errors: kInvalidInput for version 0, no weights or a weights_sha256 that is not of these weights; kConflict if another manifest or
   // other weights are stored under this version.

@@ -39,4 +39,12 @@ std::string SettingsHelp();
 // SHA-256 over the canonical bytes of what shapes weights: sessionizer, rewards, policy, learner, gate, seed and schema.
 std::string SettingsDigest(const v1::Config& config);
 
+// A reward specification: a YAML file with the section `rewards` alone, keys and checks as in a settings file. A key that is absent
+// has its default, not what other settings say: the file alone says what it means.
+// Errors: kInvalidInput, naming key, file and line; kNotFound if the file is absent.
+Result<v1::Rewards> LoadRewards(const std::string& file);
+
+// SHA-256 (32 bytes) of the canonical bytes of a reward specification: its version, by which lineages name it.
+std::string RewardsDigest(const v1::Rewards& rewards);
+
 }  // namespace fuseline

@@ -13,16 +13,20 @@ namespace fuseline {
 // Reward components of one item, as they lie in a row.
 enum RewardComponent : std::size_t { kWatchMs, kClicks, kCompletes, kLikes, kShares, kComments, kCollects, kFollows, kProfiles,
                                      kDislikes, kRewardComponents };
-inline constexpr std::size_t kRewardGroups = 2;  // Engagement, watch.
+// What the learner maximises is a scalar of each group. Engagement, watch.
+enum RewardGroup : std::size_t { kEngagement, kWatch, kRewardGroups };
+inline constexpr std::array<const char*, kRewardGroups> kRewardGroupNames = {"engagement", "watch"};
 
 std::array<std::int32_t, kRewardComponents> ComponentsOf(const v1::RewardComponents& rewards);
 
-// r_i = sum_c w_c v_c, cut to the cap. Weights are applied here, where the reward is used.
+// r_i = sum_c w_c v_c, cut to the cap. Weights are applied here, where the reward is used, so a specification is a choice of who
+// learns, not of who makes trajectories. Immutable; thread-safe.
 class RewardSpec {
  public:
   RewardSpec(const v1::Rewards& weights, double cap) : weights_(weights), cap_(cap) {}
 
   std::array<double, kRewardGroups> Of(std::span<const std::int32_t> components) const;
+  std::array<double, kRewardGroups> OfSession(const v1::Trajectory& trajectory) const;  // Summed over its items.
   bool Capped(std::span<const std::int32_t> components) const;
   bool Valid(std::span<const std::int32_t> components) const;  // Watched longer than valid_watch_ms.
 

@@ -60,6 +60,7 @@ class Program {
 // One function per cmd_*.cc, called by main.cc.
 void RegisterBroker(Program& program);
 void RegisterConfig(Program& program);
+void RegisterDeadLetters(Program& program);
 void RegisterDemo(Program& program);
 void RegisterEvents(Program& program);
 void RegisterImport(Program& program);

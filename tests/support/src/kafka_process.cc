@@ -3,10 +3,12 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <utility>
 
 #include <librdkafka/rdkafka.h>
 
+#include "fuseline/core/file.h"
 #include "fuseline/test_support/server.h"
 
 namespace fuseline::test {
@@ -52,6 +54,12 @@ std::string KafkaHome() {
   return base + "/fuseline/kafka-" FUSELINE_KAFKA_VERSION;
 }
 
+Status CheckInstalled() {
+  const std::string home = KafkaHome();
+  if (std::filesystem::exists(home + "/lib/kafka_2.13-" FUSELINE_KAFKA_VERSION ".jar")) return OkStatus();
+  return ErrorStatus(Code::kNotFound, "no Kafka broker installed (run deploy/setup.sh)", home);
+}
+
 Code CodeOf(rd_kafka_resp_err_t error) {
   switch (error) {
     case RD_KAFKA_RESP_ERR_NO_ERROR: return Code::kOk;
@@ -65,32 +73,51 @@ Code CodeOf(rd_kafka_resp_err_t error) {
 }  // namespace
 
 Result<std::unique_ptr<KafkaProcess>> KafkaProcess::Start() {
-  const std::string home = KafkaHome();
-  if (!std::filesystem::exists(home + "/lib/kafka_2.13-" FUSELINE_KAFKA_VERSION ".jar")) {
-    return Error(Code::kNotFound, "no Kafka broker installed (run deploy/setup.sh)", home);
-  }
+  FUSELINE_FAIL_IF_ERROR(CheckInstalled());
   Status status;
   for (int attempt = 0; attempt < kPortAttempts;
        ++attempt) {  // A new folder each time: the format names the ports.
     std::unique_ptr<KafkaProcess> kafka(new KafkaProcess());
-    kafka->port_ = FreePort();
-    kafka->controller_port_ = FreePort();
-    kafka->bootstrap_servers_ = "127.0.0.1:" + std::to_string(kafka->port_);
+    kafka->folder_ = kafka->own_folder_.emplace().path();
+    kafka->SetPorts(FreePort(), FreePort());
     status = kafka->Launch();
     if (status.ok()) return kafka;
   }
   return tl::unexpected(status);
 }
 
+Result<std::unique_ptr<KafkaProcess>> KafkaProcess::Start(const std::string& folder) {
+  FUSELINE_FAIL_IF_ERROR(CheckInstalled());
+  FUSELINE_FAIL_IF_ERROR(MakeFolders(folder));
+  std::unique_ptr<KafkaProcess> kafka(new KafkaProcess());
+  kafka->folder_ = folder;
+  int port = 0, controller_port = 0;
+  if (std::ifstream ports(folder + "/ports"); ports >> port >> controller_port) {
+    kafka->SetPorts(port, controller_port);
+  } else {
+    kafka->SetPorts(FreePort(), FreePort());
+    const std::string chosen = std::to_string(kafka->port_) + ' ' + std::to_string(kafka->controller_port_) + '\n';
+    FUSELINE_FAIL_IF_ERROR(WriteFileAtomically(folder + "/ports", chosen));
+  }
+  FUSELINE_FAIL_IF_ERROR(kafka->Launch());
+  return kafka;
+}
+
+void KafkaProcess::SetPorts(int port, int controller_port) {
+  port_ = port;
+  controller_port_ = controller_port;
+  bootstrap_servers_ = "127.0.0.1:" + std::to_string(port);
+}
+
 // A broker that is asked to stop takes seconds over it, and nobody reads its folder again.
 KafkaProcess::~KafkaProcess() = default;
 
 Status KafkaProcess::Launch() {
-  const std::string log_path = dir_ / "broker.log";
+  const std::string log_path = folder_ + "/broker.log";
   FUSELINE_ASSIGN_OR_RETURN(
       process_, ChildProcess::Start(
                     {"env", "FUSELINE_KAFKA_CONTROLLER_PORT=" + std::to_string(controller_port_),
-                     kBrokerScript, dir_.path(), std::to_string(port_)},
+                     kBrokerScript, folder_, std::to_string(port_)},
                     log_path));
   const Client client = MakeClient(bootstrap_servers_);
   return WaitUntilReady(*process_, log_path, kStartPatienceMs,

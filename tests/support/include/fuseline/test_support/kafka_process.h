@@ -24,6 +24,9 @@ class KafkaProcess {
   // Errors: kNotFound if its jars are not installed, kUnavailable if it cannot be started; the
   // message ends with its log.
   static Result<std::unique_ptr<KafkaProcess>> Start();
+  // The same with a folder of the caller's, which keeps data and ports for the next call. Errors: also kUnavailable if a
+  // port of before is taken.
+  static Result<std::unique_ptr<KafkaProcess>> Start(const std::string& folder);
 
   ~KafkaProcess();
 
@@ -44,7 +47,10 @@ class KafkaProcess {
   KafkaProcess() = default;
   Status Launch();
 
-  TempDir dir_;  // Outlives the process below.
+  void SetPorts(int port, int controller_port);
+
+  std::optional<TempDir> own_folder_;  // Outlives the process below.
+  std::string folder_;
   int port_ = 0;
   int controller_port_ = 0;
   std::string bootstrap_servers_;

@@ -4,6 +4,7 @@
 #   make test     everything that is proven, and how long each kind took
 #   make build    build/release/bin/fuseline alone
 #   make bench    the figures of bench/BENCHMARKS.md
+#   make bench-peers   builds the foreign programs that `make bench` then runs beside ours
 #   make format   clang-format over the sources
 #   make setup    what the machine needs; the targets above do it first
 #
@@ -20,7 +21,7 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := true
 export CCACHE_SLOPPINESS := pch_defines,time_macros
 
-.PHONY: build bench configure demo format setup test
+.PHONY: build bench bench-peers configure demo format setup test
 .DEFAULT_GOAL := build
 
 setup:
@@ -43,6 +44,10 @@ test: configure
 bench: configure
 	@cmake --build $(BUILD)
 	@set -e; for bench in $(BUILD)/bin/*_bench; do echo "== $$bench"; $$bench $(BENCH_ARGS); done
+
+bench-peers:
+	@deploy/setup.sh --with-peers $(SETUP_ARGS)
+	bench/peers/kafka_streams/build.sh
 
 format:
 	git ls-files '*.h' '*.cc' | xargs clang-format-14 -i

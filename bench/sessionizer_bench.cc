@@ -1,362 +1,106 @@
-// What a durable session costs, in CPU time of one core, beside the ceiling and the obvious way to do it:
-//   read      consume from a broker and parse: the ceiling of everything behind ingest
-//   sessions  decoded batches → Sessionizer → committed sessions, acknowledged as a learner would
-//   pipeline  the two together: topic → KafkaSource → Sessionizer → committed sessions
-//   naive     decoded batches → Get and Put of the user's whole window for each event, synced as often
-// One run does all of them in turn, round after round, and prints medians; CPU time is the whole process's, threads of
-// librdkafka and RocksDB included, the broker's (a process of its own) not. `sessionizer_bench [ROUNDS [NAME …]]`.
+// What a durable session costs, in CPU time of one core, beside the ceiling, the obvious way and a stream engine, all from
+// the same topic of a real broker, with the same gap, grace and event limit, committed each second:
+//   read      consume and check: the ceiling of everything behind ingest
+//   sessions  topic → KafkaSource → Sessionizer → committed, outbox read and acknowledged (as in one process)
+//   to_topic  the same, its trajectories written to a topic and acknowledged by the broker before the outbox lets go (as apart)
+//   naive     Get and Put of the user's whole window for each event, from decoded batches, the first events only
+//   streams_exactly_once, streams_at_least_once   the Kafka Streams program of bench/peers/kafka_streams, if it was built
+//   streams_count   the same at least once, but a session keeps only the number of its events: what the engine alone costs
+// One run does all of them in turn, round after round. CPU time is user and system time of all threads of the process that
+// does the work, librdkafka's, RocksDB's and the virtual machine's included; the broker is another process.
+//   sessionizer_bench [--rounds N] [--events N] [--evenly] [WAY …]
+// 100,000 users, drawn by zipf(1.0) or evenly.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <ctime>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <rocksdb/db.h>
-
 #include "fuseline/core/check.h"
-#include "fuseline/core/random.h"
-#include "fuseline/ingest/kafka_source.h"
 #include "fuseline/kafka/producer.h"
-#include "fuseline/proto/event_codec.h"
-#include "fuseline/proto/settings.h"
-#include "fuseline/sessionizer/sessionizer.h"
-#include "fuseline/test_support/kafka_process.h"
-#include "fuseline/test_support/temp_dir.h"
+#include "kafka_streams_peer.h"
+#include "session_ways.h"
+#include "session_workload.h"
 
-namespace fuseline {
+namespace fuseline::bench {
 namespace {
 
-constexpr std::int32_t kPartitions = 8;
-constexpr std::int64_t kEvents = 400'000;
-constexpr std::int64_t kNaiveEvents = 40'000;  // The first ones: its cost per event grows with the windows.
-constexpr std::size_t kUsers = 100'000;
-constexpr std::int64_t kSpacingMs = 20;  // Of event time between two events: 2 h 13 min in all, so that sessions close on the way.
-constexpr std::size_t kBatchRecords = 2000;
+constexpr std::int64_t kNaiveEvents = 40'000;  // Its cost per event grows with the windows.
+constexpr std::int64_t kPatienceMs = 60'000;
 
-template <typename T>
-T Must(Result<T> result) {
-  if (result) return std::move(*result);
-  std::fprintf(stderr, "%s\n", result.error().message.c_str());
-  std::abort();
-}
+struct Arguments {
+  std::size_t rounds = 5;
+  std::int64_t events = 200'000;  // The peer takes its time.
+  Draw draw = Draw::kZipf;
+  std::vector<std::string> ways;
 
-void Must(const Status& status) {
-  if (!status.ok()) Must(Result<int>(tl::unexpected<Status>(status)));
-}
-
-void Must(const rocksdb::Status& status) { FUSELINE_CHECK(status.ok()); }
-
-struct EncodedEvent {
-  std::int32_t partition = 0;
-  std::string bytes;
+  bool Wants(const std::string& way) const { return ways.empty() || std::find(ways.begin(), ways.end(), way) != ways.end(); }
 };
 
-// Users drawn by zipf(1.0); after a silence a request of three items, then with equal chances a request or, three times as
-// often, feedback on one of the last request's items. Ids are padded so that an event has 212 bytes on average.
-class Workload {
+// Every engine must have made the same sessions, or their costs are not those of the same work.
+class SameSessions {
  public:
-  Workload() : random_(1, "sessionizer_bench", 0), users_(kUsers) {
-    double sum = 0;
-    for (std::size_t rank = 1; rank <= kUsers; ++rank) cumulative_.push_back(sum += 1.0 / static_cast<double>(rank));
-  }
+  explicit SameSessions(const Workload& workload) : events_(workload.size()), left_open_(workload.partitions()) {}
 
-  std::vector<EncodedEvent> Make() {
-    std::vector<EncodedEvent> events;
-    for (std::int64_t i = 0; i < kEvents; ++i) {
-      const std::size_t user = DrawUser();
-      events.push_back({static_cast<std::int32_t>(user % kPartitions), EventOf(user, i).SerializeAsString()});
+  void Check(const std::string& way, std::int64_t events, std::int64_t sessions) {
+    if (sessions_ < 0) {
+      sessions_ = sessions;
+      std::printf("%ld events, %ld sessions closed, %d left open\n", events_, sessions, left_open_);
     }
-    return events;
+    if (events == events_ && sessions == sessions_) return;
+    std::fprintf(stderr, "%s: %ld sessions of %ld events, not %ld of %ld\n", way.c_str(), sessions, events, sessions_, events_);
+    std::exit(1);
   }
 
  private:
-  struct User {
-    std::int64_t request = -1;  // The last one.
-    std::int64_t last_ms = 0;
-  };
-
-  std::size_t DrawUser() {
-    const double draw = random_.NextUniform(0, cumulative_.back());
-    return static_cast<std::size_t>(std::upper_bound(cumulative_.begin(), cumulative_.end(), draw) - cumulative_.begin()) % kUsers;
-  }
-
-  static std::string Id(const char* prefix, std::int64_t number, std::size_t width) {
-    const std::string digits = std::to_string(number);
-    return prefix + std::string(width - digits.size(), '0') + digits;
-  }
-  static std::string ItemId(std::int64_t request, std::int64_t item) { return Id("item-", request * 3 + item, 27); }
-
-  v1::Event EventOf(std::size_t number, std::int64_t i) {
-    User& user = users_[number];
-    v1::Event event;
-    event.set_event_id(Id("event-", i, 42));
-    event.set_user_id(Id("user-", static_cast<std::int64_t>(number), 20));
-    event.set_event_time_ms(1'650'812'741'436 + i * kSpacingMs);
-    const bool returns = user.request < 0 || event.event_time_ms() - user.last_ms > 1'800'000;
-    if (returns || random_.NextBelow(4) == 0) {
-      user.request = i;
-      FillExposure(i, event.mutable_exposure());
-    } else {
-      v1::Feedback& feedback = *event.mutable_feedback();
-      feedback.set_request_id(Id("request-", user.request, 36));
-      feedback.set_item_id(ItemId(user.request, static_cast<std::int64_t>(random_.NextBelow(3))));
-      feedback.set_kind(v1::Feedback::WATCH);
-      feedback.set_watch_ms(40'000);
-      feedback.set_item_duration_ms(60'000);
-    }
-    user.last_ms = event.event_time_ms();
-    return event;
-  }
-
-  void FillExposure(std::int64_t request, v1::Exposure* exposure) {
-    exposure->set_request_id(Id("request-", request, 36));
-    exposure->set_surface("feed");
-    exposure->set_policy_version(7);
-    for (std::int64_t i = 0; i < 3; ++i) {
-      v1::ExposedItem& item = *exposure->add_items();
-      item.set_item_id(ItemId(request, i));
-      item.set_position(static_cast<std::uint32_t>(i));
-      item.set_fused_score(0.5f);
-    }
-  }
-
-  Random random_;
-  std::vector<double> cumulative_;
-  std::vector<User> users_;
+  const std::int64_t events_;
+  const std::int32_t left_open_;
+  std::int64_t sessions_ = -1;
 };
 
-// The first `count` events as ingest hands them over.
-std::vector<EventBatch> Decoded(const std::vector<EncodedEvent>& events, std::int64_t count) {
-  std::vector<EventBatch> batches;
-  std::map<std::int32_t, EventBatch> filling;
-  const auto hand_over = [&](EventBatch& batch) {
-    EventBatch next{.partition = batch.partition, .records = {}, .next_offset = batch.next_offset, .bytes = {}};
-    batches.push_back(std::exchange(batch, std::move(next)));
-  };
-  for (std::int64_t i = 0; i < count; ++i) {
-    const EncodedEvent& event = events[static_cast<std::size_t>(i)];
-    EventBatch& batch = filling[event.partition];
-    batch.partition = event.partition;
-    Record& record = batch.records.emplace_back();
-    record.offset = batch.next_offset++;
-    Must(ViewEvent(event.bytes, EventLimits(), batch.bytes, &record.event));
-    if (batch.records.size() == kBatchRecords) hand_over(batch);
-  }
-  for (auto& [partition, batch] : filling) hand_over(batch);
-  return batches;
-}
-
-// A topic with all events on a broker of its own.
-class Topic {
- public:
-  static std::unique_ptr<Topic> Fill(const std::vector<EncodedEvent>& events) {
-    auto broker = test::KafkaProcess::Start();
-    if (!broker) {
-      std::fprintf(stderr, "no broker, so neither read nor pipeline: %s\n", broker.error().message.c_str());
-      return nullptr;
-    }
-    Must((*broker)->CreateTopic("events", kPartitions));
-    std::unique_ptr<Topic> topic(new Topic(*std::move(broker)));
-    const auto producer = Must(kafka::Producer::Open(topic->connection(), {}, nullptr));
-    for (const EncodedEvent& event : events) {
-      kafka::OutgoingMessage message;
-      message.topic = "events";
-      message.partition = event.partition;
-      message.value = event.bytes;
-      Must(producer->ProduceOrWait(message, 60'000));
-    }
-    Must(producer->Flush(60'000));
-    return topic;
-  }
-
-  std::unique_ptr<KafkaSource> Open() const {
-    KafkaSourceOptions options;
-    options.connection = connection();
-    options.consumer.topic = "events";
-    return Must(KafkaSource::Open(std::move(options), nullptr));
-  }
-
- private:
-  explicit Topic(std::unique_ptr<test::KafkaProcess> broker) : broker_(std::move(broker)) {}
-  kafka::Connection connection() const { return {.bootstrap_servers = broker_->bootstrap_servers()}; }
-
-  std::unique_ptr<test::KafkaProcess> broker_;
-};
-
-// A sessionizer on an empty folder, with a receiver that acknowledges whatever is committed.
-class Sessions {
- public:
-  Sessions()
-      : log_(Severity::kError),
-        sessionizer_(Must(Sessionizer::Open(folder_.path(), DefaultSettings().sessionizer(), clock_, log_, metrics_))) {}
-
-  void Take(EventBatch&& batch) {
-    Must(sessionizer_->Process(std::move(batch)));
-    if (sessionizer_->NeedsCommit()) Commit();
-  }
-
-  // Ends the input, so that every event has been through its whole life.
-  void Finish() {
-    for (std::int32_t partition = 0; partition < kPartitions; ++partition) sessionizer_->Flush(partition);
-    Commit();
-    Commit();  // What was acknowledged behind the first is dropped by the second.
-  }
-
-  v1::Accounting Account() const {
-    v1::Accounting sum;
-    for (const std::int32_t partition : sessionizer_->partitions()) {
-      const v1::Accounting each = sessionizer_->Position(partition).accounting;
-      sum.set_read(sum.read() + each.read());
-      sum.set_used(sum.used() + each.used());
-      sum.set_used_over_max_events(sum.used_over_max_events() + each.used_over_max_events());
-      sum.set_sessions(sum.sessions() + each.sessions());
-    }
-    return sum;
-  }
-
- private:
-  void Commit() {
-    Must(sessionizer_->Commit());
-    for (const std::int32_t partition : sessionizer_->partitions()) {
-      if (const auto name = sessionizer_->Position(partition).last_name) sessionizer_->Acknowledge(*name);
-    }
-  }
-
-  test::TempDir folder_;
-  SystemClock clock_;
-  Log log_;
-  Metrics metrics_;
-  std::unique_ptr<Sessionizer> sessionizer_;
-};
-
-// Each user's window under one key: time of the last event, then the events. A window behind a gap is dropped when its user
-// comes back; no timers, no duplicates, no rewards, no offsets.
-class NaiveSessions {
- public:
-  NaiveSessions() : settings_(DefaultSettings().sessionizer()) {
-    rocksdb::Options options;
-    options.create_if_missing = true;
-    options.write_buffer_size = 128 << 20;
-    options.max_write_buffer_number = 3;
-    options.compression = rocksdb::kLZ4Compression;
-    rocksdb::DB* db = nullptr;
-    Must(rocksdb::DB::Open(options, folder_.path(), &db));
-    db_.reset(db);
-  }
-
-  void Take(EventBatch&& batch) {
-    for (const Record& record : batch.records) Add(record.event);
-    unsynced_ += std::ssize(batch.records);
-    if (unsynced_ >= settings_.commit_records() || clock_.monotonic_us() - synced_us_ >= settings_.commit_interval_ms() * 1000) Sync();
-  }
-
-  void Sync() {
-    Must(db_->SyncWAL());
-    unsynced_ = 0;
-    synced_us_ = clock_.monotonic_us();
-  }
-
- private:
-  void Add(const EventView& event) {
-    const rocksdb::Slice user(event.user_id.data(), event.user_id.size());
-    const rocksdb::Status found = db_->Get(rocksdb::ReadOptions(), user, &window_);
-    std::int64_t last_ms = 0;
-    if (found.ok()) std::memcpy(&last_ms, window_.data(), sizeof(last_ms));
-    if (!found.ok() || event.event_time_ms - last_ms > settings_.gap_ms()) window_.assign(sizeof(last_ms), '\0');
-    last_ms = event.event_time_ms;
-    std::memcpy(window_.data(), &last_ms, sizeof(last_ms));
-    window_.append(event.event_id).append(event.body);
-    Must(db_->Put(rocksdb::WriteOptions(), user, window_));
-  }
-
-  const v1::Sessionizer settings_;
-  test::TempDir folder_;
-  SystemClock clock_;
-  std::unique_ptr<rocksdb::DB> db_;
-  std::string window_;
-  std::int64_t unsynced_ = 0;
-  std::int64_t synced_us_ = clock_.monotonic_us();
-};
-
-double Seconds(clockid_t clock) {
-  timespec now{};
-  FUSELINE_CHECK(clock_gettime(clock, &now) == 0);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-// What one run of one way cost.
-struct Cost {
-  double cpu_s = 0;
-  double wall_s = 0;
-};
-
-Cost CostOf(const std::function<void()>& work) {
-  const double cpu_s = Seconds(CLOCK_PROCESS_CPUTIME_ID), wall_s = Seconds(CLOCK_MONOTONIC);
-  work();
-  return {Seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_s, Seconds(CLOCK_MONOTONIC) - wall_s};
-}
-
-void ReadAll(const Topic& topic, const std::function<void(EventBatch&&)>& take) {
-  const auto source = topic.Open();
-  for (std::int64_t read = 0; read < kEvents;) {
-    auto batch = Must(source->Next(100));
-    if (!batch) continue;
-    read += std::ssize(batch->records);
-    take(std::move(*batch));
-  }
-  Must(source->Close(10'000));
-}
-
-Cost Read(const Topic& topic) {
-  return CostOf([&] { ReadAll(topic, [](EventBatch&&) {}); });
-}
-
-void CheckAndPrintOnce(const v1::Accounting& account) {
-  FUSELINE_CHECK(account.read() == kEvents);
-  static bool printed = false;
-  if (std::exchange(printed, true)) return;
-  std::printf("%lu sessions; of %lu events %lu used, of them %lu past max_events\n", account.sessions(), account.read(),
-              account.used(), account.used_over_max_events());
-}
-
-Cost Sessionize(const std::vector<EncodedEvent>& events) {
-  std::vector<EventBatch> batches = Decoded(events, kEvents);
-  Sessions sessions;
+Cost Pipe(const EventTopic& topic, Sessions& sessions, SameSessions& same) {
   const Cost cost = CostOf([&] {
-    for (EventBatch& batch : batches) sessions.Take(EventBatch(std::move(batch)));
+    topic.ReadAll([&](EventBatch&& batch) { sessions.Take(std::move(batch)); });
     sessions.Finish();
   });
-  CheckAndPrintOnce(sessions.Account());
+  const v1::Accounting account = sessions.Account();
+  same.Check("ours", static_cast<std::int64_t>(account.read()), static_cast<std::int64_t>(account.sessions()));
   return cost;
 }
 
-Cost Pipe(const Topic& topic) {
-  Sessions sessions;
-  const Cost cost = CostOf([&] {
-    ReadAll(topic, [&](EventBatch&& batch) { sessions.Take(std::move(batch)); });
-    sessions.Finish();
-  });
-  CheckAndPrintOnce(sessions.Account());
-  return cost;
+Cost PipeToTopic(const EventTopic& topic, SameSessions& same) {
+  const auto producer = Must(kafka::Producer::Open(topic.connection(), {}, nullptr));
+  const auto produce = [&](const OutboxEntry& entry) {
+    kafka::OutgoingMessage message;
+    message.topic = EventTopic::kTrajectories;
+    message.partition = entry.name.partition();
+    message.value = entry.bytes;
+    Must(producer->ProduceOrWait(message, kPatienceMs));
+  };
+  Sessions sessions(SessionSettings(), produce, [&] { Must(producer->Flush(kPatienceMs)); });
+  return Pipe(topic, sessions, same);
 }
 
-Cost Naive(const std::vector<EncodedEvent>& events) {
-  std::vector<EventBatch> batches = Decoded(events, kNaiveEvents);
+Cost Naive(const Workload& workload) {
+  std::vector<EventBatch> batches = BatchesOf(workload, kNaiveEvents);
   NaiveSessions sessions;
   return CostOf([&] {
-    for (EventBatch& batch : batches) sessions.Take(EventBatch(std::move(batch)));
+    for (EventBatch& batch : batches) sessions.Take(std::move(batch));
     sessions.Sync();
   });
 }
 
+Cost Stream(KafkaStreamsPeer& peer, const std::string& guarantee, const std::string& aggregate, SameSessions& same) {
+  const KafkaStreamsPeer::Pass pass = Must(peer.Run(guarantee, aggregate));
+  same.Check("Kafka Streams", pass.events, pass.sessions);
+  return pass.cost;
+}
+
 struct Way {
-  const char* name;
+  std::string name;
   std::int64_t events;
   std::function<Cost()> run;
   std::vector<Cost> costs = {};
@@ -371,46 +115,87 @@ struct Way {
 };
 
 void PrintTable(const std::vector<Way>& ways) {
-  std::printf("%-10s %16s %26s %16s\n", "", "events/s of CPU", "slowest .. fastest round", "events/s of wall");
+  std::printf("%-22s %14s %12s %12s %10s %14s\n", "events/s", "median of CPU", "worst", "best", "us/event", "median of wall");
   for (const Way& way : ways) {
-    std::printf("%-10s %16.0f %14.0f ..%9.0f %16.0f\n", way.name, way.Median(), way.Rate(&Cost::cpu_s, 0),
-                way.Rate(&Cost::cpu_s, way.costs.size() - 1), way.Rate(&Cost::wall_s, way.costs.size() / 2));
+    std::printf("%-22s %14.0f %12.0f %12.0f %10.2f %14.0f\n", way.name.c_str(), way.Median(), way.Rate(&Cost::cpu_s, 0),
+                way.Rate(&Cost::cpu_s, way.costs.size() - 1), 1e6 / way.Median(), way.Rate(&Cost::wall_s, way.costs.size() / 2));
   }
   for (const Way& a : ways) {
     for (const Way& b : ways) {
-      if (&a < &b) std::printf("%s / %s = %.2f\n", a.name, b.name, a.Median() / b.Median());
+      if (&a < &b) std::printf("%s / %s = %.2f\n", a.name.c_str(), b.name.c_str(), a.Median() / b.Median());
     }
   }
 }
 
-void Main(std::size_t rounds, const std::vector<std::string>& names) {
-  const std::vector<EncodedEvent> events = Workload().Make();
-  std::size_t bytes = 0;
-  for (const EncodedEvent& event : events) bytes += event.bytes.size();
-  std::printf("%zu events of %.1f bytes\n", events.size(), static_cast<double>(bytes) / static_cast<double>(events.size()));
+std::unique_ptr<KafkaStreamsPeer> StartPeer(const EventTopic& topic) {
+  auto peer = KafkaStreamsPeer::Start(topic.bootstrap_servers(), EventTopic::kName);
+  if (!peer && peer.error().code == Code::kNotFound) {
+    std::printf("without Kafka Streams: %s\n", peer.error().message.c_str());
+    return nullptr;
+  }
+  return Must(std::move(peer));
+}
 
-  const auto wanted = [&](const char* name) { return names.empty() || std::find(names.begin(), names.end(), name) != names.end(); };
-  std::unique_ptr<Topic> topic;
-  if (wanted("read") || wanted("pipeline")) topic = Topic::Fill(events);
+void Main(const Arguments& arguments) {
+  const Workload workload({.events = arguments.events, .draw = arguments.draw});
+  SameSessions same(workload);
   std::vector<Way> ways;
-  if (topic && wanted("read")) ways.push_back({"read", kEvents, [&] { return Read(*topic); }});
-  if (wanted("sessions")) ways.push_back({"sessions", kEvents, [&] { return Sessionize(events); }});
-  if (topic && wanted("pipeline")) ways.push_back({"pipeline", kEvents, [&] { return Pipe(*topic); }});
-  if (wanted("naive")) ways.push_back({"naive", kNaiveEvents, [&] { return Naive(events); }});
-  for (std::size_t round = 0; round < rounds; ++round) {
-    for (Way& way : ways) way.costs.push_back(way.run());
+  const auto add = [&](const char* name, std::int64_t events, std::function<Cost()> run) {
+    if (arguments.Wants(name)) ways.push_back({name, events, std::move(run)});
+  };
+  auto topic = EventTopic::Fill(workload);
+  std::unique_ptr<KafkaStreamsPeer> peer;
+  if (topic) {
+    add("read", workload.size(), [&] { return CostOf([&] { (*topic)->ReadAll([](EventBatch&&) {}); }); });
+    add("sessions", workload.size(), [&] {
+      Sessions sessions(SessionSettings());
+      return Pipe(**topic, sessions, same);
+    });
+    add("to_topic", workload.size(), [&] { return PipeToTopic(**topic, same); });
+    const std::size_t ours = ways.size();
+    add("streams_exactly_once", workload.size(), [&] { return Stream(*peer, "exactly_once_v2", "events", same); });
+    add("streams_at_least_once", workload.size(), [&] { return Stream(*peer, "at_least_once", "events", same); });
+    add("streams_count", workload.size(), [&] { return Stream(*peer, "at_least_once", "count", same); });
+    if (ways.size() > ours) peer = StartPeer(**topic);
+    if (!peer) ways.resize(ours);
+  } else {
+    std::printf("naive only: %s\n", topic.error().message.c_str());
+  }
+  add("naive", kNaiveEvents, [&] { return Naive(workload); });
+  for (Way& way : ways) way.run();  // Once for nothing: page caches, machine code.
+  for (std::size_t round = 0; round < arguments.rounds; ++round) {
+    for (Way& way : ways) {
+      way.costs.push_back(way.run());
+      std::fprintf(stderr, "round %zu %s: %.2f s of CPU\n", round + 1, way.name.c_str(), way.costs.back().cpu_s);
+    }
   }
   PrintTable(ways);
 }
 
 }  // namespace
-}  // namespace fuseline
+}  // namespace fuseline::bench
 
 int main(int argc, char** argv) {
-  const long rounds = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 5;
-  if (rounds < 1) {
-    std::fprintf(stderr, "usage: sessionizer_bench [ROUNDS [read|sessions|pipeline|naive …]]\n");
+  namespace bench = fuseline::bench;
+  bench::Arguments arguments;
+  bool understood = true;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--rounds" && i + 1 < argc) {
+      arguments.rounds = std::strtoul(argv[++i], nullptr, 10);
+    } else if (argument == "--events" && i + 1 < argc) {
+      arguments.events = std::strtol(argv[++i], nullptr, 10);
+    } else if (argument == "--evenly") {
+      arguments.draw = bench::Draw::kEvenly;
+    } else if (argument.starts_with("-")) {
+      understood = false;
+    } else {
+      arguments.ways.push_back(argument);
+    }
+  }
+  if (!understood || arguments.rounds < 1 || arguments.events < 1) {
+    std::fprintf(stderr, "usage: sessionizer_bench [--rounds N] [--events N] [--evenly] [read|sessions|to_topic|naive|streams_… …]\n");
     return 2;
   }
-  fuseline::Main(static_cast<std::size_t>(rounds), std::vector<std::string>(argv + std::min(argc, 2), argv + argc));
+  bench::Main(arguments);
 }

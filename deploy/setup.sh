@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Makes this machine able to build, test and run Fuseline (Debian 12 or a relative of it).
 #
-#   deploy/setup.sh [--yes] [--dry-run] [--without-kafka] [--with-clang] [--with-cuda]
+#   deploy/setup.sh [--yes] [--dry-run] [--without-kafka] [--with-clang] [--with-cuda] [--with-peers]
 #
 #   --yes            do not ask before installing; for machines without a person
 #   --dry-run        say what is missing and change nothing; exit 0 when nothing is missing, else 1
 #   --without-kafka  leave out the Kafka broker and its Java: tests against a real broker will be skipped
 #   --with-clang     also clang, clang-tidy and clang-format 14, for the preset `clang` and for `make format`
 #   --with-cuda      also the libraries with which LibTorch uses a GPU (2 GB more to fetch)
+#   --with-peers     also what builds the programs that benchmarks run beside ours (`make bench-peers`): a JDK and Maven
 #   --help           this text
 #
 # What it may change: Debian packages, through apt-get, as root or through sudo, after asking; and one folder of yours,
@@ -22,7 +23,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fuseline
 
-assume_yes=0 dry_run=0 with_kafka=1 with_clang=0 with_cuda=0
+assume_yes=0 dry_run=0 with_kafka=1 with_clang=0 with_cuda=0 with_peers=0
 for argument in "$@"; do
   case $argument in
     --yes) assume_yes=1 ;;
@@ -30,6 +31,7 @@ for argument in "$@"; do
     --without-kafka) with_kafka=0 ;;
     --with-clang) with_clang=1 ;;
     --with-cuda) with_cuda=1 ;;
+    --with-peers) with_peers=1 ;;
     --help | -h) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     *) echo "setup: unknown argument '$argument' (see --help)" >&2; exit 2 ;;
   esac
@@ -54,6 +56,7 @@ packages=(
   python3-confluent-kafka python3-protobuf
 )
 if [ $with_kafka = 1 ]; then packages+=(openjdk-17-jre-headless); fi
+if [ $with_peers = 1 ]; then packages+=(openjdk-17-jdk-headless maven); fi
 if [ $with_clang = 1 ]; then packages+=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev); fi
 
 say() { echo "setup: $*"; }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "command.h"
+#include "event_text.h"
 
 #include "fuseline/core/check.h"
 #include "fuseline/ingest/file_source.h"
@@ -63,8 +64,7 @@ struct EventCounts {
   void Print() const {
     std::cout << "records " << records << "\nexposure " << exposures << "\nfeedback " << feedback << '\n';
     for (const auto& [kind, count] : of_kind) {
-      const auto& name = v1::Feedback::Kind_Name(static_cast<v1::Feedback::Kind>(kind));
-      std::cout << "  " << (name.empty() ? "kind number " + std::to_string(kind) : name) << ' ' << count << '\n';
+      std::cout << "  " << KindText(kind) << ' ' << count << '\n';
     }
     std::cout << "control " << control << "\nmalformed " << malformed << '\n';
   }

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -10,8 +11,10 @@
 #include "fuseline/core/stage.h"
 #include "fuseline/ingest/accounting.h"
 #include "fuseline/policy_store/epoch_file.h"
+#include "fuseline/proto/settings.h"
 #include "opening.h"
 #include "progress_line.h"
+#include "reward_comparison.h"
 #include "starting_point.h"
 #include "state_folder.h"
 #include "status_json.h"
@@ -29,6 +32,7 @@ struct ReplayOptions {
   std::string from = "earliest";
   std::string state;
   std::int64_t gap_ms = -1;
+  std::string rewards;
   bool publish = false;
   bool json = false;
 };
@@ -104,8 +108,22 @@ void PrintSummary(const PipelineStatus& status) {
   if (status.publication.epoch > 0) std::cout << "live        version " << status.publication.live_version << '\n';
 }
 
-Status Replay(const ReplayOptions& options, const v1::Config& config, StopSignal& stop, Instruments instruments,
-              PipelineStatus* result) {
+struct ReplayResult {
+  PipelineStatus status;
+  std::optional<RewardReport> rewards;  // With --rewards.
+};
+
+// Shows the learner's trajectories to a second one, until that fails; then everything stops, and `failure` says why.
+void LearnBeside(RewardComparison& comparison, Pipeline::Parts& parts, StopSignal& stop, Status& failure) {
+  comparison.ExpectPartitions(static_cast<int>(parts.partitions.size()));
+  parts.learner->OnMerged([&](const v1::Trajectory& trajectory) {
+    if (failure.ok()) failure = comparison.Take(trajectory);
+    if (!failure.ok()) stop.RequestStop();
+  });
+}
+
+Status Replay(const ReplayOptions& options, const v1::Config& config, const std::optional<v1::Rewards>& rewards, StopSignal& stop,
+              Instruments instruments, ReplayResult* result) {
   std::string input = DescribeFiles(options.files);
   if (options.topic) {
     FUSELINE_ASSIGN_OR_RETURN(input, DescribeKafkaInput(config));
@@ -121,6 +139,13 @@ Status Replay(const ReplayOptions& options, const v1::Config& config, StopSignal
   FUSELINE_RETURN_IF_ERROR(OpenInput(options, config, *state.sessionizer, dead_letters.get(), &parts));
   parts.sessionizer = std::move(state.sessionizer);
   parts.learner = std::move(state.learner);
+  std::unique_ptr<RewardComparison> comparison;
+  Status comparison_failure;
+  if (rewards) {
+    const auto folder = state.folders.root / "proposed";
+    FUSELINE_ASSIGN_OR_RETURN(comparison, RewardComparison::Open(config, *rewards, folder, instruments.log, instruments.clock));
+    LearnBeside(*comparison, parts, stop, comparison_failure);
+  }
   FUSELINE_ASSIGN_OR_RETURN(parts.publication, OpenPublication(config, epoch, freshness, instruments));
   Publication& publication = *parts.publication;
   Pipeline pipeline(config, std::move(parts), freshness, instruments);
@@ -131,7 +156,11 @@ Status Replay(const ReplayOptions& options, const v1::Config& config, StopSignal
   if (options.publish && !stop.stopped() && !publication.WaitUntilPublished(kPublishPatienceMs)) {
     return ErrorStatus(Code::kUnavailable, "versions are in the archive but not in Redis:", publication.status().last_error);
   }
-  *result = pipeline.status();
+  FUSELINE_RETURN_IF_ERROR(comparison_failure);
+  result->status = pipeline.status();
+  if (comparison != nullptr) {
+    FUSELINE_ASSIGN_OR_RETURN(result->rewards, comparison->Finish(state.folders.versions, result->status.weights_sha256));
+  }
   return OkStatus();
 }
 
@@ -142,6 +171,15 @@ int Run(ReplayOptions options) {
   for (const std::string& file : options.files) {  // Before anything is made in the state folder.
     if (file == "-" || std::filesystem::exists(file)) continue;
     return FailUsage(ErrorStatus(Code::kNotFound, "no such file:", file));
+  }
+  std::optional<v1::Rewards> rewards;
+  if (!options.rewards.empty()) {
+    if (!options.state.empty() || options.publish) {
+      return FailUsage(ErrorStatus(Code::kInvalidInput, "--rewards compares from the beginning and publishes nothing: not with --state or --publish"));
+    }
+    auto loaded = LoadRewards(options.rewards);
+    if (!loaded) return FailUsage(loaded.error());
+    rewards = *loaded;
   }
   const StateFolder folder(options.state);
   options.settings.sets.push_back("fuseline.state_dir=" + folder.path().string());
@@ -156,11 +194,15 @@ int Run(ReplayOptions options) {
   Log log(*severity);
   Metrics metrics;
   SystemClock clock;
-  PipelineStatus result;
-  const Status outcome = Replay(options, *config, stop, {log, metrics, clock}, &result);
+  ReplayResult result;
+  const Status outcome = Replay(options, *config, rewards, stop, {log, metrics, clock}, &result);
   if (!outcome.ok()) return Fail(outcome);
-  if (!options.json) PrintSummary(result);
-  if (options.json) std::cout << ReplayJson(result) << '\n';
+  if (options.json) {
+    std::cout << ReplayJson(result.status, result.rewards ? RewardReportJson(*result.rewards) : "") << '\n';
+  } else {
+    PrintSummary(result.status);
+    if (result.rewards) std::cout << RewardReportText(*result.rewards);
+  }
   return stop.stopped() ? static_cast<int>(kExitInterrupted) : static_cast<int>(kExitOk);
 }
 
@@ -170,7 +212,8 @@ void RegisterReplay(Program& program) {
   auto options = std::make_shared<ReplayOptions>();
   CLI::App* replay = program.AddSubcommand(
       "replay", "Learn from a finite log, files or the events topic up to its end, through the same stages as run",
-      "fuseline replay week.jsonl.zst --gap-ms 21600000 --state week --json");
+      "fuseline replay week.jsonl.zst --gap-ms 21600000 --state week --json\n"
+      "  fuseline replay --topic --rewards likes_count_more.yaml");
   options->settings.AddTo(*replay);
   replay->add_option("files", options->files, "events: .jsonl or .pb, plain, .gz or .zst; - for standard input")->type_name("FILE");
   replay->add_flag("--topic", options->topic, "read the events topic (kafka.events_topic) up to its present end instead");
@@ -180,6 +223,9 @@ void RegisterReplay(Program& program) {
   replay->add_option("--gap-ms", options->gap_ms, "silence that ends a session (sessionizer.gap_ms)")
       ->check(CLI::NonNegativeNumber)
       ->type_name("MS");
+  replay->add_option("--rewards", options->rewards,
+                     "learn the same trajectories a second time under the section rewards of this YAML file, and say what differs")
+      ->type_name("SPEC");
   replay->add_flag("--publish", options->publish, "publish accepted versions to Redis; without: they stay in the archive");
   replay->add_flag("--json", options->json, "a last line of JSON instead of the table");
   program.SetBody(replay, [options] { return Run(*options); });

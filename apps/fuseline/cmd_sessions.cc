@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "command.h"
+#include "event_text.h"
 #include "fuseline/ingest/dead_letter.h"
 #include "fuseline/ingest/file_source.h"
 #include "fuseline/sessionizer/partition_sessions.h"
@@ -48,21 +49,13 @@ std::string Line(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 
-const char* EndName(v1::SessionEnd end) {
-  switch (end) {
-    case v1::TERMINATED: return "terminated";
-    case v1::TRUNCATED: return "truncated";
-    default: return "flushed";
-  }
-}
-
 void PrintClosings(const std::vector<Closing>& closings) {
   for (const Closing& closing : closings) {
     std::cout << Line({{"user_id", closing.user_id},
                        {"first_ms", closing.first_ms},
                        {"last_ms", closing.last_ms},
                        {"events", closing.events},
-                       {"end", EndName(closing.end)}});
+                       {"end", EndText(closing.end)}});
   }
 }
 

@@ -17,7 +17,6 @@ constexpr int kAnswerPatienceMs = 2'000;
 
 struct StatusOptions {
   SettingsOptions settings;
-  std::string state;
   bool json = false;
 };
 
@@ -36,8 +35,7 @@ Result<std::string> StatusOf(const std::filesystem::path& state) {
   return asked ? std::move(asked) : tl::unexpected(stored.error());
 }
 
-int Run(StatusOptions options) {
-  if (!options.state.empty()) options.settings.sets.push_back("fuseline.state_dir=" + options.state);
+int Run(const StatusOptions& options) {
   const auto config = options.settings.Load();
   if (!config) return FailUsage(config.error());
   auto json = StatusOf(config->fuseline().state_dir());
@@ -60,7 +58,7 @@ void RegisterStatus(Program& program) {
       "status", "Where it stands: next_offset, learned_through, live_version; from the running process, else from its state",
       "fuseline status --config fuseline.yaml --json");
   options->settings.AddTo(*status);
-  status->add_option("--state", options->state, "the state folder (fuseline.state_dir)")->type_name("DIR");
+  options->settings.AddStateTo(*status);
   status->add_flag("--json", options->json, "all of it, as one line of JSON");
   program.SetBody(status, [options] { return Run(*options); });
 }

@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "fuseline/proto/settings.h"
+#include "stored_status.h"
 
 namespace fuseline {
 namespace {
@@ -42,12 +43,29 @@ void SettingsOptions::AddTo(CLI::App& subcommand) {
 }
 
 Result<v1::Config> SettingsOptions::Load() const {
+  return LoadFrom(file.empty() && std::filesystem::exists("fuseline.yaml") ? "fuseline.yaml" : file);
+}
+
+Result<v1::Config> SettingsOptions::LoadFrom(const std::string& settings_file) const {
   SettingsSources sources;
-  sources.file = file;
-  if (sources.file.empty() && std::filesystem::exists("fuseline.yaml")) sources.file = "fuseline.yaml";
+  sources.file = settings_file;
   sources.environment = SettingsEnvironment();
   sources.flags = sets;
+  if (!state.empty()) sources.flags.push_back("fuseline.state_dir=" + state);
   return LoadSettings(sources);
+}
+
+void SettingsOptions::AddStateTo(CLI::App& subcommand) {
+  subcommand.add_option("--state", state, "the state folder (fuseline.state_dir)")->type_name("DIR");
+}
+
+Result<v1::Config> SettingsOptions::LoadOfState() const {
+  FUSELINE_ASSIGN_OR_FAIL(const v1::Config named, Load());
+  const std::filesystem::path made_by = std::filesystem::path(named.fuseline().state_dir()) / kSettingsFile;
+  if (!file.empty() || !std::filesystem::exists(made_by)) return named;
+  FUSELINE_ASSIGN_OR_FAIL(v1::Config config, LoadFrom(made_by.string()));
+  config.mutable_fuseline()->set_state_dir(named.fuseline().state_dir());  // The folder may have been moved.
+  return config;
 }
 
 Program::Program()

@@ -32,10 +32,18 @@ int FailUsage(const Status& status);
 struct SettingsOptions {
   std::string file;
   std::vector<std::string> sets;
+  std::string state;
 
   void AddTo(CLI::App& subcommand);
   // The settings in force. `fuseline.yaml` is read where it exists and no file was named.
   Result<v1::Config> Load() const;
+
+  // Of a command that looks at a state folder: --state, and the settings by which that folder was made, unless a file is named.
+  void AddStateTo(CLI::App& subcommand);
+  Result<v1::Config> LoadOfState() const;
+
+ private:
+  Result<v1::Config> LoadFrom(const std::string& settings_file) const;
 };
 
 // The program's command line. Each cmd_*.cc registers one subcommand: its options are kept alive by the lambda, and
@@ -63,6 +71,7 @@ void RegisterConfig(Program& program);
 void RegisterDeadLetters(Program& program);
 void RegisterDemo(Program& program);
 void RegisterEvents(Program& program);
+void RegisterExplain(Program& program);
 void RegisterImport(Program& program);
 void RegisterReplay(Program& program);
 void RegisterRun(Program& program);

@@ -19,7 +19,8 @@ std::array<std::int8_t, 256> MakeBase64Values() {
   constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::array<std::int8_t, 256> values;
   values.fill(-1);
-  for (std::size_t i = 0; i < kAlphabet.size(); ++i) values[static_cast<unsigned char>(kAlphabet[i])] = static_cast<std::int8_t>(i);
+  for (std::size_t i = 0; i < kAlphabet.size(); ++i)
+    values[static_cast<unsigned char>(kAlphabet[i])] = static_cast<std::int8_t>(i);
   return values;
 }
 
@@ -46,14 +47,16 @@ bool DecodeBase64(std::string_view text, std::string* bytes) {
 // Knows letters again, and lets those of the filter through once.
 class Sieve {
  public:
-  Sieve(const LetterFilter& filter, const std::function<Status(KeptLetter&& kept)>& see) : filter_(filter), see_(see) {}
+  Sieve(const LetterFilter& filter, const std::function<Status(KeptLetter&& kept)>& see)
+      : filter_(filter), see_(see) {}
 
   Status Take(std::string_view json, std::int64_t kept_ms) {
     auto letter = DecodeDeadLetterJson(json);
     if (!letter) return ++counts_.unreadable, OkStatus();
     KeptLetter kept{std::move(*letter), kept_ms};
     if (!filter_.Matches(kept)) return OkStatus();
-    if (!known_.emplace(kept.letter.source, kept.letter.partition, kept.letter.offset).second) return ++counts_.repeats, OkStatus();
+    if (!known_.emplace(kept.letter.source, kept.letter.partition, kept.letter.offset).second)
+      return ++counts_.repeats, OkStatus();
     return see_(std::move(kept));
   }
   const LetterCounts& counts() const { return counts_; }
@@ -65,7 +68,7 @@ class Sieve {
   LetterCounts counts_;
 };
 
-Status ReadFileLetters(const std::string& path, std::stop_token stop, Sieve& sieve) {
+Status ReadFileLetters(const std::string& path, const std::stop_token& stop, Sieve& sieve) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return ErrorStatus(Code::kNotFound, "no dead-letter file:", path);
   std::string line;
@@ -89,18 +92,20 @@ bool LetterFilter::Matches(const KeptLetter& kept) const {
          (positions.empty() || positions.contains({letter.partition, letter.offset}));
 }
 
-Result<LetterCounts> ReadLetters(const LetterPlace& place, const LetterFilter& filter, std::stop_token stop,
+Result<LetterCounts> ReadLetters(const LetterPlace& place, const LetterFilter& filter, const std::stop_token& stop,
                                  const std::function<Status(KeptLetter&& kept)>& see) {
   Sieve sieve(filter, see);
   if (!place.file.empty()) {
     if (filter.since_ms || filter.until_ms) {
-      return Error(Code::kInvalidInput, "a dead-letter file does not say when a letter was kept; --since and --until are for the topic:",
+      return Error(Code::kInvalidInput,
+                   "a dead-letter file does not say when a letter was kept; --since and --until are for the topic:",
                    place.file);
     }
     FUSELINE_FAIL_IF_ERROR(ReadFileLetters(place.file, stop, sieve));
     return sieve.counts();
   }
-  TopicRange range{.topic = place.kafka.dead_letters_topic(), .partition = std::nullopt, .from = kafka::StartPosition::Earliest()};
+  TopicRange range{
+      .topic = place.kafka.dead_letters_topic(), .partition = std::nullopt, .from = kafka::StartPosition::Earliest()};
   if (filter.since_ms) range.from = kafka::StartPosition::Timestamp(*filter.since_ms);
   const auto take = [&](const kafka::Message& message) -> Result<bool> {
     FUSELINE_FAIL_IF_ERROR(sieve.Take(message.value, message.timestamp_ms));

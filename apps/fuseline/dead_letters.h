@@ -28,7 +28,7 @@ struct LetterFilter {
   std::string reason;  // Part of the reason.
   std::string source;
   std::optional<std::int32_t> partition;
-  std::optional<std::int64_t> since_ms, until_ms;  // Of kept_ms: [since, until).
+  std::optional<std::int64_t> since_ms, until_ms;             // Of kept_ms: [since, until).
   std::set<std::pair<std::int32_t, std::int64_t>> positions;  // (partition, offset).
 
   bool empty() const;
@@ -47,10 +47,10 @@ struct LetterCounts {
   std::uint64_t unreadable = 0;  // Lines and records that are no letter: half written by a crash, or somebody else's.
 };
 
-// Shows each letter of `filter` once, in the order in which they are kept, until `see` gives an error or a stop is asked for.
-// Cost: memory of some 100 bytes a letter of the filter, to know it again.
-// Errors: kNotFound for an unknown file or topic; kInvalidInput for a filter by time on a file; kUnavailable; those of `see`.
-Result<LetterCounts> ReadLetters(const LetterPlace& place, const LetterFilter& filter, std::stop_token stop,
+// Shows each letter of `filter` once, in the order in which they are kept, until `see` gives an error or a stop is
+// asked for. Cost: memory of some 100 bytes a letter of the filter, to know it again. Errors: kNotFound for an
+// unknown file or topic; kInvalidInput for a filter by time on a file; kUnavailable; those of `see`.
+Result<LetterCounts> ReadLetters(const LetterPlace& place, const LetterFilter& filter, const std::stop_token& stop,
                                  const std::function<Status(KeptLetter&& kept)>& see);
 
 // Reads what EncodeDeadLetterJson writes. Errors: kInvalidInput.

@@ -15,8 +15,8 @@ std::string PositionText(const DeadLetter& letter);
 std::string LetterRow(const KeptLetter& kept);
 std::string LetterJson(const KeptLetter& kept);
 
-// Everything about one letter: where it was, why it is here, what its bytes say to the decoder of today, and the bytes themselves, at most
-// `bytes_max` of them.
+// Everything about one letter: where it was, why it is here, what its bytes say to the decoder of today, and the
+// bytes themselves, at most `bytes_max` of them.
 std::string LetterPage(const KeptLetter& kept, const EventLimits& limits, std::size_t bytes_max);
 std::string LetterPageJson(const KeptLetter& kept, const EventLimits& limits);
 

@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
   fuseline::RegisterDemo(program);
   fuseline::RegisterStatus(program);
   fuseline::RegisterSessions(program);
+  fuseline::RegisterExplain(program);
   fuseline::RegisterDeadLetters(program);
   fuseline::RegisterConfig(program);
   fuseline::RegisterEvents(program);

@@ -104,12 +104,13 @@ Result<std::string> StatusText(const std::string& text) {
   return out.str();
 }
 
-std::string ReplayJson(const PipelineStatus& status) {
-  const Json json = {{"accounting", ToJson(status.accounting())},
-                     {"sessions", status.accounting().sessions()},
-                     {"steps", status.learner.steps},
-                     {"versions", status.learner.versions},
-                     {"weights_sha256", status.weights_sha256}};
+std::string ReplayJson(const PipelineStatus& status, const std::string& reward_comparison) {
+  Json json = {{"accounting", ToJson(status.accounting())},
+               {"sessions", status.accounting().sessions()},
+               {"steps", status.learner.steps},
+               {"versions", status.learner.versions},
+               {"weights_sha256", status.weights_sha256}};
+  if (!reward_comparison.empty()) json["rewards"] = Json::parse(reward_comparison);
   return json.dump();
 }
 

@@ -31,8 +31,8 @@ Result<std::int64_t> ParseTime(std::string_view text) {
   int year = 0, month = 0, day = 0, hour = 0, minute = 0, used = 0;
   double second = 0;
   const std::string whole(text);
-  const int parts = std::sscanf(whole.c_str(), "%4d-%2d-%2d%nT%2d:%2d%n:%lf%n", &year, &month, &day, &used, &hour, &minute, &used,
-                                &second, &used);
+  const int parts = std::sscanf(whole.c_str(), "%4d-%2d-%2d%nT%2d:%2d%n:%lf%n", &year, &month, &day, &used, &hour,
+                                &minute, &used, &second, &used);
   const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)),
                                          std::chrono::day(static_cast<unsigned>(day))};
   const std::string_view rest = std::string_view(whole).substr(static_cast<std::size_t>(used));

@@ -39,8 +39,8 @@ class RangeProgress {
   void Show() {
     if (!line_.due()) return;
     const double elapsed_s = static_cast<double>(clock_.monotonic_us() - begin_us_) / 1e6;
-    line_.Show("topic " + topic_ + "  " + RateText(done_ / elapsed_s) + " records/s  " + std::to_string(static_cast<std::int64_t>(done_)) +
-               " read  ETA " + EtaText(done_, total_, elapsed_s));
+    line_.Show("topic " + topic_ + "  " + RateText(done_ / elapsed_s) + " records/s  " +
+               std::to_string(static_cast<std::int64_t>(done_)) + " read  ETA " + EtaText(done_, total_, elapsed_s));
   }
 
  private:
@@ -52,7 +52,8 @@ class RangeProgress {
   double done_ = 0, total_ = 0;
 };
 
-Result<std::unique_ptr<kafka::Consumer>> OpenReader(const v1::Kafka& settings, const TopicRange& range, RangeProgress* progress) {
+Result<std::unique_ptr<kafka::Consumer>> OpenReader(const v1::Kafka& settings, const TopicRange& range,
+                                                    RangeProgress* progress) {
   kafka::ConsumerOptions options;
   options.topic = range.topic;
   options.fetch_wait_max_ms = settings.fetch_wait_max_ms();
@@ -60,7 +61,8 @@ Result<std::unique_ptr<kafka::Consumer>> OpenReader(const v1::Kafka& settings, c
   FUSELINE_ASSIGN_OR_FAIL(auto consumer, kafka::Consumer::Open(ConnectionOf(settings), options));
   FUSELINE_ASSIGN_OR_FAIL(const std::int32_t partitions, consumer->PartitionCount());
   if (range.partition && *range.partition >= partitions) {
-    return Error(Code::kNotFound, "topic", range.topic, "has", partitions, "partitions, and no partition", *range.partition);
+    return Error(Code::kNotFound, "topic", range.topic, "has", partitions, "partitions, and no partition",
+                 *range.partition);
   }
   std::map<std::int32_t, kafka::StartPosition> starts;
   for (std::int32_t partition = 0; partition < partitions; ++partition) {
@@ -76,9 +78,10 @@ Result<std::unique_ptr<kafka::Consumer>> OpenReader(const v1::Kafka& settings, c
 
 }  // namespace
 
-Status ReadTopic(const v1::Kafka& settings, const TopicRange& range, std::stop_token stop,
+Status ReadTopic(const v1::Kafka& settings, const TopicRange& range, const std::stop_token& stop,
                  const std::function<Result<bool>(const kafka::Message& message)>& see) {
-  FUSELINE_ASSIGN_OR_RETURN(const auto admin, kafka::Admin::Open(ConnectionOf(settings), settings.connect_timeout_ms()));
+  FUSELINE_ASSIGN_OR_RETURN(const auto admin,
+                            kafka::Admin::Open(ConnectionOf(settings), settings.connect_timeout_ms()));
   FUSELINE_RETURN_IF_ERROR(admin->CheckReachable());
   RangeProgress progress(range.topic);
   FUSELINE_ASSIGN_OR_RETURN(const auto consumer, OpenReader(settings, range, &progress));

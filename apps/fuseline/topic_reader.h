@@ -20,10 +20,10 @@ struct TopicRange {
   kafka::StartPosition from;
 };
 
-// Shows the records of `range` to `see`, in the order of each partition, until it answers false or an error, the range ends, or a
-// stop is asked for (which is no error). Commits nothing. Progress with rate and ETA goes to standard error.
-// Errors: kNotFound for an unknown topic or partition, kUnavailable, and those of `see`.
-Status ReadTopic(const v1::Kafka& settings, const TopicRange& range, std::stop_token stop,
+// Shows the records of `range` to `see`, in the order of each partition, until it answers false or an error, the
+// range ends, or a stop is asked for (which is no error). Commits nothing. Progress with rate and ETA goes to
+// standard error. Errors: kNotFound for an unknown topic or partition, kUnavailable, and those of `see`.
+Status ReadTopic(const v1::Kafka& settings, const TopicRange& range, const std::stop_token& stop,
                  const std::function<Result<bool>(const kafka::Message& message)>& see);
 
 }  // namespace fuseline

@@ -56,7 +56,8 @@ TEST_F(CommandsTest, EachCommandExplainsItselfWithAnExample) {
   for (const std::vector<std::string>& command :
        std::vector<std::vector<std::string>>{{"run"}, {"replay"}, {"demo"}, {"status"}, {"sessions"}, {"config"}, {"config", "init"},
                                              {"config", "print"}, {"config", "check"}, {"events"}, {"events", "check"}, {"import"},
-                                             {"import", "kuairand"}, {"broker"}}) {
+                                             {"import", "kuairand"}, {"broker"}, {"explain"}, {"deadletters"},
+                                             {"deadletters", "list"}, {"deadletters", "show"}, {"deadletters", "requeue"}}) {
     std::vector<std::string> arguments = command;
     arguments.push_back("--help");
     const Outcome help = Run(arguments);

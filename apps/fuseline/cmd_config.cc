@@ -5,7 +5,6 @@
 #include <string>
 
 #include "command.h"
-
 #include "fuseline/core/digest.h"
 #include "fuseline/core/file.h"
 #include "fuseline/proto/settings.h"
@@ -59,7 +58,7 @@ int CheckConfig(const SettingsOptions& sources) {
 }  // namespace
 
 void RegisterConfig(Program& program) {
-  CLI::App* config = program.AddSubcommand("config", "Write, print or check the settings", "fuseline config check --config fuseline.yaml");
+  CLI::App* config = program.AddSubcommand("config", "Write, print, check or apply the settings", "fuseline config check --config fuseline.yaml");
   config->require_subcommand(1);
 
   auto out = std::make_shared<std::string>();
@@ -81,6 +80,7 @@ void RegisterConfig(Program& program) {
                                           "fuseline config check --config fuseline.yaml", config);
   check_sources->AddTo(*check);
   program.SetBody(check, [check_sources] { return CheckConfig(*check_sources); });
+  RegisterConfigApply(program, config);
 }
 
 }  // namespace fuseline

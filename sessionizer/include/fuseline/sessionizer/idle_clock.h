@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "fuseline/proto/event_batch.h"
+#include "fuseline/proto/event_time.h"
 
 namespace fuseline {
 

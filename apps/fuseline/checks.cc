@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <memory>
 
 #include "fuseline/core/file.h"
@@ -37,25 +38,57 @@ Result<std::string> CheckRedis(const v1::Config& config) {
   return config.redis().address() + ", maxmemory-policy noeviction";
 }
 
-Result<std::string> LookAtEventsTopic(kafka::Admin& admin, const v1::Config& config) {
-  FUSELINE_ASSIGN_OR_FAIL(const std::int32_t partitions, admin.PartitionCount(config.kafka().events_topic()));
-  FUSELINE_ASSIGN_OR_FAIL(const auto settings, admin.TopicConfigs(config.kafka().events_topic()));
-  const auto value = [&](const char* key) {
-    const auto found = settings.find(key);
-    return found == settings.end() ? std::string() : found->second;
-  };
-  if (value("cleanup.policy") != "delete") {
-    return Error(Code::kInvalidInput, "cleanup.policy must be delete; it is", value("cleanup.policy"));
+using TopicConfigs = std::map<std::string, std::string>;
+
+std::string ValueOf(const TopicConfigs& configs, const char* key) {
+  const auto found = configs.find(key);
+  return found == configs.end() ? std::string() : found->second;
+}
+
+// Errors: kInvalidInput if the topic may lose what somebody still needs `needed_ms` after it was written; `why` says what that is.
+Status CheckKeeps(const TopicConfigs& configs, std::int64_t needed_ms, std::string_view why) {
+  if (ValueOf(configs, "cleanup.policy") != "delete") {
+    return ErrorStatus(Code::kInvalidInput, "cleanup.policy must be delete; it is", ValueOf(configs, "cleanup.policy"));
   }
-  const std::int64_t retention_ms = std::atoll(value("retention.ms").c_str());
+  const std::int64_t retention_ms = std::atoll(ValueOf(configs, "retention.ms").c_str());
+  if (retention_ms < 0 || retention_ms > needed_ms) return OkStatus();
+  return ErrorStatus(Code::kInvalidInput, "retention.ms", retention_ms, "must exceed", why, "=", needed_ms, "ms");
+}
+
+std::vector<std::string> DoubtsAboutEvents(const TopicConfigs& configs, const v1::Sessionizer& rules) {
+  std::vector<std::string> doubts;
+  const bool kept_for_ever = ValueOf(configs, "retention.ms") == "-1";
+  if (ValueOf(configs, "message.timestamp.type") != "LogAppendTime") {
+    doubts.push_back("message.timestamp.type is CreateTime: a producer's wrong clock moves event time and record time together, so that "
+                     "ingest.max_future_ms does not stop it. Right for imports and simulations; otherwise set LogAppendTime");
+    if (!kept_for_ever) {
+      doubts.push_back("retention.ms goes by the producers' times: of an import, or of simulated time, the broker deletes what is old by "
+                       "its own account. Set it to -1 for these");
+    }
+  }
+  if (rules.cut_every_ms() == 0 && !kept_for_ever) {
+    doubts.push_back("sessionizer.cut_every_ms is 0: a session may grow older than any retention.ms");
+  }
+  if (const std::string bytes = ValueOf(configs, "retention.bytes"); !bytes.empty() && bytes != "-1") {
+    doubts.push_back("retention.bytes " + bytes + " may delete records long before retention.ms does");
+  }
+  return doubts;
+}
+
+CheckOutcome LookAtEventsTopic(kafka::Admin& admin, const v1::Config& config) {
+  CheckOutcome outcome{.what = "topic " + config.kafka().events_topic()};
+  const auto partitions = admin.PartitionCount(config.kafka().events_topic());
+  const auto configs = admin.TopicConfigs(config.kafka().events_topic());
+  outcome.status = !partitions ? partitions.error() : !configs ? configs.error() : OkStatus();
+  if (!outcome.status.ok()) return outcome;
   const v1::Sessionizer& rules = config.sessionizer();
-  const std::int64_t needed_ms = rules.cut_every_ms() + rules.gap_ms() + rules.lateness_ms();
-  if (retention_ms >= 0 && retention_ms <= needed_ms) {
-    return Error(Code::kInvalidInput, "retention.ms", retention_ms, "must exceed cut_every + gap + lateness =", needed_ms,
-                 "ms and the longest outage");
-  }
-  return std::to_string(partitions) + " partitions, retention.ms " + value("retention.ms") + ", " +
-         value("message.timestamp.type");
+  outcome.status = CheckKeeps(*configs, rules.cut_every_ms() + rules.gap_ms() + rules.lateness_ms() + config.kafka().longest_outage_ms(),
+                              "cut_every + gap + lateness + kafka.longest_outage_ms");
+  outcome.doubts = DoubtsAboutEvents(*configs, rules);
+  outcome.found = std::to_string(*partitions) + " partitions, retention.ms " + ValueOf(*configs, "retention.ms") + ", " +
+                  ValueOf(*configs, "message.timestamp.type") + ", acks=all means min.insync.replicas " +
+                  ValueOf(*configs, "min.insync.replicas");
+  return outcome;
 }
 
 Result<std::string> CheckOwnTopic(kafka::Admin& admin, const std::string& topic) {
@@ -77,17 +110,20 @@ Result<std::string> CheckInputOfState(const v1::Config& config) {
 
 }  // namespace
 
-Status CheckEventsTopic(const v1::Config& config) {
+Status CheckEventsTopic(const v1::Config& config, Log& log) {
   FUSELINE_ASSIGN_OR_RETURN(const auto admin,
                             kafka::Admin::Open(ConnectionOf(config.kafka()), config.kafka().connect_timeout_ms()));
-  const auto found = LookAtEventsTopic(*admin, config);
-  return found ? OkStatus() : found.error();
+  const CheckOutcome outcome = LookAtEventsTopic(*admin, config);
+  for (const std::string& doubt : outcome.doubts) {
+    log.Warn("ingest.topic_doubtful", "topic", config.kafka().events_topic(), "doubt", doubt);
+  }
+  return outcome.status;
 }
 
 std::vector<CheckOutcome> CheckEverything(const v1::Config& config) {
   std::vector<CheckOutcome> outcomes;
   const auto add = [&](std::string what, Result<std::string> found) {
-    outcomes.push_back({std::move(what), found.value_or(""), found ? OkStatus() : found.error()});
+    outcomes.push_back({std::move(what), found.value_or(""), found ? OkStatus() : found.error(), {}});
   };
   add("settings", std::string("valid"));
   add("disk", CheckDisk(config));
@@ -96,7 +132,7 @@ std::vector<CheckOutcome> CheckEverything(const v1::Config& config) {
   const Status reachable = admin ? (*admin)->CheckReachable() : admin.error();
   add("kafka", reachable.ok() ? Result<std::string>(config.kafka().brokers()) : tl::unexpected(reachable));
   if (!reachable.ok()) return outcomes;
-  add("topic " + config.kafka().events_topic(), LookAtEventsTopic(**admin, config));
+  outcomes.push_back(LookAtEventsTopic(**admin, config));
   add("state", CheckInputOfState(config));
   for (const std::string& topic : {config.kafka().dead_letters_topic(), config.kafka().claims_topic()}) {
     add("topic " + topic, CheckOwnTopic(**admin, topic));

@@ -25,6 +25,7 @@ int DryRun(const v1::Config& config) {
   for (const CheckOutcome& check : CheckEverything(config)) {
     std::cout << (check.status.ok() ? "ok    " : "FAIL  ") << check.what << ": "
               << (check.status.ok() ? check.found : check.status.message) << '\n';
+    for (const std::string& doubt : check.doubts) std::cout << "      but " << doubt << '\n';
     if (first.ok() && !check.status.ok()) first = check.status;
   }
   return first.ok() ? static_cast<int>(kExitOk) : Fail(first);
@@ -33,7 +34,7 @@ int DryRun(const v1::Config& config) {
 // Every stage in this process until a stop is asked for.
 Status Serve(const v1::Config& config, const KafkaReading& reading, StopSignal& stop, Instruments instruments) {
   FUSELINE_ASSIGN_OR_RETURN(const std::string input, DescribeKafkaInput(config));
-  FUSELINE_RETURN_IF_ERROR(CheckEventsTopic(config));
+  FUSELINE_RETURN_IF_ERROR(CheckEventsTopic(config, instruments.log));
   FUSELINE_ASSIGN_OR_RETURN(OpenState state, OpenState::Open(config, input, instruments));
   FUSELINE_ASSIGN_OR_RETURN(auto dead_letters, OpenDeadLetters(config, /*without_kafka=*/false));
   FUSELINE_ASSIGN_OR_RETURN(auto source, OpenKafkaEvents(config, reading, *state.sessionizer, dead_letters.get()));

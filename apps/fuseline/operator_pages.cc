@@ -1,5 +1,8 @@
 #include "operator_pages.h"
 
+#include <limits>
+#include <optional>
+
 #include "fuseline/core/file.h"
 #include "fuseline/ingest/accounting.h"
 #include "status_json.h"
@@ -33,6 +36,7 @@ Status OperatorPages::Start(const std::string& address, const std::filesystem::p
 // The account is a set of gauges that is renewed when somebody looks: the truth is in the state, not in counters beside it.
 std::string OperatorPages::MetricsText() {
   const PipelineStatus status = pipeline_.status();
+  const auto lags_ms = status.stream_time_lags_ms();
   for (const auto& [number, partition] : status.partitions) {
     const std::string label = std::to_string(number);
     const auto set = [&](const std::string& fate, std::uint64_t value) {
@@ -56,7 +60,15 @@ std::string OperatorPages::MetricsText() {
         .Set(IsBalanced(account) ? 1 : 0);
     instruments_.metrics.GetGauge("fuseline_sessionizer_next_offset", "next record of a partition", {{"partition", label}})
         .Set(static_cast<double>(partition.next_offset));
+    const std::optional<std::int64_t> lag_ms = lags_ms.at(number);
+    instruments_.metrics
+        .GetGauge("fuseline_sessionizer_stream_time_lag_ms", "how far a partition's stream time is behind the latest; +Inf: it has none",
+                  {{"partition", label}})
+        .Set(lag_ms ? static_cast<double>(*lag_ms) : std::numeric_limits<double>::infinity());
   }
+  instruments_.metrics
+      .GetGauge("fuseline_learner_waits_for_partition", "partition whose stream time sessions of the others wait for; -1: none")
+      .Set(status.waits_for_partition().value_or(-1));
   instruments_.metrics.GetGauge("fuseline_learner_learned_through_ms", "stream time of the last session learned from")
       .Set(static_cast<double>(status.learner.learned_through_ms));
   instruments_.metrics.GetGauge("fuseline_policy_store_live_version", "version that the alias live points to")

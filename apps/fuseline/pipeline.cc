@@ -46,6 +46,25 @@ std::uint64_t PipelineStatus::learner_backlog() const {
   return closed - std::min(closed, learner.trajectories + learner.waiting);
 }
 
+std::map<std::int32_t, std::optional<std::int64_t>> PipelineStatus::stream_time_lags_ms() const {
+  std::int64_t latest_ms = kBeforeTimeMs;
+  for (const auto& [number, partition] : partitions) latest_ms = std::max(latest_ms, partition.stream_time_ms);
+  std::map<std::int32_t, std::optional<std::int64_t>> lags;
+  for (const auto& [number, partition] : partitions) {
+    const bool has_time = partition.stream_time_ms != kBeforeTimeMs;
+    lags[number] = has_time ? std::optional(latest_ms - partition.stream_time_ms) : std::nullopt;
+  }
+  return lags;
+}
+
+std::optional<std::int32_t> PipelineStatus::waits_for_partition() const {
+  if (accounting().trajectories() <= learner.trajectories) return std::nullopt;
+  const auto earlier = [](const auto& a, const auto& b) { return a.second.stream_time_ms < b.second.stream_time_ms; };
+  const auto [first, last] = std::ranges::minmax_element(partitions, earlier);
+  if (first == last || !earlier(*first, *last)) return std::nullopt;
+  return first->first;
+}
+
 struct Pipeline::Queues {
   explicit Queues(const v1::Config& config)
       : batches(static_cast<std::size_t>(config.ingest().queue_batches())),

@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -62,6 +63,10 @@ struct PipelineStatus {
   v1::Accounting accounting() const;  // Over all partitions.
   // Closed sessions that the learner has neither merged nor holds until the merge order allows it.
   std::uint64_t learner_backlog() const;
+  // How far each partition's stream time is behind the latest; none for one that never had an event, and where none had.
+  std::map<std::int32_t, std::optional<std::int64_t>> stream_time_lags_ms() const;
+  // The partition that holds the clock back: the one that is furthest behind, while closed sessions wait to be merged.
+  std::optional<std::int32_t> waits_for_partition() const;
 };
 
 // Joins the rooms: ingest → sessionizer → learner → archive → Redis, a thread each, with bounded queues in between. The only file

@@ -1,5 +1,6 @@
 #include "status_json.h"
 
+#include <optional>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -18,12 +19,19 @@ Json ToJson(const Freshness::Quantiles& quantiles) {
   return {{"p50_ms", quantiles.p50_ms}, {"p99_ms", quantiles.p99_ms}, {"observations", quantiles.observations}};
 }
 
+template <typename T>
+Json OrNull(const std::optional<T>& value) {
+  return value ? Json(*value) : Json();
+}
+
 Json PartitionsJson(const PipelineStatus& status) {
   Json partitions = Json::array();
+  const auto lags_ms = status.stream_time_lags_ms();
   for (const auto& [number, partition] : status.partitions) {
     partitions.push_back({{"partition", number},
                           {"next_offset", partition.next_offset},
                           {"stream_time_ms", partition.stream_time_ms},
+                          {"stream_time_lag_ms", OrNull(lags_ms.at(number))},
                           {"open_sessions", partition.open_sessions},
                           {"accounting", ToJson(partition.accounting)}});
   }
@@ -52,6 +60,11 @@ Json LearnerJson(const PipelineStatus& status) {
           {"weights_sha256", status.weights_sha256}};
 }
 
+std::string BehindText(const Json& lag_ms) {
+  if (lag_ms.is_null()) return "none yet";
+  return lag_ms == 0 ? "newest" : lag_ms.dump() + " ms behind";
+}
+
 }  // namespace
 
 std::string StatusJson(const PipelineStatus& status, const Freshness::Report& freshness, bool running) {
@@ -64,6 +77,7 @@ std::string StatusJson(const PipelineStatus& status, const Freshness::Report& fr
       {"sessions", accounting.sessions()},
       {"trajectories", accounting.trajectories()},
       {"learner_backlog", status.learner_backlog()},
+      {"waits_for_partition", OrNull(status.waits_for_partition())},
       {"idle", status.idle},
       {"learner", LearnerJson(status)},
       {"live_version", status.publication.live_version},
@@ -90,7 +104,10 @@ Result<std::string> StatusText(const std::string& text) {
   out << (json["running"].get<bool>() ? "running" : "not running; read from its state") << '\n';
   for (const Json& partition : json["partitions"]) {
     out << "next_offset      partition " << partition["partition"] << "  " << partition["next_offset"] << "   open sessions "
-        << partition["open_sessions"] << '\n';
+        << partition["open_sessions"] << "   stream time " << BehindText(partition["stream_time_lag_ms"]) << '\n';
+  }
+  if (const Json& partition = json["waits_for_partition"]; !partition.is_null()) {
+    out << "waits_for        partition " << partition << ": sessions of the others wait until its stream time has passed theirs\n";
   }
   const Json& learner = json["learner"];
   out << "learned_through  " << learner["learned_through_ms"] << " ms   trajectories " << learner["trajectories"] << "   steps "

@@ -31,14 +31,16 @@ Result<std::unique_ptr<KafkaStreamsPeer>> KafkaStreamsPeer::Start(const std::str
   const std::string pipe = peer->folder_ / "commands";
   if (::mkfifo(pipe.c_str(), 0600) != 0) return Error(Code::kUnavailable, "cannot make a pipe", pipe);
   // A child's own standard input is empty.
-  const std::string command = "exec '" + std::string(kScript) + "' " + bootstrap_servers + " " + topic + " <'" + pipe + "'";
+  const std::string command = "exec '" + std::string(kScript) + "' " + bootstrap_servers + " " + topic +  //
+                              " <'" + pipe + "' 2>'" + peer->folder_ / "log" + "'";
   FUSELINE_ASSIGN_OR_FAIL(ChildProcess process, ChildProcess::Start({"bash", "-c", command}, peer->folder_ / "answers"));
   peer->process_ = std::make_unique<ChildProcess>(std::move(process));
   peer->commands_ = ::open(pipe.c_str(), O_WRONLY | O_CLOEXEC);  // Waits until the child reads.
   if (peer->commands_ < 0) return Error(Code::kUnavailable, "cannot open a pipe", pipe);
-  ::usleep(300'000);  // Where it was not built, it says so and ends.
-  if (!peer->process_->running()) return Error(Code::kNotFound, ContentOf(peer->folder_ / "answers"));
-  return peer;
+  const auto ready = peer->NextLine();
+  if (ready) return peer;
+  constexpr int kNotBuilt = 3;
+  return Error(peer->process_->Wait() == kNotBuilt ? Code::kNotFound : Code::kUnavailable, ready.error().message);
 }
 
 KafkaStreamsPeer::~KafkaStreamsPeer() {
@@ -66,7 +68,7 @@ Result<std::string> KafkaStreamsPeer::NextLine() {
     if (const std::size_t end = content.find('\n', answers_read_); end != std::string::npos) {
       return content.substr(std::exchange(answers_read_, end + 1), end - answers_read_);
     }
-    if (!process_->running()) return Error(Code::kUnavailable, "the peer has ended:", content);
+    if (!process_->running()) return Error(Code::kUnavailable, "the peer has ended:", ContentOf(folder_ / "log"));
     ::usleep(kStepMs * 1000);
   }
   return Error(Code::kUnavailable, "the peer does not answer");

@@ -27,7 +27,7 @@ import org.apache.kafka.streams.StreamsConfig;
 /**
  * Makes sessions of a topic again and again, and says what each pass cost.
  *
- * <p>Each line of standard input, `GUARANTEE AGGREGATE` (exactly_once_v2 or at_least_once; events or count), is one pass
+ * <p>It says `ready`; then each line of standard input, `GUARANTEE AGGREGATE` (exactly_once_v2 or at_least_once; events or count), is one pass
  * over the whole topic by a new application with empty state. It is answered by one line of standard output:
  *
  * <pre>events=N sessions=N accepted=N cpu_s=X wall_s=X rss_mb=N</pre>
@@ -53,6 +53,8 @@ public final class SessionsPeer {
       System.exit(2);
     }
     SessionsPeer peer = new SessionsPeer(arguments[0], arguments[1]);
+    System.out.println("ready");
+    System.out.flush();
     BufferedReader commands = new BufferedReader(new InputStreamReader(System.in));
     for (String line; (line = commands.readLine()) != null; ) {
       String[] words = line.trim().split(" +");
@@ -75,8 +77,9 @@ public final class SessionsPeer {
     while (topology.events.sum() == 0) Thread.sleep(1);
     long cpuNs = cpuNs();
     long wallNs = System.nanoTime();
-    while (committed(application) < ends.values().stream().mapToLong(Long::longValue).sum()) {
-      Thread.sleep(100);
+    long total = ends.values().stream().mapToLong(Long::longValue).sum();
+    while (topology.events.sum() < total || committed(application) < total) {
+      Thread.sleep(50);
       if (streams.state() == KafkaStreams.State.ERROR) throw new IllegalStateException("the application has failed");
     }
     cpuNs = cpuNs() - cpuNs;

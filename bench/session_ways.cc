@@ -115,10 +115,10 @@ void Sessions::Deliver(std::int32_t partition) {
   for (;;) {
     const auto entries = Must(sessionizer_->Outbox(partition, last, 1000));
     if (entries.empty()) break;
-    for (const v1::Trajectory& trajectory : entries) {
-      if (receive_) receive_({trajectory.name(), trajectory.SerializeAsString()});
+    for (const OutboxEntry& entry : entries) {
+      if (receive_) receive_(entry);
     }
-    last = entries.back().name();
+    last = entries.back().name;
   }
   if (!last) return;
   if (flush_) flush_();

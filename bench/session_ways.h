@@ -46,12 +46,6 @@ class EventTopic {
 // Gap 30 min, 60 s of lateness, no cut lines, a commit each second: what the peer does, too.
 v1::Sessionizer SessionSettings();
 
-// A trajectory on its way out.
-struct OutboxEntry {
-  v1::TrajectoryName name;
-  std::string bytes;
-};
-
 // A sessionizer on an empty folder, committed when it asks for it. Every trajectory is read from the outbox and handed to
 // `receive` before it is acknowledged; `flush` makes what was received durable.
 class Sessions {

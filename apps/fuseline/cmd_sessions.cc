@@ -79,14 +79,15 @@ Status SplitIntoSessions(FileSource& source, PartitionSessions& sessions) {
     FUSELINE_ASSIGN_OR_RETURN(std::optional<EventBatch> batch, source.Next(/*timeout_ms=*/100));
     if (!batch) continue;
     for (Record& record : batch->records) {
-      const auto processed = sessions.Process(record);
+      FUSELINE_ASSIGN_OR_RETURN(const auto processed, sessions.Process(record));
       if (processed.verdict == Verdict::kLate) late_event_ids.emplace_back(record.event.event_id);
       PrintClosings(processed.closings);
     }
-    sessions.ChangesSaved();  // Nothing is saved here, and what is closed can be forgotten.
+    sessions.Forget();  // Nothing is saved here, and what is closed can be forgotten.
   }
-  PrintClosings(sessions.Flush());
-  PrintAccount(sessions.state().accounting, late_event_ids);
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<Closing> flushed, sessions.Flush());
+  PrintClosings(flushed);
+  PrintAccount(sessions.state().accounting(), late_event_ids);
   std::cout.flush();
   return std::cout ? OkStatus() : ErrorStatus(Code::kUnavailable, "standard output cannot be written");
 }

@@ -9,6 +9,7 @@
 #include "fuseline/core/stage.h"
 #include "fuseline/ingest/accounting.h"
 #include "fuseline/proto/offset_metadata.h"
+#include "fuseline/proto/trajectory_name.h"
 
 namespace fuseline {
 namespace {
@@ -222,13 +223,14 @@ Result<bool> Pipeline::OfferFrom(std::int32_t partition, std::stop_token stop) {
     if (IsAhead(partition)) return false;
     const auto last = offered_.find(partition);
     const auto after = last == offered_.end() ? std::nullopt : std::optional(last->second);
-    FUSELINE_ASSIGN_OR_FAIL(std::vector<v1::Trajectory> page, parts_.sessionizer->Outbox(partition, after, kOutboxPage));
+    FUSELINE_ASSIGN_OR_FAIL(const std::vector<OutboxEntry> page, parts_.sessionizer->Outbox(partition, after, kOutboxPage));
     if (page.empty()) break;
-    for (v1::Trajectory& trajectory : page) {
-      freshness_.Closed(trajectory, instruments_.clock.wall_ms());
-      const v1::TrajectoryName name = trajectory.name();
+    for (const auto& [name, bytes] : page) {
       v1::TrajectoryRecord record;
-      *record.mutable_trajectory() = std::move(trajectory);
+      if (!record.mutable_trajectory()->ParseFromString(bytes)) {
+        return Error(Code::kCorrupt, "saved trajectory is not readable:", NameText(name));
+      }
+      freshness_.Closed(record.trajectory(), instruments_.clock.wall_ms());
       if (!PushOrStop(queues_->trajectories, record, stop)) return false;
       offered_[partition] = name;
     }

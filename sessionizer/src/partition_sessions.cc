@@ -1,293 +1,738 @@
 #include "fuseline/sessionizer/partition_sessions.h"
 
 #include <algorithm>
-#include <utility>
+#include <functional>
+#include <unordered_set>
 
 #include "fuseline/core/check.h"
+#include "fuseline/core/digest.h"
+#include "fuseline/proto/event_time.h"
 #include "fuseline/sessionizer/reward.h"
+#include "journal.h"
 #include "session_codec.h"
+#include "user_table.h"
 
 namespace fuseline {
 namespace {
 
-// A payload is the body behind its tag and length, as in the v1::Event itself.
-void SetPayload(const EventView& event, std::string* payload) {
-  payload->push_back(event.kind == EventView::Kind::kExposure ? '\x22' : '\x2A');
-  std::size_t size = event.body.size();
-  for (; size >= 0x80; size >>= 7) payload->push_back(static_cast<char>(size | 0x80));
-  payload->push_back(static_cast<char>(size));
-  payload->append(event.body);
+constexpr std::int64_t kNoTimer = std::numeric_limits<std::int64_t>::max();
+constexpr std::size_t kPointsMax = 1024;
+
+std::uint64_t HashOf(std::string_view user_id) { return std::hash<std::string_view>()(user_id); }
+
+bool IsPossible(const v1::SessionRules& rules) {
+  const auto fits = [](std::int64_t ms) { return ms >= 0 && ms <= kShapeMaxMs; };
+  return fits(rules.gap_ms()) && fits(rules.lateness_ms()) && fits(rules.cut_every_ms()) && rules.max_events() >= 1;
+}
+
+JoinedEvent JoinedOf(const SessionWindow& window, const OpenEvent& event) {
+  return {.time_ms = event.time_ms, .is_exposure = event.is_exposure, .id = window.id(event), .body = window.body(event)};
 }
 
 }  // namespace
 
-PartitionSessions::PartitionSessions(std::int32_t partition, const SessionShape& shape, std::int64_t max_trajectory_bytes)
-    : partition_(partition), shape_(shape), max_trajectory_bytes_(max_trajectory_bytes) {
-  FUSELINE_CHECK(shape.gap_ms >= 0 && shape.gap_ms <= kShapeMaxMs);
-  FUSELINE_CHECK(shape.lateness_ms >= 0 && shape.lateness_ms <= kShapeMaxMs);
-  FUSELINE_CHECK(shape.cut_every_ms >= 0 && shape.cut_every_ms <= kShapeMaxMs);
-  FUSELINE_CHECK(shape.max_events >= 1);
+PartitionSessions::User::User(std::string_view user_id, std::uint64_t id_hash)
+    : id(user_id), hash(id_hash), window(Fnv1a64(user_id)), timer_ms(kNoTimer) {}
+
+PartitionSessions::PartitionSessions(std::int32_t partition, const SessionShape& shape, std::int64_t max_trajectory_bytes,
+                                     ColdSessions* cold)
+    : partition_(partition),
+      max_trajectory_bytes_(max_trajectory_bytes),
+      cold_(cold),
+      shape_(shape),
+      slot_of_user_(std::make_unique<UserTable>()),
+      journal_(std::make_unique<Journal>()) {
+  *state_.add_rules() = RulesOf(0, shape);
+  FUSELINE_CHECK(IsPossible(rules()));
+  state_.set_previous_offset(-1);
+  state_.set_stream_time_ms(kBeforeTimeMs);
+  state_.set_late_floor_ms(kBeforeTimeMs);
+  state_.set_closed_before_ms(kBeforeTimeMs);
 }
 
-PartitionSessions::Processed PartitionSessions::Process(Record& record) {
-  FUSELINE_CHECK(record.offset >= state_.next_offset && !state_.finished);
-  const std::int64_t time_before = state_.stream_time_ms;
-  Processed processed;
-  processed.verdict = Judge(record);
-  state_.accounting.set_read(state_.accounting.read() + 1);
-  state_.previous_offset = record.offset;
-  state_.next_offset = record.offset + 1;
-  if (state_.stream_time_ms != time_before) processed.closings = CloseDue(record.offset);
-  return processed;
-}
+PartitionSessions::~PartitionSessions() = default;
 
-Verdict PartitionSessions::Judge(Record& record) {
-  v1::Accounting& account = state_.accounting;
-  const EventView& event = record.event;
+// --- judging ---
+
+Result<Verdict> PartitionSessions::Judge(const Record& record) {
+  FUSELINE_CHECK(record.offset >= state_.next_offset() && !state_.finished() && !closing());
+  FUSELINE_FAIL_IF_ERROR(FinishRebuildBefore(record.offset));
   const bool is_event = record.fate == RecordFate::kEvent;
-  if (record.fate == RecordFate::kVoidControl || (is_event && event.kind == EventView::Kind::kControl)) {
-    v1::Event parsed;
-    if (is_event) FUSELINE_CHECK(ParseEvent(event, &parsed).ok());
-    const bool is_valid_tick = parsed.control().has_tick() && state_.previous_offset >= 0 &&
-                               parsed.control().tick().predecessor_offset() == state_.previous_offset;
-    if (is_valid_tick) state_.stream_time_ms = std::max(state_.stream_time_ms, event.event_time_ms);
+  if (is_event && record.event.kind == EventView::Kind::kControl) return JudgeControl(record);
+  Slot slot = UserTable::kNone;
+  if (is_event && record.event.event_time_ms >= late_before_ms()) {
+    const std::uint64_t hash = HashOf(record.event.user_id);
+    slot = FindSlot(record.event.user_id, hash);
+    if (slot == UserTable::kNone && cold_users_ > 0) {
+      FUSELINE_ASSIGN_OR_FAIL(slot, Warm(record.event.user_id));
+    }
+    if (slot == UserTable::kNone) slot = NewUser(record.event.user_id, hash);
+  }
+  BeginRecord(record.offset);
+  const std::int64_t bound_before_ms = closing_bound_ms();
+  v1::Accounting& account = *state_.mutable_accounting();
+  Verdict verdict = Verdict::kAccepted;
+  if (record.fate == RecordFate::kVoidControl) {
+    verdict = Verdict::kControl;
     account.set_control(account.control() + 1);
-    return Verdict::kControl;
-  }
-  if (record.fate == RecordFate::kQuarantined) {
-    account.set_quarantined(account.quarantined() + 1);
-    return Verdict::kQuarantined;
-  }
-  if (record.fate == RecordFate::kMalformed) {
+  } else if (record.fate == RecordFate::kMalformed) {
+    verdict = Verdict::kMalformed;
     account.set_malformed(account.malformed() + 1);
-    return Verdict::kMalformed;
-  }
-  if (event.event_time_ms < state_.stream_time_ms - shape_.lateness_ms) {
+  } else if (record.fate == RecordFate::kQuarantined) {
+    verdict = Verdict::kQuarantined;
+    account.set_quarantined(account.quarantined() + 1);
+  } else if (slot == UserTable::kNone) {
+    verdict = Verdict::kLate;
     account.set_late(account.late() + 1);
-    return Verdict::kLate;
+  } else {
+    verdict = Accept(record, slot);
   }
-  return Accept(record);
+  EndRecord(record.offset, bound_before_ms);
+  return verdict;
 }
 
-Verdict PartitionSessions::Accept(Record& record) {
+Result<Verdict> PartitionSessions::JudgeControl(const Record& record) {
+  v1::Control control;
+  if (!control.ParseFromArray(record.event.body.data(), static_cast<int>(record.event.body.size()))) {
+    return Error(Code::kInternal, "control record was not checked; partition, offset:", partition_, record.offset);
+  }
+  const bool has_news = control.has_rules() && control.rules().version() > rules().version();
+  if (has_news && control.rules().format() != kSessionRulesFormat) {
+    return Error(Code::kInvalidInput, "session rules of a format that this program does not know; partition, offset, format, known:",
+                 partition_, record.offset, control.rules().format(), kSessionRulesFormat);
+  }
+  BeginRecord(record.offset);
+  const std::int64_t bound_before_ms = closing_bound_ms();
+  const bool is_valid_tick = control.has_tick() && control.tick().predecessor_offset() == state_.previous_offset();
+  if (is_valid_tick) state_.set_stream_time_ms(std::max(state_.stream_time_ms(), record.event.event_time_ms));
+  if (has_news && IsPossible(control.rules())) Obey(control.rules());
+  state_.mutable_accounting()->set_control(state_.accounting().control() + 1);
+  EndRecord(record.offset, bound_before_ms);
+  return Verdict::kControl;
+}
+
+std::int64_t PartitionSessions::late_before_ms() const {
+  return std::max(state_.stream_time_ms() - shape_.lateness_ms, state_.late_floor_ms());
+}
+
+std::int64_t PartitionSessions::closing_bound_ms() const {
+  return state_.stream_time_ms() - shape_.lateness_ms - shape_.gap_ms;
+}
+
+void PartitionSessions::BeginRecord(std::int64_t offset) {
+  if (points_.empty()) AddPoint(offset);
+  state_.mutable_accounting()->set_read(state_.accounting().read() + 1);
+}
+
+void PartitionSessions::EndRecord(std::int64_t offset, std::int64_t bound_before_ms) {
+  state_.set_previous_offset(offset);
+  state_.set_next_offset(offset + 1);
+  const std::int64_t bound_ms = closing_bound_ms();
+  if (bound_ms <= bound_before_ms && !rules_changed_) return;
+  rules_changed_ = false;
+  GatherDue(bound_ms);
+  if (due_.empty() && cold_end_ms_ >= bound_ms) return;
+  state_.set_closed_before_ms(bound_before_ms);
+  state_.mutable_closing()->set_offset(offset);
+}
+
+Verdict PartitionSessions::Accept(const Record& record, Slot slot) {
   const EventView& event = record.event;
-  const Slot slot = SlotOf(event.user_id);
-  if (users_[slot]->window.Contains(event.event_time_ms, event.event_id)) {
-    state_.accounting.set_duplicate(state_.accounting.duplicate() + 1);
+  User& user = *users_[slot];
+  v1::Accounting& account = *state_.mutable_accounting();
+  if (user.window.Contains(event.event_time_ms, event.event_id)) {
+    account.set_duplicate(account.duplicate() + 1);
     return Verdict::kDuplicate;
   }
-  OpenEvent open{.time_ms = event.event_time_ms,
-                 .offset = record.offset,
-                 .previous_offset = state_.previous_offset,
-                 .stream_before_ms = state_.stream_time_ms,
-                 .is_exposure = event.kind == EventView::Kind::kExposure,
-                 .id = std::string(event.event_id)};
-  SetPayload(event, &open.payload);
-  EncodeOpenEvent(open, &users_[slot]->unsaved);
-  state_.stream_time_ms = std::max(state_.stream_time_ms, open.time_ms);
-  state_.accounting.set_pending(state_.accounting.pending() + 1);
-  AddOpen(slot, std::move(open));
-  MarkDirty(slot);
+  SessionWindow::NewEvent open{.time_ms = event.event_time_ms,
+                               .offset = record.offset,
+                               .segment = journal_->current(),
+                               .is_exposure = event.kind == EventView::Kind::kExposure,
+                               .id = event.event_id,
+                               .body = event.body};
+  if (user.window.empty()) user.low_point = TakePointFor(record.offset);
+  if (!AddOpen(slot, open)) open.body = {};
+  journal_->Append(user.id, open);
+  state_.set_stream_time_ms(std::max(state_.stream_time_ms(), open.time_ms));
+  account.set_pending(account.pending() + 1);
   return Verdict::kAccepted;
 }
 
-void PartitionSessions::AddOpen(Slot slot, OpenEvent event) {
+bool PartitionSessions::AddOpen(Slot slot, const SessionWindow::NewEvent& event) {
   User& user = *users_[slot];
+  const std::size_t memory_before = user.window.memory_bytes();
   const std::size_t sessions_before = user.window.session_count();
-  user.window.Add(shape_, std::move(event));
-  open_sessions_ += user.window.session_count() - sessions_before;
-  SetAgenda(slot);
+  const bool kept = user.window.Add(shape_, event);
+  users_memory_ += user.window.memory_bytes() - memory_before;
+  state_.set_open_sessions(state_.open_sessions() + user.window.session_count() - sessions_before);
+  user.touched = true;
+  SetTimer(slot);
+  return kept;
 }
+
+// In force at once: what is open joins under the new rules, and the journal is written anew, so that nothing in it was closed
+// under another bound than the present one.
+void PartitionSessions::Obey(const v1::SessionRules& rules) {
+  if (state_.stream_time_ms() > kBeforeTimeMs) state_.set_late_floor_ms(std::max(state_.late_floor_ms(), closing_bound_ms()));
+  if (cold_users_ == 0) state_.clear_rules();
+  *state_.add_rules() = rules;
+  shape_ = ShapeOf(rules);
+  rules_changed_ = true;
+  for (Slot slot = 0; slot < users_.size(); ++slot) {
+    if (!users_[slot]) continue;
+    User& user = *users_[slot];
+    const std::size_t memory_before = user.window.memory_bytes();
+    const std::size_t sessions_before = user.window.session_count();
+    user.window.Reshape(shape_);
+    users_memory_ += user.window.memory_bytes() - memory_before;
+    state_.set_open_sessions(state_.open_sessions() + user.window.session_count() - sessions_before);
+    WriteAgain(user);
+  }
+}
+
+void PartitionSessions::WriteAgain(User& user) {
+  const std::span<OpenEvent> events = user.window.mutable_events();
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    const std::uint32_t segment = journal_->current();
+    journal_->Append(user.id, user.window.Told(shape_, i));
+    journal_->Died(std::exchange(events[i].segment, segment));
+  }
+}
+
+Status PartitionSessions::AdvanceTo(std::int64_t offset) {
+  if (offset <= state_.next_offset()) return OkStatus();
+  FUSELINE_RETURN_IF_ERROR(FinishRebuildBefore(offset));
+  state_.set_next_offset(offset);
+  return OkStatus();
+}
+
+// --- closing ---
 
 // A timer may be too early: it is looked at again when it is due. It must not be too late.
-void PartitionSessions::SetAgenda(Slot slot) {
+void PartitionSessions::SetTimer(Slot slot) {
   User& user = *users_[slot];
-  if (user.window.empty()) return;
-  if (user.window.earliest_end_ms() < user.timer_ms) {
-    user.timer_ms = user.window.earliest_end_ms();
-    timers_.emplace(user.timer_ms, slot);
-  }
-  if (user.low_offset == kNoOffset) {
-    user.low_offset = user.window.oldest_record().offset;
-    low_offsets_.emplace(user.low_offset, slot);
-  }
+  if (user.window.earliest_end_ms() >= user.timer_ms) return;
+  user.timer_ms = user.window.earliest_end_ms();
+  timers_.emplace(user.timer_ms, slot);
 }
 
-std::vector<Closing> PartitionSessions::CloseDue(std::int64_t offset) {
-  const std::int64_t bound_ms = state_.stream_time_ms - shape_.lateness_ms - shape_.gap_ms;
-  std::vector<Slot> due;
+void PartitionSessions::GatherDue(std::int64_t bound_ms) {
   while (!timers_.empty() && timers_.top().first < bound_ms) {
     const auto [timer_ms, slot] = timers_.top();
     timers_.pop();
-    if (!users_[slot] || users_[slot]->timer_ms != timer_ms) continue;
+    if (!users_[slot] || users_[slot]->timer_ms != timer_ms || users_[slot]->due) continue;
     User& user = *users_[slot];
     user.timer_ms = kNoTimer;
-    if (user.window.earliest_end_ms() < bound_ms) {
-      due.push_back(slot);
-    } else {
-      SetAgenda(slot);
+    if (user.window.earliest_end_ms() >= bound_ms) {
+      SetTimer(slot);
+      continue;
     }
+    user.due = true;
+    due_.push_back(slot);
   }
-  SortByUser(&due);
+  SortDue();
+  all_due_ = cold_end_ms_ >= bound_ms;
+  due_through_.clear();
+}
+
+void PartitionSessions::SortDue() {
+  std::sort(due_.begin(), due_.end(), [this](Slot a, Slot b) { return users_[a]->id > users_[b]->id; });
+}
+
+// Cold users who are due become warm: all of them, or the next by user id when they are very many.
+Status PartitionSessions::WarmDue(std::int64_t bound_ms, std::size_t users_max) {
+  const std::string after = due_through_.empty() ? state_.closing().after_user_id() : due_through_;
+  FUSELINE_ASSIGN_OR_RETURN(ColdSessions::DueUsers found, cold_->Due(partition_, cold_end_ms_, bound_ms, after, users_max));
+  for (const v1::ColdUser& cold : found.users) {
+    if (warmed_.contains(cold.user_id())) continue;
+    FUSELINE_ASSIGN_OR_RETURN(const Slot slot, WarmUser(cold));
+    users_[slot]->due = true;
+    due_.push_back(slot);
+  }
+  SortDue();
+  all_due_ = found.all;
+  if (all_due_) cold_end_ms_ = found.next_end_ms;
+  if (!all_due_) due_through_ = found.users.back().user_id();
+  return OkStatus();
+}
+
+Result<std::vector<Closing>> PartitionSessions::Close(std::size_t users_max) {
+  FUSELINE_CHECK(closing());
+  const std::int64_t bound_ms = state_.closing().flush() ? kNoTimer : closing_bound_ms();
   std::vector<Closing> closings;
-  for (const Slot slot : due) {
-    CloseOf(slot, users_[slot]->window.CloseBefore(shape_, bound_ms), offset, &closings);
+  for (std::size_t users = 0; users < users_max;) {
+    const bool knows_next = !due_.empty() && (all_due_ || users_[due_.back()]->id <= due_through_);
+    if (!knows_next && all_due_) {
+      EndClosing();
+      break;
+    }
+    if (!knows_next) {
+      FUSELINE_FAIL_IF_ERROR(WarmDue(bound_ms, users_max));
+      continue;
+    }
+    const Slot slot = due_.back();
+    due_.pop_back();
+    *state_.mutable_closing()->mutable_after_user_id() = users_[slot]->id;
+    CloseUser(slot, bound_ms, &closings);
+    ++users;
   }
   return closings;
 }
 
-std::vector<Closing> PartitionSessions::Flush() {
-  std::vector<Closing> closings;
-  if (state_.finished) return closings;
-  std::vector<Slot> open;
-  for (Slot slot = 0; slot < users_.size(); ++slot) {
-    if (users_[slot] && !users_[slot]->window.empty()) open.push_back(slot);
-  }
-  SortByUser(&open);
-  for (const Slot slot : open) CloseOf(slot, users_[slot]->window.Flush(), state_.next_offset, &closings);
-  state_.finished = true;
-  return closings;
-}
-
-void PartitionSessions::CloseOf(Slot slot, std::vector<ClosedSession> sessions, std::int64_t offset,
-                                std::vector<Closing>* closings) {
+void PartitionSessions::CloseUser(Slot slot, std::int64_t bound_ms, std::vector<Closing>* closings) {
   User& user = *users_[slot];
-  v1::Accounting& account = state_.accounting;
-  for (const ClosedSession& session : sessions) {
-    BuiltTrajectory outcome = BuildTrajectory(user.id, session, max_trajectory_bytes_);
-    if (outcome.trajectory) GiveName(offset, &*outcome.trajectory);
-    account.set_pending(account.pending() - session.events.size());
-    account.set_used(account.used() + session.events.size() - outcome.orphans);
-    account.set_orphan(account.orphan() + outcome.orphans);
-    account.set_used_over_max_events(account.used_over_max_events() + outcome.left_out);
-    account.set_sessions(account.sessions() + 1);
-    account.set_trajectories(account.trajectories() + (outcome.trajectory ? 1 : 0));
-    closings->push_back({.user_id = user.id,
-                         .first_ms = session.first_ms(),
-                         .last_ms = session.last_ms(),
-                         .events = session.events.size(),
-                         .end = session.end,
-                         .trajectory = std::move(outcome.trajectory),
-                         .repeated_exposures = outcome.repeated_exposures,
-                         .unknown_kinds = outcome.unknown_kinds});
-  }
-  open_sessions_ -= sessions.size();
-  user.chunks_stale = true;
-  user.unsaved.clear();
+  user.due = false;
   user.timer_ms = kNoTimer;
-  user.low_offset = kNoOffset;
-  SetAgenda(slot);
-  MarkDirty(slot);
-}
-
-void PartitionSessions::GiveName(std::int64_t offset, v1::Trajectory* trajectory) {
-  v1::TrajectoryName name;
-  name.set_partition(partition_);
-  name.set_offset(offset);
-  if (state_.last_name) {
-    *trajectory->mutable_predecessor() = *state_.last_name;
-    if (state_.last_name->offset() == offset) name.set_ordinal(state_.last_name->ordinal() + 1);
+  while (!user.window.empty() && user.window.earliest_end_ms() < bound_ms) {
+    const v1::SessionEnd end = state_.closing().flush() ? v1::FLUSHED : user.window.EndOfFirst(shape_);
+    Closing closing = CloseFirst(user, end);
+    if (!rebuilding()) closings->push_back(std::move(closing));
   }
-  *trajectory->mutable_name() = name;
-  trajectory->set_stream_time_ms(state_.stream_time_ms);
-  state_.last_name = std::move(name);
+  if (user.window.empty()) {
+    ReleasePoint(user.low_point);
+    RemoveUser(slot);
+    return;
+  }
+  SetTimer(slot);
+  ReleasePoint(std::exchange(user.low_point, TakePointFor(user.window.lowest_offset())));
 }
 
-void PartitionSessions::AdvanceTo(std::int64_t offset) { state_.next_offset = std::max(state_.next_offset, offset); }
+Closing PartitionSessions::CloseFirst(User& user, v1::SessionEnd end) {
+  SessionWindow& window = user.window;
+  const std::span<const OpenEvent> events = window.first();
+  Closing closing{.user_id = user.id,
+                  .first_ms = events.front().time_ms,
+                  .last_ms = events.back().time_ms,
+                  .events = events.size(),
+                  .end = end};
+  std::vector<JoinedEvent>& joined = joined_;
+  joined.clear();
+  for (const OpenEvent& event : events) joined.push_back(JoinedOf(window, event));
+  if (!rebuilding()) JoinClosing(window, joined, &closing);
+  v1::Accounting& account = *state_.mutable_accounting();
+  account.set_pending(account.pending() - events.size());
+  if (rebuilding()) account.set_used(account.used() + events.size());  // Until the account of the former owner takes over.
 
-std::optional<PartitionSessions::LowWater> PartitionSessions::low_water() {
-  while (!low_offsets_.empty()) {
-    const auto [offset, slot] = low_offsets_.top();
-    if (users_[slot] && users_[slot]->low_offset == offset) {
-      const OpenEvent& event = users_[slot]->window.oldest_record();
-      return LowWater{event.offset, event.previous_offset, event.stream_before_ms};
+  const std::size_t memory_before = window.memory_bytes();
+  for (const OpenEvent& event : events) journal_->Died(event.segment);
+  window.DropFirst();
+  users_memory_ += window.memory_bytes() - memory_before;
+  state_.set_open_sessions(state_.open_sessions() - 1);
+  return closing;
+}
+
+void PartitionSessions::JoinClosing(const SessionWindow& window, std::span<const JoinedEvent> events, Closing* closing) {
+  std::vector<JoinedEvent> next;
+  if (closing->end == v1::TRUNCATED) {
+    for (const OpenEvent& event : window.NextRequests(shape_)) next.push_back(JoinedOf(window, event));
+  }
+  std::optional<TrajectoryHead> head;
+  if (HasTrajectory(events)) {
+    head.emplace();
+    head->name.set_partition(partition_);
+    head->name.set_offset(state_.closing().offset());
+    if (state_.has_last_name()) {
+      head->predecessor = state_.last_name();
+      if (state_.last_name().offset() == head->name.offset()) head->name.set_ordinal(state_.last_name().ordinal() + 1);
     }
-    low_offsets_.pop();
+    head->stream_time_ms = state_.stream_time_ms();
+    *state_.mutable_last_name() = head->name;
+    closing->name = head->name;
   }
-  return std::nullopt;
+  const SessionOutcome outcome = JoinRewards({.user_id = closing->user_id,
+                                              .events = events,
+                                              .end = closing->end,
+                                              .next_requests = next,
+                                              .events_total = events.size()},
+                                             head ? &*head : nullptr, max_trajectory_bytes_, &closing->trajectory);
+  closing->repeated_exposures = outcome.repeated_exposures;
+  closing->unknown_kinds = outcome.unknown_kinds;
+  closing->is_stub = outcome.is_stub;
+  v1::Accounting& account = *state_.mutable_accounting();
+  account.set_used(account.used() + events.size() - outcome.orphans);
+  account.set_orphan(account.orphan() + outcome.orphans);
+  account.set_used_over_max_events(account.used_over_max_events() + outcome.left_out);
+  account.set_sessions(account.sessions() + 1);
+  account.set_trajectories(account.trajectories() + (head ? 1 : 0));
 }
 
-PartitionSessions::Slot PartitionSessions::SlotOf(std::string_view user_id) {
-  if (const auto found = slot_of_user_.find(user_id); found != slot_of_user_.end()) return found->second;
-  Slot slot = 0;
+void PartitionSessions::EndClosing() {
+  if (state_.closing().flush()) state_.set_finished(true);
+  state_.clear_closing();
+}
+
+void PartitionSessions::BeginFlush() {
+  FUSELINE_CHECK(!closing());
+  if (state_.finished()) return;
+  state_.set_closed_before_ms(closing_bound_ms());
+  GatherDue(kNoTimer);
+  state_.mutable_closing()->set_offset(state_.next_offset());
+  state_.mutable_closing()->set_flush(true);
+}
+
+Result<std::vector<Closing>> PartitionSessions::Flush() {
+  BeginFlush();
+  std::vector<Closing> closings;
+  while (closing()) {
+    FUSELINE_ASSIGN_OR_FAIL(std::vector<Closing> some, Close(std::numeric_limits<std::size_t>::max()));
+    std::move(some.begin(), some.end(), std::back_inserter(closings));
+  }
+  return closings;
+}
+
+Result<PartitionSessions::Processed> PartitionSessions::Process(const Record& record) {
+  Processed processed;
+  FUSELINE_ASSIGN_OR_FAIL(processed.verdict, Judge(record));
+  while (closing()) {
+    FUSELINE_ASSIGN_OR_FAIL(std::vector<Closing> some, Close(std::numeric_limits<std::size_t>::max()));
+    std::move(some.begin(), some.end(), std::back_inserter(processed.closings));
+  }
+  return processed;
+}
+
+// --- users ---
+
+PartitionSessions::Slot PartitionSessions::FindSlot(std::string_view user_id, std::uint64_t hash) const {
+  return slot_of_user_->Find(hash, [&](Slot slot) { return users_[slot]->hash == hash && users_[slot]->id == user_id; });
+}
+
+PartitionSessions::Slot PartitionSessions::NewUser(std::string_view user_id, std::uint64_t hash) {
+  Slot slot = static_cast<Slot>(users_.size());
   if (free_slots_.empty()) {
-    slot = static_cast<Slot>(users_.size());
     users_.emplace_back();
   } else {
     slot = free_slots_.back();
     free_slots_.pop_back();
   }
-  users_[slot].emplace(user_id, CutPhase(user_id, shape_.cut_every_ms));
-  slot_of_user_.emplace(user_id, slot);
+  users_[slot].emplace(user_id, hash);
+  users_memory_ += user_id.size();
+  slot_of_user_->Insert(hash, slot);
   return slot;
 }
 
-void PartitionSessions::MarkDirty(Slot slot) {
-  if (users_[slot]->dirty) return;
-  users_[slot]->dirty = true;
-  dirty_.push_back(slot);
+void PartitionSessions::RemoveUser(Slot slot) {
+  const User& user = *users_[slot];
+  users_memory_ -= user.id.size() + user.window.memory_bytes();
+  slot_of_user_->Erase(user.hash, slot);
+  users_[slot].reset();
+  free_slots_.push_back(slot);
 }
 
-void PartitionSessions::SortByUser(std::vector<Slot>* slots) const {
-  std::sort(slots->begin(), slots->end(), [this](Slot a, Slot b) { return users_[a]->id < users_[b]->id; });
+Result<PartitionSessions::Slot> PartitionSessions::Warm(std::string_view user_id) {
+  if (warmed_.contains(user_id)) return UserTable::kNone;
+  FUSELINE_ASSIGN_OR_FAIL(const std::optional<v1::ColdUser> cold, cold_->Find(partition_, user_id));
+  if (!cold) return UserTable::kNone;
+  return WarmUser(*cold);
 }
 
-std::vector<UserChange> PartitionSessions::Changes() {
-  SortByUser(&dirty_);
-  rewritten_.clear();
-  rewritten_.reserve(dirty_.size());  // Views into it must stay.
-  std::vector<UserChange> changes;
-  changes.reserve(dirty_.size());
-  for (const Slot slot : dirty_) {
-    const User& user = *users_[slot];
-    UserChange change{.user_id = user.id, .chunk = user.chunk_end, .bytes = user.unsaved};
-    if (user.chunks_stale) {
-      change.drop_begin = user.chunk_begin;
-      change.drop_end = user.chunk_end;
-      std::string& bytes = rewritten_.emplace_back();
-      for (const SessionEvents& session : user.window.sessions()) {
-        for (const OpenEvent& event : session) EncodeOpenEvent(event, &bytes);
-      }
-      change.bytes = bytes;
-    }
-    changes.push_back(change);
+// From now on the journal has the user's events; the store's record goes with the next commit.
+Result<PartitionSessions::Slot> PartitionSessions::WarmUser(const v1::ColdUser& cold) {
+  FUSELINE_ASSIGN_OR_FAIL(SessionWindow window, WindowOf(cold));
+  const Slot slot = NewUser(cold.user_id(), HashOf(cold.user_id()));
+  User& user = *users_[slot];
+  user.window = std::move(window);
+  user.low_point = PointNumberFor(cold.lowest_offset());  // The count stays as it was.
+  users_memory_ += user.window.memory_bytes();
+  state_.set_open_sessions(state_.open_sessions() + user.window.session_count() - cold.sessions());
+  const std::span<OpenEvent> events = user.window.mutable_events();
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    events[i].segment = journal_->current();
+    journal_->Append(user.id, user.window.Told(shape_, i));
   }
+  SetTimer(slot);
+  warmed_[cold.user_id()] = cold.earliest_end_ms();
+  --cold_users_;
+  return slot;
+}
+
+// Shaped by the rules that were in force when it went cold, then by each that came later: what they joined stays joined.
+Result<SessionWindow> PartitionSessions::WindowOf(const v1::ColdUser& cold) const {
+  SessionWindow window(Fnv1a64(cold.user_id()));
+  auto rules = std::find_if(state_.rules().begin(), state_.rules().end(),
+                            [&](const v1::SessionRules& each) { return each.version() == cold.rules_version(); });
+  if (rules == state_.rules().end()) return Error(Code::kCorrupt, "cold sessions of unknown rules; user, version:", cold.user_id(), cold.rules_version());
+  const SessionShape shape = ShapeOf(*rules);
+  FUSELINE_FAIL_IF_ERROR(DecodeUserEvents(cold.events(), [&](std::string_view, const SessionWindow::NewEvent& event) { window.Add(shape, event); }));
+  if (window.empty()) return Error(Code::kCorrupt, "cold sessions without events; user:", cold.user_id());
+  while (++rules != state_.rules().end()) window.Reshape(ShapeOf(*rules));
+  return window;
+}
+
+Result<SessionWindow> PartitionSessions::Look(std::string_view user_id) {
+  const Slot slot = FindSlot(user_id, HashOf(user_id));
+  if (slot != UserTable::kNone) return users_[slot]->window;
+  if (cold_users_ == 0 || warmed_.contains(user_id)) return SessionWindow(0);
+  FUSELINE_ASSIGN_OR_FAIL(const std::optional<v1::ColdUser> cold, cold_->Find(partition_, user_id));
+  return cold ? WindowOf(*cold) : SessionWindow(0);
+}
+
+v1::ColdUser PartitionSessions::Cooled(const User& user) const {
+  v1::ColdUser cold;
+  cold.set_user_id(user.id);
+  cold.set_earliest_end_ms(user.window.earliest_end_ms());
+  cold.set_rules_version(rules().version());
+  cold.set_lowest_offset(user.window.lowest_offset());
+  cold.set_sessions(user.window.session_count());
+  cold.set_event_count(user.window.events().size());
+  EventEncoder encoder;
+  for (std::size_t i = 0; i < user.window.events().size(); ++i) {
+    encoder.Put(user.window.Told(shape_, i), cold.mutable_events());
+  }
+  return cold;
+}
+
+// The hand goes round over the users, as a clock's: who was touched since it passed last is spared once.
+void PartitionSessions::CoolUntil(std::size_t memory_max, std::vector<v1::ColdUser>* cooled) {
+  std::size_t memory = memory_bytes();
+  for (std::size_t looked = 0; memory > memory_max && looked < 2 * users_.size(); ++looked) {
+    if (hand_ >= users_.size()) hand_ = 0;
+    const auto slot = static_cast<Slot>(hand_++);
+    if (!users_[slot] || users_[slot]->due || std::exchange(users_[slot]->touched, false)) continue;
+    const User& user = *users_[slot];
+    cooled->push_back(Cooled(user));
+    cooling_.push_back(slot);
+    memory -= std::min(memory, sizeof(User) + user.id.size() + user.window.memory_bytes());
+  }
+}
+
+// --- commits ---
+
+std::size_t PartitionSessions::memory_bytes() const {
+  return users_memory_ + (users_.size() - free_slots_.size()) * sizeof(User) + slot_of_user_->memory_bytes() +
+         timers_.size() * sizeof(Agenda::value_type) + points_.size() * sizeof(Point) + journal_->memory_bytes();
+}
+
+std::size_t PartitionSessions::unsaved_bytes() const { return journal_->unsaved_bytes(); }
+
+std::optional<std::uint32_t> PartitionSessions::worth_rewriting() const { return journal_->worth_rewriting(); }
+
+// Whole users are written again: events that a former shape has glued together must stay in order.
+Status PartitionSessions::Rewrite(std::uint32_t number, std::string_view bytes) {
+  std::unordered_set<Slot> done;
+  return DecodeSegment(bytes, [&](std::string_view user_id, const SessionWindow::NewEvent&) {
+    const Slot slot = FindSlot(user_id, HashOf(user_id));
+    if (slot == UserTable::kNone || !done.insert(slot).second) return;
+    const auto events = users_[slot]->window.events();
+    const bool concerned = std::any_of(events.begin(), events.end(), [&](const OpenEvent& event) { return event.segment == number; });
+    if (concerned) WriteAgain(*users_[slot]);
+  });
+}
+
+SessionChanges PartitionSessions::Changes(std::size_t memory_max) {
+  SessionChanges changes;
+  journal_->Seal();
+  cooling_.clear();
+  if (cold_ != nullptr) CoolUntil(memory_max, &changes.cooled);
+  for (const Journal::Segment& segment : journal_->unsaved()) changes.segments.push_back({segment.number, segment.bytes});
+  changes.dead_segments = journal_->dead();
+  changes.warmed.assign(warmed_.begin(), warmed_.end());
+  MaybeAddPoint();
+  for (Point& point : points_) {
+    if (!point.saved) changes.points.push_back(point.point);
+  }
+  changes.dead_points = dead_points_;
+  if (!closing()) state_.set_closed_before_ms(state_.finished() ? kNoTimer : closing_bound_ms());
   return changes;
 }
 
 void PartitionSessions::ChangesSaved() {
-  for (const Slot slot : dirty_) {
-    User& user = *users_[slot];
-    if (user.window.empty()) {
-      slot_of_user_.erase(user.id);
-      users_[slot].reset();
-      free_slots_.push_back(slot);
-      continue;
-    }
-    if (user.chunks_stale) user.chunk_begin = user.chunk_end;
-    ++user.chunk_end;
-    user.chunks_stale = false;
-    user.dirty = false;
-    std::string().swap(user.unsaved);
+  journal_->Saved();
+  warmed_.clear();
+  for (const Slot slot : cooling_) {
+    const User& user = *users_[slot];
+    for (const OpenEvent& event : user.window.events()) journal_->Died(event.segment);
+    cold_end_ms_ = std::min(cold_end_ms_, user.window.earliest_end_ms());
+    ++cold_users_;
+    RemoveUser(slot);
   }
-  dirty_.clear();
-  rewritten_.clear();
+  cooling_.clear();
+  for (Point& point : points_) point.saved = true;
+  dead_points_.clear();
 }
 
-void PartitionSessions::RestoreChunk(std::string_view user_id, std::uint32_t chunk, std::vector<OpenEvent> events) {
-  const Slot slot = SlotOf(user_id);
-  User& user = *users_[slot];
-  user.chunk_begin = user.chunk_end == 0 ? chunk : std::min(user.chunk_begin, chunk);
-  user.chunk_end = std::max(user.chunk_end, chunk + 1);
-  std::int64_t low_offset = user.low_offset;
-  for (OpenEvent& event : events) {
-    if (low_offset == kNoOffset || event.offset < low_offset) low_offset = event.offset;
-    AddOpen(slot, std::move(event));
+void PartitionSessions::Forget() {
+  Changes(std::numeric_limits<std::size_t>::max());
+  ChangesSaved();
+}
+
+// --- points to rebuild from ---
+
+v1::CommitPoint PartitionSessions::low_water() const {
+  for (const Point& point : points_) {
+    if (point.users > 0) return point.point;
   }
-  if (low_offset < user.low_offset) {
-    user.low_offset = low_offset;
-    low_offsets_.emplace(low_offset, slot);
+  return PointAt(state_.next_offset());
+}
+
+v1::CommitPoint PartitionSessions::PointAt(std::int64_t offset) const {
+  v1::CommitPoint point;
+  point.set_offset(offset);
+  point.set_previous_offset(state_.previous_offset());
+  point.set_stream_time_ms(state_.stream_time_ms());
+  point.set_late_floor_ms(state_.late_floor_ms());
+  *point.mutable_rules() = rules();
+  return point;
+}
+
+void PartitionSessions::AddPoint(std::int64_t offset) { points_.push_back({.point = PointAt(offset)}); }
+
+// Where points are many they stand apart in proportion to all that they span: a low water is then off by a thousandth.
+void PartitionSessions::MaybeAddPoint() {
+  if (points_.empty() || closing()) return;
+  const std::int64_t distance = state_.next_offset() - points_.back().point.offset();
+  const std::int64_t span = state_.next_offset() - points_.front().point.offset();
+  if (distance == 0 || (points_.size() >= kPointsMax && distance < span / static_cast<std::int64_t>(kPointsMax))) return;
+  AddPoint(state_.next_offset());
+  DropPoints();
+}
+
+std::uint64_t PartitionSessions::PointNumberFor(std::int64_t offset) const {
+  const auto above = std::upper_bound(points_.begin(), points_.end(), offset,
+                                      [](std::int64_t at, const Point& point) { return at < point.point.offset(); });
+  FUSELINE_CHECK(above != points_.begin());
+  return first_point_ + static_cast<std::uint64_t>(above - points_.begin()) - 1;
+}
+
+std::uint64_t PartitionSessions::TakePointFor(std::int64_t offset) {
+  const std::uint64_t number = PointNumberFor(offset);
+  ++points_[number - first_point_].users;
+  return number;
+}
+
+void PartitionSessions::ReleasePoint(std::uint64_t number) {
+  --points_[number - first_point_].users;
+  DropPoints();
+}
+
+void PartitionSessions::DropPoints() {
+  while (points_.size() > 1 && points_.front().users == 0) {
+    if (points_.front().saved) dead_points_.push_back(points_.front().point.offset());
+    points_.pop_front();
+    ++first_point_;
   }
+}
+
+// --- beginning elsewhere ---
+
+void PartitionSessions::RestoreState(v1::PartitionState state) {
+  state_ = std::move(state);
+  state_.set_open_sessions(0);
+  shape_ = ShapeOf(rules());
+}
+
+void PartitionSessions::RestorePoint(const v1::CommitPoint& point) { points_.push_back({.point = point, .saved = true}); }
+
+Status PartitionSessions::RestoreCold(const v1::ColdUser& user) {
+  if (points_.empty() || points_.front().point.offset() > user.lowest_offset()) {
+    return ErrorStatus(Code::kCorrupt, "cold sessions begin before every commit point; user:", user.user_id());
+  }
+  ++cold_users_;
+  restored_events_ += user.event_count();
+  cold_end_ms_ = std::min(cold_end_ms_, user.earliest_end_ms());
+  state_.set_open_sessions(state_.open_sessions() + user.sessions());
+  TakePointFor(user.lowest_offset());
+  return OkStatus();
+}
+
+Status PartitionSessions::RestoreSegment(std::uint32_t number, std::string_view bytes) {
+  std::uint32_t count = 0;
+  FUSELINE_RETURN_IF_ERROR(DecodeSegment(bytes, [&](std::string_view, const SessionWindow::NewEvent&) { ++count; }));
+  journal_->Restore(number, bytes.size(), count);
+  Status failed = OkStatus();
+  FUSELINE_RETURN_IF_ERROR(DecodeSegment(bytes, [&](std::string_view user_id, SessionWindow::NewEvent event) {
+    if (failed.ok()) failed = RestoreEvent(number, user_id, event);
+  }));
+  return failed;
+}
+
+Status PartitionSessions::RestoreEvent(std::uint32_t number, std::string_view user_id, SessionWindow::NewEvent event) {
+  const std::uint64_t hash = HashOf(user_id);
+  Slot slot = FindSlot(user_id, hash);
+  if (slot == UserTable::kNone && cold_users_ > 0) {
+    FUSELINE_ASSIGN_OR_RETURN(const std::optional<v1::ColdUser> cold, cold_->Find(partition_, user_id));
+    if (cold) return OkStatus();  // What the journal still has of a cold user is dead.
+  }
+  if (slot == UserTable::kNone) slot = NewUser(user_id, hash);
+  event.segment = number;
+  if (OpenEvent* known = users_[slot]->window.Find(event.offset, event.time_ms, event.id)) {  // It was written again later.
+    journal_->Moved(std::exchange(known->segment, number));
+    if (event.glued) users_[slot]->window.Glue(known);
+  } else {
+    AddOpen(slot, event);
+  }
+  journal_->Revive(number);
+  return OkStatus();
+}
+
+Status PartitionSessions::RestoreDone() {
+  for (Slot slot = 0; slot < users_.size(); ++slot) {
+    if (!users_[slot]) continue;
+    User& user = *users_[slot];
+    DropClosed(user);
+    user.timer_ms = kNoTimer;
+    if (user.window.empty()) {
+      RemoveUser(slot);
+      continue;
+    }
+    if (points_.empty() || points_.front().point.offset() > user.window.lowest_offset()) {
+      return ErrorStatus(Code::kCorrupt, "open sessions begin before every commit point; user:", user.id);
+    }
+    restored_events_ += user.window.events().size();
+    user.low_point = TakePointFor(user.window.lowest_offset());
+    SetTimer(slot);
+  }
+  if (restored_events_ != state_.accounting().pending()) {
+    return ErrorStatus(Code::kCorrupt, "saved events are not those pending; partition, events, pending:", partition_,
+                       restored_events_, state_.accounting().pending());
+  }
+  journal_->Restored();
+  DropPoints();
+  if (closing()) GatherDue(state_.closing().flush() ? kNoTimer : closing_bound_ms());
+  return OkStatus();
+}
+
+// What the journal still has of sessions that were closed before it was saved.
+void PartitionSessions::DropClosed(User& user) {
+  std::int64_t bound_ms = state_.closed_before_ms();
+  if (closing() && user.id <= state_.closing().after_user_id()) bound_ms = state_.closing().flush() ? kNoTimer : closing_bound_ms();
+  const std::size_t memory_before = user.window.memory_bytes();
+  while (!user.window.empty() && user.window.earliest_end_ms() < bound_ms) {
+    for (const OpenEvent& event : user.window.first()) journal_->Moved(event.segment);
+    user.window.DropFirst();
+    state_.set_open_sessions(state_.open_sessions() - 1);
+  }
+  users_memory_ += user.window.memory_bytes() - memory_before;
+}
+
+Status PartitionSessions::BeginRebuild(std::int64_t until_offset, const v1::OffsetMetadata& metadata) {
+  if (state_.next_offset() < metadata.low_water_offset()) {
+    state_.set_next_offset(metadata.low_water_offset());
+    state_.set_previous_offset(metadata.previous_offset());
+    state_.set_stream_time_ms(metadata.stream_time_ms());
+    state_.set_late_floor_ms(metadata.late_floor_ms());
+    state_.clear_rules();
+    *state_.add_rules() = metadata.rules();
+    if (!IsPossible(rules())) return ErrorStatus(Code::kInvalidInput, "the committed offset's metadata carries impossible rules; partition:", partition_);
+    shape_ = ShapeOf(rules());
+    AddPoint(metadata.low_water_offset());
+  }
+  state_.mutable_rebuilding()->set_until_offset(until_offset);
+  *state_.mutable_rebuilding()->mutable_metadata() = metadata;
+  return FinishRebuildBefore(state_.next_offset());
+}
+
+Status PartitionSessions::FinishRebuildBefore(std::int64_t offset) {
+  if (!rebuilding() || offset < state_.rebuilding().until_offset()) return OkStatus();
+  const v1::OffsetMetadata& metadata = state_.rebuilding().metadata();
+  if (state_.accounting().pending() != metadata.accounting().pending()) {
+    return ErrorStatus(Code::kCorrupt, "rebuilt sessions are not those of the committed offset; partition, offset, open events, committed:",
+                       partition_, state_.rebuilding().until_offset(), state_.accounting().pending(), metadata.accounting().pending());
+  }
+  *state_.mutable_accounting() = metadata.accounting();
+  state_.clear_last_name();
+  if (metadata.has_last_name()) *state_.mutable_last_name() = metadata.last_name();
+  state_.clear_rebuilding();
+  return OkStatus();
 }
 
 }  // namespace fuseline

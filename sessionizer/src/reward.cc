@@ -13,7 +13,6 @@
 #include "fuseline/core/check.h"
 #include "fuseline/proto/wire.h"
 #include "fuseline/v1/event.pb.h"
-#include "session_codec.h"
 
 namespace fuseline {
 namespace {
@@ -341,29 +340,6 @@ SessionOutcome JoinRewards(const SessionToJoin& session, const TrajectoryHead* h
   FUSELINE_CHECK(head != nullptr);
   outcome.is_stub = AppendTrajectory(session, *head, join, max_bytes, bytes);
   return outcome;
-}
-
-BuiltTrajectory BuildTrajectory(std::string_view user_id, const ClosedSession& session, std::int64_t max_bytes) {
-  const auto join = [](const SessionEvents& events) {
-    std::vector<JoinedEvent> joined;
-    for (const OpenEvent& event : events) {
-      std::string_view body;
-      if (!event.payload.empty()) body = *PayloadBody(event);
-      joined.push_back({.time_ms = event.time_ms, .is_exposure = event.is_exposure, .id = event.id, .body = body});
-    }
-    return joined;
-  };
-  const auto events = join(session.events), next_requests = join(session.next_requests);
-  const TrajectoryHead head;
-  std::string bytes;
-  BuiltTrajectory built;
-  static_cast<SessionOutcome&>(built) = JoinRewards(
-      {.user_id = user_id, .events = events, .end = session.end, .next_requests = next_requests, .events_total = events.size()},
-      &head, max_bytes, &bytes);
-  if (!HasTrajectory(events)) return built;
-  FUSELINE_CHECK(built.trajectory.emplace().ParseFromString(bytes));
-  built.trajectory->clear_name();
-  return built;
 }
 
 }  // namespace fuseline

@@ -1,12 +1,14 @@
 #include "session_codec.h"
 
 #include <algorithm>
-#include <cstdint>
+
+#include "fuseline/core/check.h"
 
 namespace fuseline {
 namespace {
 
-constexpr std::size_t kEventHeadBytesMax = 6 * 10 + 1;  // Six varints and the flags.
+constexpr std::uint8_t kExposureFlag = 1;
+constexpr std::uint8_t kGluedFlag = 2;
 
 void PutVarint(std::uint64_t value, std::string* bytes) {
   while (value >= 0x80) {
@@ -15,8 +17,6 @@ void PutVarint(std::uint64_t value, std::string* bytes) {
   }
   bytes->push_back(static_cast<char>(value));
 }
-
-void PutUnsigned(std::int64_t value, std::string* bytes) { PutVarint(static_cast<std::uint64_t>(value), bytes); }
 
 void PutZigzag(std::int64_t value, std::string* bytes) {
   PutVarint((static_cast<std::uint64_t>(value) << 1) ^ static_cast<std::uint64_t>(value >> 63), bytes);
@@ -46,11 +46,6 @@ class Reader {
     ok_ = false;
     return 0;
   }
-  std::int64_t Unsigned() {
-    const auto value = static_cast<std::int64_t>(Varint());
-    if (value < 0) ok_ = false;
-    return value;
-  }
   std::int64_t Zigzag() {
     const std::uint64_t value = Varint();
     return static_cast<std::int64_t>((value >> 1) ^ (~(value & 1) + 1));
@@ -76,111 +71,78 @@ class Reader {
   bool ok_ = true;
 };
 
-// Differences of times may exceed 63 bits (kBeforeTimeMs): they wrap, and wrap back.
-std::int64_t WrappingDifference(std::int64_t a, std::int64_t b) {
-  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) - static_cast<std::uint64_t>(b));
+std::int64_t WrappingSum(std::int64_t a, std::int64_t b) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
 }
 
-bool PayloadParses(const OpenEvent& event, v1::Event* scratch) {
-  if (event.payload.empty()) return true;
-  return PayloadBody(event) && scratch->ParseFromString(event.payload) &&
-         (event.is_exposure ? scratch->has_exposure() : scratch->has_feedback());
+bool BodyParses(const SessionWindow::NewEvent& event, v1::Exposure* exposure, v1::Feedback* feedback) {
+  const int size = static_cast<int>(event.body.size());
+  if (size == 0) return true;
+  return event.is_exposure ? exposure->ParseFromArray(event.body.data(), size) : feedback->ParseFromArray(event.body.data(), size);
+}
+
+Status DecodeEvents(std::string_view bytes, bool has_users, const TakeEvent& take) {
+  v1::Exposure exposure;  // Reused: that is most of the cost of checking.
+  v1::Feedback feedback;
+  Reader reader(bytes);
+  SessionWindow::NewEvent event;
+  for (std::size_t number = 1; !reader.done(); ++number) {
+    const std::string_view user_id = has_users ? reader.Block() : std::string_view();
+    event.offset = WrappingSum(event.offset, reader.Zigzag());
+    event.time_ms = WrappingSum(event.time_ms, reader.Zigzag());
+    const std::uint8_t flags = reader.Byte();
+    event.is_exposure = (flags & kExposureFlag) != 0;
+    event.glued = (flags & kGluedFlag) != 0;
+    event.id = reader.Block();
+    event.body = reader.Block();
+    const bool possible = reader.ok() && event.offset >= 0 && event.time_ms >= 0 && flags <= (kExposureFlag | kGluedFlag) && !event.id.empty() &&
+                          user_id.empty() != has_users && BodyParses(event, &exposure, &feedback);
+    if (!possible) return ErrorStatus(Code::kCorrupt, "saved event is not readable, number in its segment:", number);
+    take(user_id, event);
+  }
+  return OkStatus();
 }
 
 }  // namespace
 
-std::optional<std::string_view> PayloadBody(const OpenEvent& event) {
-  constexpr std::uint64_t kLengthDelimited = 2;
-  const std::uint64_t field = event.is_exposure ? v1::Event::kExposureFieldNumber : v1::Event::kFeedbackFieldNumber;
-  Reader reader(event.payload);
-  const bool is_field = reader.Varint() == (field << 3 | kLengthDelimited);
-  const std::string_view body = reader.Block();
-  if (!is_field || !reader.ok()) return std::nullopt;
-  return body;
+void EventEncoder::Put(std::string_view user_id, const SessionWindow::NewEvent& event, std::string* bytes) {
+  PutBlock(user_id, bytes);
+  Put(event, bytes);
 }
 
-void EncodeOpenEvent(const OpenEvent& event, std::string* bytes) {
-  // At once what is needed, or half as much again: a string's own doubling would begin at 15 bytes.
-  const std::size_t needed = bytes->size() + event.id.size() + event.payload.size() + kEventHeadBytesMax;
-  if (needed > bytes->capacity()) bytes->reserve(std::max(needed, bytes->size() + bytes->size() / 2));
-  PutUnsigned(event.time_ms, bytes);
-  PutUnsigned(event.offset, bytes);
-  PutUnsigned(event.offset - event.previous_offset, bytes);
-  PutZigzag(WrappingDifference(event.time_ms, event.stream_before_ms), bytes);
-  bytes->push_back(event.is_exposure ? 1 : 0);
+void EventEncoder::Put(const SessionWindow::NewEvent& event, std::string* bytes) {
+  PutZigzag(event.offset - offset_, bytes);
+  PutZigzag(event.time_ms - time_ms_, bytes);
+  bytes->push_back(static_cast<char>((event.is_exposure ? kExposureFlag : 0) | (event.glued ? kGluedFlag : 0)));
   PutBlock(event.id, bytes);
-  PutBlock(event.payload, bytes);
+  PutBlock(event.body, bytes);
+  offset_ = event.offset;
+  time_ms_ = event.time_ms;
 }
 
-Result<std::vector<OpenEvent>> DecodeChunk(std::string_view bytes) {
-  std::vector<OpenEvent> events;
-  v1::Event scratch;
-  Reader reader(bytes);
+Status DecodeSegment(std::string_view bytes, const TakeEvent& take) { return DecodeEvents(bytes, /*has_users=*/true, take); }
+
+Status DecodeUserEvents(std::string_view bytes, const TakeEvent& take) { return DecodeEvents(bytes, /*has_users=*/false, take); }
+
+void AppendToPage(const PagedTrajectory& trajectory, std::string* page) {
+  PutVarint(static_cast<std::uint64_t>(trajectory.offset), page);
+  PutVarint(trajectory.ordinal, page);
+  PutBlock(trajectory.bytes, page);
+}
+
+Result<std::vector<PagedTrajectory>> DecodePage(std::string_view page) {
+  std::vector<PagedTrajectory> trajectories;
+  Reader reader(page);
   while (!reader.done()) {
-    OpenEvent& event = events.emplace_back();
-    event.time_ms = reader.Unsigned();
-    event.offset = reader.Unsigned();
-    event.previous_offset = event.offset - reader.Unsigned();
-    event.stream_before_ms = WrappingDifference(event.time_ms, reader.Zigzag());
-    event.is_exposure = (reader.Byte() & 1) != 0;
-    event.id = reader.Block();
-    event.payload = reader.Block();
-    if (!reader.ok() || event.id.empty() || event.previous_offset < -1 || !PayloadParses(event, &scratch)) {
-      return Error(Code::kCorrupt, "saved event is not readable, number in its chunk:", events.size());
+    PagedTrajectory& trajectory = trajectories.emplace_back();
+    trajectory.offset = static_cast<std::int64_t>(reader.Varint());
+    trajectory.ordinal = static_cast<std::uint32_t>(reader.Varint());
+    trajectory.bytes = reader.Block();
+    if (!reader.ok() || trajectory.offset < 0 || trajectory.bytes.empty()) {
+      return Error(Code::kCorrupt, "saved trajectory is not readable, number in its page:", trajectories.size());
     }
   }
-  if (events.empty()) return Error(Code::kCorrupt, "saved chunk of events is empty");
-  return events;
-}
-
-std::string EncodeState(const PartitionState& state) {
-  std::string bytes;
-  PutUnsigned(state.next_offset, &bytes);
-  PutZigzag(state.previous_offset, &bytes);
-  PutZigzag(state.stream_time_ms, &bytes);
-  bytes.push_back(static_cast<char>((state.finished ? 1 : 0) | (state.last_name ? 2 : 0)));
-  PutBlock(state.last_name ? state.last_name->SerializeAsString() : std::string(), &bytes);
-  PutBlock(state.accounting.SerializeAsString(), &bytes);
-  return bytes;
-}
-
-Result<PartitionState> DecodeState(std::string_view bytes) {
-  Reader reader(bytes);
-  PartitionState state;
-  state.next_offset = reader.Unsigned();
-  state.previous_offset = reader.Zigzag();
-  state.stream_time_ms = reader.Zigzag();
-  const std::uint8_t flags = reader.Byte();
-  state.finished = (flags & 1) != 0;
-  const std::string_view name = reader.Block();
-  const std::string_view accounting = reader.Block();
-  bool parsed = reader.ok() && state.accounting.ParseFromArray(accounting.data(), static_cast<int>(accounting.size()));
-  if ((flags & 2) != 0) {
-    state.last_name.emplace();
-    parsed = parsed && state.last_name->ParseFromArray(name.data(), static_cast<int>(name.size()));
-  }
-  if (!parsed || state.previous_offset < -1) return Error(Code::kCorrupt, "saved state of a partition is not readable");
-  return state;
-}
-
-std::string EncodeShape(const SessionShape& shape) {
-  std::string bytes;
-  PutUnsigned(shape.gap_ms, &bytes);
-  PutUnsigned(shape.lateness_ms, &bytes);
-  PutUnsigned(shape.cut_every_ms, &bytes);
-  PutUnsigned(shape.max_events, &bytes);
-  return bytes;
-}
-
-Result<SessionShape> DecodeShape(std::string_view bytes) {
-  Reader reader(bytes);
-  SessionShape shape;
-  shape.gap_ms = reader.Unsigned();
-  shape.lateness_ms = reader.Unsigned();
-  shape.cut_every_ms = reader.Unsigned();
-  shape.max_events = reader.Unsigned();
-  if (!reader.ok()) return Error(Code::kCorrupt, "saved shape of sessions is not readable");
-  return shape;
+  return trajectories;
 }
 
 }  // namespace fuseline

@@ -1,11 +1,13 @@
 #include "session_store.h"
 
-#include <utility>
+#include <algorithm>
 
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/cache.h>
 #include <rocksdb/options.h>
-#include <rocksdb/slice_transform.h>
+#include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
 #include "fuseline/core/file.h"
@@ -15,8 +17,9 @@ namespace fuseline {
 namespace {
 
 constexpr char kFormatKey[] = "f";
-constexpr char kShapeKey[] = "g";
-constexpr std::size_t kPartitionKeyBytes = 5;  // Kind and partition.
+constexpr std::size_t kPrefixBytes = 5;  // Kind and partition.
+constexpr std::uint64_t kBlobBytesMin = 16 << 10;
+constexpr char kKinds[] = {'p', 'm', 'j', 'u', 'c', 'o'};
 
 template <typename Number>
 void PutBigEndian(Number value, std::string* key) {
@@ -31,25 +34,24 @@ std::uint64_t TakeBigEndian(std::string_view bytes) {
   return value;
 }
 
-std::string PartitionKey(char kind, std::int32_t partition) {
+std::string Prefix(char kind, std::int32_t partition) {
   std::string key(1, kind);
   PutBigEndian(partition, &key);
   return key;
 }
 
-std::string UserKey(std::int32_t partition, std::string_view user_id) {
-  std::string key = PartitionKey('s', partition);
-  key.reserve(key.size() + user_id.size() + sizeof(std::uint32_t));
-  key.append(user_id);
+template <typename Number>
+std::string NumberKey(char kind, std::int32_t partition, Number number) {
+  std::string key = Prefix(kind, partition);
+  PutBigEndian(number, &key);
   return key;
 }
 
-std::string OutboxKey(const v1::TrajectoryName& name) {
-  std::string key = PartitionKey('o', name.partition());
-  key.reserve(17);
-  PutBigEndian(name.offset(), &key);
-  PutBigEndian(name.ordinal(), &key);
-  return key;
+std::string UserKey(std::int32_t partition, std::string_view user_id) { return Prefix('u', partition).append(user_id); }
+
+// Event times are 0 or later, so that they sort as they are.
+std::string ColdKey(std::int32_t partition, std::int64_t end_ms, std::string_view user_id) {
+  return NumberKey('c', partition, end_ms).append(user_id);
 }
 
 Status FromRocks(const rocksdb::Status& status, std::string_view doing) {
@@ -60,16 +62,30 @@ Status FromRocks(const rocksdb::Status& status, std::string_view doing) {
   return ErrorStatus(Code::kUnavailable, doing, status.ToString());  // Disk full, I/O error, in use, being resumed.
 }
 
-rocksdb::Options StoreOptions(rocksdb::Env* env) {
+template <typename Message>
+Status Parse(std::string_view bytes, std::string_view what, Message* message) {
+  if (message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return OkStatus();
+  return ErrorStatus(Code::kCorrupt, "not readable in the session store:", what);
+}
+
+rocksdb::Options StoreOptions(std::size_t memory_max_bytes, rocksdb::Env* env) {
   rocksdb::Options options;
   options.create_if_missing = true;
   if (env != nullptr) options.env = env;
-  // Most of what is written is dropped again within minutes: large memtables keep it from ever reaching a file.
-  options.write_buffer_size = 128 << 20;
+  // What is written is dropped again within the life of a session. Half of the memory for buffers, a quarter for what is read.
   options.max_write_buffer_number = 3;
-  // A commit's keys come sorted within kind and partition, so each is looked for from where the one before it went.
-  options.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(kPartitionKeyBytes));
+  options.write_buffer_size = std::clamp<std::size_t>(memory_max_bytes / 6, 1 << 20, 64 << 20);
+  options.memtable_whole_key_filtering = true;
+  options.memtable_prefix_bloom_size_ratio = 0.02;
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = rocksdb::NewLRUCache(std::max<std::size_t>(memory_max_bytes / 4, 1 << 20));
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  table.cache_index_and_filter_blocks = true;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  options.enable_blob_files = true;
+  options.min_blob_size = kBlobBytesMin;
   options.compression = rocksdb::kLZ4Compression;
+  options.blob_compression_type = rocksdb::kNoCompression;  // They live for minutes: not worth the time.
   options.keep_log_file_num = 3;
   options.info_log_level = rocksdb::WARN_LEVEL;
   return options;
@@ -85,138 +101,206 @@ Status Scan(rocksdb::DB& db, const std::string& prefix, const std::string& from,
   return FromRocks(it->status(), "reading the session store:");
 }
 
+// The same with what follows the prefix, until `take` fails.
+template <typename Take>
+Status ScanAll(rocksdb::DB& db, char kind, std::int32_t partition, Take take) {
+  const std::string prefix = Prefix(kind, partition);
+  Status failed = OkStatus();
+  FUSELINE_RETURN_IF_ERROR(Scan(db, prefix, prefix, [&](std::string_view key, std::string_view value) {
+    failed = take(key.substr(prefix.size()), value);
+    return failed.ok();
+  }));
+  return failed;
+}
+
 }  // namespace
 
 StoreBatch::StoreBatch() : batch_(std::make_unique<rocksdb::WriteBatch>()) {}
 StoreBatch::~StoreBatch() = default;
 
-void StoreBatch::PutState(std::int32_t partition, const PartitionState& state) {
-  batch_->Put(PartitionKey('p', partition), EncodeState(state));
+void StoreBatch::PutState(std::int32_t partition, const v1::PartitionState& state) {
+  batch_->Put(Prefix('p', partition), state.SerializeAsString());
 }
 
-void StoreBatch::PutChange(std::int32_t partition, const UserChange& change) {
-  std::string key = UserKey(partition, change.user_id);
-  const std::size_t user_bytes = key.size();
-  const auto key_of = [&](std::uint32_t chunk) -> const std::string& {
-    key.resize(user_bytes);
-    PutBigEndian(chunk, &key);
-    return key;
-  };
-  for (std::uint32_t chunk = change.drop_begin; chunk < change.drop_end; ++chunk) batch_->Delete(key_of(chunk));
-  if (!change.bytes.empty()) batch_->Put(key_of(change.chunk), change.bytes);
+void StoreBatch::PutChanges(std::int32_t partition, const SessionChanges& changes) {
+  for (const SessionChanges::Segment& segment : changes.segments) batch_->Put(NumberKey('j', partition, segment.number), segment.bytes);
+  for (const std::uint32_t number : changes.dead_segments) batch_->Delete(NumberKey('j', partition, number));
+  for (const auto& [user_id, end_ms] : changes.warmed) {
+    batch_->Delete(UserKey(partition, user_id));
+    batch_->Delete(ColdKey(partition, end_ms, user_id));
+  }
+  for (const v1::ColdUser& user : changes.cooled) {
+    v1::ColdUser head = user;
+    head.clear_user_id();
+    head.clear_events();
+    batch_->Put(UserKey(partition, user.user_id()), head.SerializeAsString());
+    head.clear_earliest_end_ms();
+    head.set_events(user.events());
+    batch_->Put(ColdKey(partition, user.earliest_end_ms(), user.user_id()), head.SerializeAsString());
+  }
+  for (const v1::CommitPoint& point : changes.points) batch_->Put(NumberKey('m', partition, point.offset()), point.SerializeAsString());
+  for (const std::int64_t offset : changes.dead_points) batch_->Delete(NumberKey('m', partition, offset));
 }
 
-void StoreBatch::PutTrajectory(const v1::TrajectoryName& name, std::string_view bytes) {
-  batch_->Put(OutboxKey(name), bytes);
+void StoreBatch::PutPage(std::int32_t partition, std::uint64_t number, std::string_view bytes) {
+  batch_->Put(NumberKey('o', partition, number), bytes);
 }
 
-void StoreBatch::DropTrajectory(const v1::TrajectoryName& name) { batch_->Delete(OutboxKey(name)); }
+void StoreBatch::DropPage(std::int32_t partition, std::uint64_t number) { batch_->Delete(NumberKey('o', partition, number)); }
 
 SessionStore::SessionStore(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
 SessionStore::~SessionStore() = default;
 
-Result<std::unique_ptr<SessionStore>> SessionStore::Open(const std::filesystem::path& folder, const SessionShape& shape,
+Result<std::unique_ptr<SessionStore>> SessionStore::Open(const std::filesystem::path& folder, std::size_t memory_max_bytes,
                                                          rocksdb::Env* env) {
   FUSELINE_FAIL_IF_ERROR(MakeFolders(folder));
   rocksdb::DB* db = nullptr;
   FUSELINE_FAIL_IF_ERROR(
-      FromRocks(rocksdb::DB::Open(StoreOptions(env), folder.string(), &db), "opening the session store:"));
+      FromRocks(rocksdb::DB::Open(StoreOptions(memory_max_bytes, env), folder.string(), &db), "opening the session store:"));
   std::unique_ptr<SessionStore> store(new SessionStore(std::unique_ptr<rocksdb::DB>(db)));
-  FUSELINE_FAIL_IF_ERROR(store->CheckFormat(shape));
+  FUSELINE_FAIL_IF_ERROR(store->CheckFormat());
   return store;
 }
 
-Result<std::unique_ptr<SessionStore>> SessionStore::OpenReadOnly(const std::filesystem::path& folder,
-                                                                 const SessionShape& shape) {
+Result<std::unique_ptr<SessionStore>> SessionStore::OpenReadOnly(const std::filesystem::path& folder, std::size_t memory_max_bytes) {
   rocksdb::DB* db = nullptr;
-  FUSELINE_FAIL_IF_ERROR(FromRocks(rocksdb::DB::OpenForReadOnly(StoreOptions(nullptr), folder.string(), &db),
+  FUSELINE_FAIL_IF_ERROR(FromRocks(rocksdb::DB::OpenForReadOnly(StoreOptions(memory_max_bytes, nullptr), folder.string(), &db),
                                    "opening the session store to look at it:"));
   std::unique_ptr<SessionStore> store(new SessionStore(std::unique_ptr<rocksdb::DB>(db)));
-  FUSELINE_FAIL_IF_ERROR(store->CheckFormat(shape));
+  FUSELINE_FAIL_IF_ERROR(store->CheckFormat());
   return store;
 }
 
-Status SessionStore::CheckFormat(const SessionShape& shape) {
+Status SessionStore::CheckFormat() {
   std::string format;
   const rocksdb::Status found = db_->Get(rocksdb::ReadOptions(), kFormatKey, &format);
   if (found.IsNotFound()) {
     StoreBatch batch;
     batch.batch_->Put(kFormatKey, std::to_string(kStoreFormat));
-    batch.batch_->Put(kShapeKey, EncodeShape(shape));
     return Write(batch);
   }
   FUSELINE_RETURN_IF_ERROR(FromRocks(found, "reading the format of the session store:"));
-  if (format != std::to_string(kStoreFormat)) {
-    return ErrorStatus(Code::kInvalidInput, "the session store has another format than this program writes; format of the store, of the program:",
-                       format, kStoreFormat);
-  }
-  std::string bytes;
-  FUSELINE_RETURN_IF_ERROR(FromRocks(db_->Get(rocksdb::ReadOptions(), kShapeKey, &bytes), "reading the shape of sessions:"));
-  FUSELINE_ASSIGN_OR_RETURN(const SessionShape made_with, DecodeShape(bytes));
-  if (made_with == shape) return OkStatus();
+  if (format == std::to_string(kStoreFormat)) return OkStatus();
   return ErrorStatus(Code::kInvalidInput,
-                     "open sessions were made with other settings: go on with those, or begin with an empty state folder;"
-                     " gap_ms, lateness_ms, cut_every_ms, max_events of the store:",
-                     made_with.gap_ms, made_with.lateness_ms, made_with.cut_every_ms, made_with.max_events,
-                     "of the settings:", shape.gap_ms, shape.lateness_ms, shape.cut_every_ms, shape.max_events);
+                     "the session store has another format than this program writes: begin with an empty state folder;"
+                     " format of the store, of the program:",
+                     format, kStoreFormat);
 }
 
-Result<std::vector<std::pair<std::int32_t, PartitionState>>> SessionStore::LoadStates() const {
-  std::vector<std::pair<std::int32_t, PartitionState>> states;
-  Status broken = OkStatus();
+Result<std::vector<std::pair<std::int32_t, v1::PartitionState>>> SessionStore::LoadStates() const {
+  std::vector<std::pair<std::int32_t, v1::PartitionState>> states;
+  Status failed = OkStatus();
   FUSELINE_FAIL_IF_ERROR(Scan(*db_, "p", "p", [&](std::string_view key, std::string_view value) {
-    auto state = DecodeState(value);
-    if (!state) broken = state.error();
-    if (state) states.emplace_back(static_cast<std::int32_t>(TakeBigEndian(key.substr(1))), *std::move(state));
-    return broken.ok();
+    auto& [partition, state] = states.emplace_back();
+    partition = static_cast<std::int32_t>(TakeBigEndian(key.substr(1)));
+    failed = Parse(value, "state of a partition", &state);
+    if (failed.ok() && state.rules().empty()) failed = ErrorStatus(Code::kCorrupt, "saved state of a partition has no rules");
+    return failed.ok();
   }));
-  FUSELINE_FAIL_IF_ERROR(broken);
+  FUSELINE_FAIL_IF_ERROR(failed);
   return states;
 }
 
-Status SessionStore::LoadChunks(
-    std::int32_t partition,
-    const std::function<void(std::string_view, std::uint32_t, std::vector<OpenEvent>)>& take) const {
-  const std::string prefix = PartitionKey('s', partition);
-  Status broken = OkStatus();
-  FUSELINE_RETURN_IF_ERROR(Scan(*db_, prefix, prefix, [&](std::string_view key, std::string_view value) {
-    key.remove_prefix(prefix.size());
-    auto events = DecodeChunk(value);
-    if (!events) broken = events.error();
-    if (events && key.size() <= sizeof(std::uint32_t)) broken = ErrorStatus(Code::kCorrupt, "saved chunk without a user");
-    if (!broken.ok()) return false;
-    const std::size_t user_bytes = key.size() - sizeof(std::uint32_t);
-    take(key.substr(0, user_bytes), static_cast<std::uint32_t>(TakeBigEndian(key.substr(user_bytes))), *std::move(events));
-    return true;
-  }));
-  return broken;
+Status SessionStore::LoadPoints(std::int32_t partition, const std::function<Status(const v1::CommitPoint&)>& take) const {
+  return ScanAll(*db_, 'm', partition, [&](std::string_view, std::string_view value) {
+    v1::CommitPoint point;
+    FUSELINE_RETURN_IF_ERROR(Parse(value, "commit point", &point));
+    return take(point);
+  });
 }
 
-Result<std::vector<v1::TrajectoryName>> SessionStore::LoadOutboxNames(std::int32_t partition) const {
-  const std::string prefix = PartitionKey('o', partition);
-  std::vector<v1::TrajectoryName> names;
-  FUSELINE_FAIL_IF_ERROR(Scan(*db_, prefix, prefix, [&](std::string_view key, std::string_view) {
-    v1::TrajectoryName& name = names.emplace_back();
-    name.set_partition(partition);
-    name.set_offset(static_cast<std::int64_t>(TakeBigEndian(key.substr(5, 8))));
-    name.set_ordinal(static_cast<std::uint32_t>(TakeBigEndian(key.substr(13))));
-    return true;
-  }));
-  return names;
+Status SessionStore::LoadColdUsers(std::int32_t partition, const std::function<Status(const v1::ColdUser&)>& take) const {
+  v1::ColdUser user;
+  return ScanAll(*db_, 'u', partition, [&](std::string_view key, std::string_view value) {
+    FUSELINE_RETURN_IF_ERROR(Parse(value, "cold user", &user));
+    user.set_user_id(std::string(key));
+    return take(user);
+  });
 }
 
-Result<std::vector<v1::Trajectory>> SessionStore::LoadOutbox(std::int32_t partition, const v1::TrajectoryName& from,
-                                                             std::size_t max) const {
-  std::vector<v1::Trajectory> trajectories;
-  bool parsed = true;
-  FUSELINE_FAIL_IF_ERROR(
-      Scan(*db_, PartitionKey('o', partition), OutboxKey(from), [&](std::string_view, std::string_view value) {
-        if (trajectories.size() == max) return false;
-        parsed = trajectories.emplace_back().ParseFromArray(value.data(), static_cast<int>(value.size()));
-        return parsed;
-      }));
-  if (!parsed) return Error(Code::kCorrupt, "saved trajectory is not readable, partition:", partition);
-  return trajectories;
+Status SessionStore::LoadSegments(std::int32_t partition,
+                                  const std::function<Status(std::uint32_t, std::string_view)>& take) const {
+  return ScanAll(*db_, 'j', partition, [&](std::string_view key, std::string_view value) {
+    return take(static_cast<std::uint32_t>(TakeBigEndian(key)), value);
+  });
+}
+
+Status SessionStore::LoadPages(std::int32_t partition, const std::function<Status(std::uint64_t, std::string_view)>& take) const {
+  return ScanAll(*db_, 'o', partition, [&](std::string_view key, std::string_view value) { return take(TakeBigEndian(key), value); });
+}
+
+Result<std::string> SessionStore::ReadSegment(std::int32_t partition, std::uint32_t number) const {
+  std::string bytes;
+  FUSELINE_FAIL_IF_ERROR(FromRocks(db_->Get(rocksdb::ReadOptions(), NumberKey('j', partition, number), &bytes), "reading a journal segment:"));
+  return bytes;
+}
+
+Result<std::string> SessionStore::ReadPage(std::int32_t partition, std::uint64_t number) const {
+  std::string bytes;
+  FUSELINE_FAIL_IF_ERROR(FromRocks(db_->Get(rocksdb::ReadOptions(), NumberKey('o', partition, number), &bytes), "reading a page of the outbox:"));
+  return bytes;
+}
+
+Result<v1::ColdUser> SessionStore::ReadCold(std::int32_t partition, std::string_view user_id, std::string_view head) const {
+  v1::ColdUser user;
+  FUSELINE_FAIL_IF_ERROR(Parse(head, "cold user", &user));
+  const std::int64_t end_ms = user.earliest_end_ms();
+  std::string bytes;
+  FUSELINE_FAIL_IF_ERROR(FromRocks(db_->Get(rocksdb::ReadOptions(), ColdKey(partition, end_ms, user_id), &bytes), "reading cold sessions:"));
+  FUSELINE_FAIL_IF_ERROR(Parse(bytes, "cold sessions", &user));
+  user.set_earliest_end_ms(end_ms);
+  user.set_user_id(std::string(user_id));
+  return user;
+}
+
+Result<std::optional<v1::ColdUser>> SessionStore::Find(std::int32_t partition, std::string_view user_id) {
+  std::string head;
+  const rocksdb::Status found = db_->Get(rocksdb::ReadOptions(), UserKey(partition, user_id), &head);
+  if (found.IsNotFound()) return std::nullopt;
+  FUSELINE_FAIL_IF_ERROR(FromRocks(found, "looking for cold sessions:"));
+  FUSELINE_ASSIGN_OR_FAIL(v1::ColdUser user, ReadCold(partition, user_id, head));
+  return std::optional<v1::ColdUser>(std::move(user));
+}
+
+Result<ColdSessions::DueUsers> SessionStore::Due(std::int32_t partition, std::int64_t from_ms, std::int64_t bound_ms,
+                                                 std::string_view after_user_id, std::size_t max) {
+  DueUsers due;
+  const std::string ends = Prefix('c', partition);
+  Status failed = OkStatus();
+  FUSELINE_FAIL_IF_ERROR(Scan(*db_, ends, NumberKey('c', partition, std::max<std::int64_t>(from_ms, 0)), [&](std::string_view key, std::string_view value) {
+    const auto end_ms = static_cast<std::int64_t>(TakeBigEndian(key.substr(kPrefixBytes, 8)));
+    if (end_ms >= bound_ms) {
+      due.next_end_ms = end_ms;
+      return false;
+    }
+    due.all = due.users.size() < max;
+    if (!due.all) return false;
+    v1::ColdUser& user = due.users.emplace_back();
+    failed = Parse(value, "cold sessions", &user);
+    user.set_user_id(std::string(key.substr(kPrefixBytes + 8)));
+    user.set_earliest_end_ms(end_ms);
+    return failed.ok();
+  }));
+  FUSELINE_FAIL_IF_ERROR(failed);
+  if (due.all) return due;
+
+  // Too many for one go: in the order in which they will close, then.
+  due.users.clear();
+  const std::string users = Prefix('u', partition);
+  FUSELINE_FAIL_IF_ERROR(Scan(*db_, users, UserKey(partition, after_user_id), [&](std::string_view key, std::string_view value) {
+    v1::ColdUser head;
+    const std::string_view user_id = key.substr(kPrefixBytes);
+    failed = Parse(value, "cold user", &head);
+    if (!failed.ok() || user_id == after_user_id || head.earliest_end_ms() >= bound_ms) return failed.ok();
+    if (due.users.size() == max) return false;
+    auto user = ReadCold(partition, user_id, value);
+    if (!user) failed = std::move(user).error();
+    if (failed.ok()) due.users.push_back(*std::move(user));
+    return failed.ok();
+  }));
+  FUSELINE_FAIL_IF_ERROR(failed);
+  due.all = due.users.size() < max;
+  return due;
 }
 
 Status SessionStore::Write(StoreBatch& batch) {
@@ -226,6 +310,15 @@ Status SessionStore::Write(StoreBatch& batch) {
   const rocksdb::Status written = db_->Write(durable, batch.batch_.get());
   failed_ = !written.ok();
   return FromRocks(written, "writing the session store:");
+}
+
+Status SessionStore::DropPartition(std::int32_t partition) {
+  StoreBatch batch;
+  for (const char kind : kKinds) {
+    std::string end = Prefix(kind, partition + 1);
+    batch.batch_->DeleteRange(Prefix(kind, partition), end);
+  }
+  return Write(batch);
 }
 
 }  // namespace fuseline

@@ -1,44 +1,19 @@
 #include "fuseline/sessionizer/session_window.h"
 
 #include <algorithm>
+#include <bit>
 #include <functional>
-#include <iterator>
-#include <tuple>
 #include <utility>
 
-#include "fuseline/core/digest.h"
+#include "fuseline/core/check.h"
 
 namespace fuseline {
 namespace {
 
 constexpr std::size_t kManyIds = 64;
+constexpr std::uint32_t kGarbageMin = 1024;
 
-std::uint32_t HashOf(std::string_view id) { return static_cast<std::uint32_t>(std::hash<std::string_view>()(id)); }
-
-bool Before(const OpenEvent& a, const OpenEvent& b) {
-  return std::tie(a.time_ms, a.id) < std::tie(b.time_ms, b.id);
-}
-
-bool HasEvent(const SessionEvents& session, std::int64_t time_ms, std::string_view id) {
-  const auto place = std::lower_bound(session.begin(), session.end(), std::pair(time_ms, id),
-                                      [](const OpenEvent& event, const auto& key) {
-                                        return std::pair(event.time_ms, std::string_view(event.id)) < key;
-                                      });
-  return place != session.end() && place->time_ms == time_ms && place->id == id;
-}
-
-// Releases the memory too: what is left out must not keep costing.
-void LeaveOut(OpenEvent& event) { std::string().swap(event.payload); }
-
-SessionEvents NextRequests(const SessionShape& shape, std::int64_t end_ms, const SessionEvents& next) {
-  SessionEvents requests;
-  for (const OpenEvent& event : next) {
-    if (event.time_ms - end_ms > shape.gap_ms) break;
-    if (!requests.empty() && event.time_ms > requests.front().time_ms) break;
-    if (event.is_exposure && !event.payload.empty()) requests.push_back(event);
-  }
-  return requests;
-}
+std::uint64_t HashOf(std::string_view id) { return std::hash<std::string_view>()(id); }
 
 }  // namespace
 
@@ -49,116 +24,277 @@ SessionShape ShapeOf(const v1::Sessionizer& settings) {
           .max_events = settings.max_events()};
 }
 
-std::int64_t CutPhase(std::string_view user_id, std::int64_t cut_every_ms) {
-  if (cut_every_ms == 0) return 0;
-  return static_cast<std::int64_t>(Fnv1a64(user_id) % static_cast<std::uint64_t>(cut_every_ms));
+SessionShape ShapeOf(const v1::SessionRules& rules) {
+  return {.gap_ms = rules.gap_ms(),
+          .lateness_ms = rules.lateness_ms(),
+          .cut_every_ms = rules.cut_every_ms(),
+          .max_events = rules.max_events()};
 }
 
-std::int64_t SessionWindow::CellOf(const SessionShape& shape, std::int64_t time_ms) const {
-  if (shape.cut_every_ms == 0) return 0;
-  const std::int64_t since_phase = time_ms - cut_phase_ms_;
-  const std::int64_t cell = since_phase / shape.cut_every_ms;
-  return since_phase % shape.cut_every_ms < 0 ? cell - 1 : cell;  // Floor, also before the first line.
+v1::SessionRules RulesOf(std::uint64_t version, const SessionShape& shape) {
+  v1::SessionRules rules;
+  rules.set_version(version);
+  rules.set_format(kSessionRulesFormat);
+  rules.set_gap_ms(shape.gap_ms);
+  rules.set_lateness_ms(shape.lateness_ms);
+  rules.set_cut_every_ms(shape.cut_every_ms);
+  rules.set_max_events(static_cast<std::uint32_t>(shape.max_events));
+  return rules;
+}
+
+std::int64_t CutPhase(std::uint64_t user_hash, std::int64_t cut_every_ms) {
+  if (cut_every_ms == 0) return 0;
+  return static_cast<std::int64_t>(user_hash % static_cast<std::uint64_t>(cut_every_ms));
+}
+
+// Time since the cut line at or before it. REQUIRES: there are lines.
+std::int64_t SessionWindow::SinceCutLine(const SessionShape& shape, std::int64_t time_ms) const {
+  const std::int64_t rest = (time_ms - CutPhase(user_hash_, shape.cut_every_ms)) % shape.cut_every_ms;
+  return rest < 0 ? rest + shape.cut_every_ms : rest;  // Also before the first line.
 }
 
 bool SessionWindow::Joins(const SessionShape& shape, std::int64_t earlier_ms, std::int64_t later_ms) const {
-  return later_ms - earlier_ms <= shape.gap_ms && CellOf(shape, earlier_ms) == CellOf(shape, later_ms);
+  const std::int64_t distance_ms = later_ms - earlier_ms;
+  if (distance_ms > shape.gap_ms) return false;
+  return shape.cut_every_ms == 0 || SinceCutLine(shape, earlier_ms) + distance_ms < shape.cut_every_ms;
+}
+
+// Where an event with this time and id stands, or would stand.
+std::size_t SessionWindow::PlaceFor(std::int64_t time_ms, std::string_view id) const {
+  const auto before = [this](const OpenEvent& event, const std::pair<std::int64_t, std::string_view>& key) {
+    return event.time_ms != key.first ? event.time_ms < key.first : this->id(event) < key.second;
+  };
+  const std::pair key(time_ms, id);
+  if (events_.empty() || before(events_.back(), key)) return events_.size();
+  return static_cast<std::size_t>(std::lower_bound(events_.begin(), events_.end(), key, before) - events_.begin());
 }
 
 bool SessionWindow::Contains(std::int64_t time_ms, std::string_view id) const {
-  const std::uint32_t id_hash = HashOf(id);
-  if (id_hashes_ && !id_hashes_->contains(id_hash)) return false;
-  // A resend carries the same time as well, so that in a long session this finds it at once.
-  for (const SessionEvents& session : sessions_) {
-    if (HasEvent(session, time_ms, id)) return true;
+  const std::uint64_t id_hash = HashOf(id);
+  if (!ids_.empty()) {
+    if (!ids_.Contains(id_hash)) return false;
+    // A resend carries the same time as well, so that in a long session this finds it at once.
+    const std::size_t place = PlaceFor(time_ms, id);
+    if (place < events_.size() && events_[place].time_ms == time_ms && this->id(events_[place]) == id) return true;
   }
-  for (const SessionEvents& session : sessions_) {
-    for (const OpenEvent& event : session) {
-      if (event.id_hash == id_hash && event.id == id) return true;
-    }
+  return std::any_of(events_.begin(), events_.end(), [&](const OpenEvent& event) {
+    return event.id_hash == id_hash && this->id(event) == id;
+  });
+}
+
+OpenEvent* SessionWindow::Find(std::int64_t offset, std::int64_t time_ms, std::string_view id) {
+  const std::size_t place = PlaceFor(time_ms, id);
+  if (place == events_.size()) return nullptr;
+  OpenEvent& event = events_[place];
+  return event.offset == offset && event.time_ms == time_ms && this->id(event) == id ? &event : nullptr;
+}
+
+bool SessionWindow::Add(const SessionShape& shape, const NewEvent& event) {
+  const std::size_t size = events_.size();
+  const std::size_t i = PlaceFor(event.time_ms, event.id);
+  const bool inside = i > 0 && i < size && !events_[i].starts_session;
+  const bool joins_previous = i > 0 && (inside || event.glued || Joins(shape, events_[i - 1].time_ms, event.time_ms));
+  const bool joins_next = i < size && (inside || Joins(shape, event.time_ms, events_[i].time_ms));
+  const bool joined = joins_previous && joins_next && !inside;  // Two sessions have become one.
+
+  OpenEvent open{.time_ms = event.time_ms,
+                 .offset = event.offset,
+                 .id_hash = HashOf(event.id),
+                 .segment = event.segment,
+                 .place = static_cast<std::uint32_t>(bytes_.size()),
+                 .body_bytes = static_cast<std::uint32_t>(event.body.size()),
+                 .id_bytes = static_cast<std::uint32_t>(event.id.size()),
+                 .is_exposure = event.is_exposure,
+                 .starts_session = !joins_previous};
+  FUSELINE_CHECK(bytes_.size() + event.id.size() + event.body.size() < std::size_t{1} << 32);
+  bytes_.append(event.id).append(event.body);
+  if (!ids_.empty()) ids_.Insert(open.id_hash);
+  if (i < size && !inside) events_[i].starts_session = !joins_next;
+  events_.insert(events_.begin() + static_cast<std::ptrdiff_t>(i), open);
+
+  if (i == size && joins_previous) {  // The way of nearly all: one more at the end.
+    if (session_count_ == 1) ++first_size_;
+  } else if (inside) {
+    if (i < first_size_) ++first_size_;
+    if (i <= last_start_) ++last_start_;
+  } else {
+    CountSessions();
+  }
+  if (ids_.empty()) HashIds();
+  const auto limit = static_cast<std::size_t>(shape.max_events);
+  if (events_.size() > limit) LeaveOutPast(limit, i, joined);
+  return events_[i].body_bytes > 0;
+}
+
+// Whatever of the session of events_[index] is past the limit. Unless two have joined, one event at most can be newly so.
+void SessionWindow::LeaveOutPast(std::size_t limit, std::size_t index, bool joined) {
+  const std::size_t start = StartOf(index);
+  if (!joined && index - start >= limit) return LeaveOut(events_[index]);
+  const std::size_t end = EndOf(start);
+  const std::size_t last = joined ? end : std::min(end, start + limit + 1);
+  for (std::size_t i = start + limit; i < last; ++i) LeaveOut(events_[i]);
+}
+
+void SessionWindow::LeaveOut(OpenEvent& event) {
+  const std::uint32_t freed = std::exchange(event.body_bytes, 0);
+  if (std::size_t{event.place} + event.id_bytes + freed == bytes_.size()) {
+    bytes_.resize(bytes_.size() - freed);
+    return;
+  }
+  garbage_ += freed;
+  if (garbage_ > kGarbageMin && garbage_ > bytes_.size() / 2) Compact();
+}
+
+void SessionWindow::Compact() {
+  std::string kept;
+  kept.reserve(bytes_.size() - garbage_);
+  for (OpenEvent& event : events_) {
+    const auto place = static_cast<std::uint32_t>(kept.size());
+    kept.append(id(event)).append(body(event));
+    event.place = place;
+  }
+  bytes_ = std::move(kept);
+  garbage_ = 0;
+}
+
+std::size_t SessionWindow::StartOf(std::size_t index) const {
+  if (index < first_size_) return 0;
+  if (index >= last_start_) return last_start_;
+  while (!events_[index].starts_session) --index;
+  return index;
+}
+
+std::size_t SessionWindow::EndOf(std::size_t start) const {
+  if (start == 0) return first_size_;
+  if (start == last_start_) return events_.size();
+  std::size_t end = start + 1;
+  while (end < events_.size() && !events_[end].starts_session) ++end;
+  return end;
+}
+
+void SessionWindow::CountSessions() {
+  session_count_ = 0;
+  first_size_ = events_.size();
+  last_start_ = 0;
+  for (std::size_t i = 0; i < events_.size(); ++i) {
+    if (!events_[i].starts_session) continue;
+    if (++session_count_ == 2) first_size_ = i;
+    last_start_ = i;
+  }
+}
+
+SessionWindow::NewEvent SessionWindow::Told(const SessionShape& shape, std::size_t index) const {
+  const OpenEvent& event = events_[index];
+  return {.time_ms = event.time_ms,
+          .offset = event.offset,
+          .segment = event.segment,
+          .is_exposure = event.is_exposure,
+          .glued = !event.starts_session && !Joins(shape, events_[index - 1].time_ms, event.time_ms),
+          .id = id(event),
+          .body = body(event)};
+}
+
+void SessionWindow::Glue(const OpenEvent* event) {
+  const auto index = static_cast<std::size_t>(event - events_.data());
+  if (index == 0 || !event->starts_session) return;
+  events_[index].starts_session = false;
+  CountSessions();
+}
+
+void SessionWindow::Reshape(const SessionShape& shape) {
+  for (std::size_t i = 1; i < events_.size(); ++i) {
+    if (events_[i].starts_session && Joins(shape, events_[i - 1].time_ms, events_[i].time_ms)) events_[i].starts_session = false;
+  }
+  CountSessions();
+  std::size_t in_session = 0;
+  for (OpenEvent& event : events_) {
+    in_session = event.starts_session ? 1 : in_session + 1;
+    if (in_session > static_cast<std::size_t>(shape.max_events) && event.body_bytes > 0) LeaveOut(event);
+  }
+}
+
+std::int64_t SessionWindow::lowest_offset() const {
+  return std::min_element(events_.begin(), events_.end(), [](const OpenEvent& a, const OpenEvent& b) {
+           return a.offset < b.offset;
+         })->offset;
+}
+
+v1::SessionEnd SessionWindow::EndOfFirst(const SessionShape& shape) const {
+  const bool goes_on = first_size_ < events_.size() && events_[first_size_].time_ms - earliest_end_ms() <= shape.gap_ms;
+  return goes_on ? v1::TRUNCATED : v1::TERMINATED;
+}
+
+std::vector<OpenEvent> SessionWindow::NextRequests(const SessionShape& shape) const {
+  std::vector<OpenEvent> requests;
+  for (std::size_t i = first_size_; i < events_.size(); ++i) {
+    const OpenEvent& event = events_[i];
+    if (i > first_size_ && event.starts_session) break;
+    if (event.time_ms - earliest_end_ms() > shape.gap_ms) break;
+    if (!requests.empty() && event.time_ms > requests.front().time_ms) break;
+    if (event.is_exposure && event.body_bytes > 0) requests.push_back(event);
+  }
+  return requests;
+}
+
+void SessionWindow::DropFirst() {
+  if (session_count_ == 1) {
+    events_.clear();
+    bytes_.clear();
+    garbage_ = 0;
+    session_count_ = 0;
+    first_size_ = last_start_ = 0;
+    ids_.Clear();
+    return;
+  }
+  for (const OpenEvent& event : first()) garbage_ += event.id_bytes + event.body_bytes;
+  events_.erase(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(first_size_));
+  CountSessions();
+  if (garbage_ > kGarbageMin && garbage_ > bytes_.size() / 2) Compact();
+  HashIds();
+}
+
+void SessionWindow::HashIds() {
+  ids_.Clear();
+  if (events_.size() <= kManyIds) return;
+  for (const OpenEvent& event : events_) ids_.Insert(event.id_hash);
+}
+
+std::size_t SessionWindow::memory_bytes() const {
+  return events_.capacity() * sizeof(OpenEvent) + bytes_.capacity() + ids_.memory_bytes();
+}
+
+void SessionWindow::HashSet::Clear() {
+  std::vector<std::uint64_t>().swap(places_);
+  taken_ = 0;
+}
+
+bool SessionWindow::HashSet::Contains(std::uint64_t hash) const {
+  if (hash == 0) hash = 1;
+  const std::size_t mask = places_.size() - 1;
+  for (std::size_t i = hash & mask; places_[i] != 0; i = (i + 1) & mask) {
+    if (places_[i] == hash) return true;
   }
   return false;
 }
 
-void SessionWindow::Add(const SessionShape& shape, OpenEvent event) {
-  const std::int64_t time_ms = event.time_ms;
-  ++event_count_;
-  event.id_hash = HashOf(event.id);
-  if (id_hashes_) id_hashes_->insert(event.id_hash);
-
-  const auto next = std::upper_bound(sessions_.begin(), sessions_.end(), time_ms,
-                                     [](std::int64_t t, const SessionEvents& s) { return t < s.front().time_ms; });
-  const bool joins_next = next != sessions_.end() && Joins(shape, time_ms, next->front().time_ms);
-  // Within [first, last] of the one before, the distance to its end is negative, and the cell its own.
-  const bool joins_previous = next != sessions_.begin() && Joins(shape, std::prev(next)->back().time_ms, time_ms);
-
-  auto home = next;
-  if (joins_previous) {
-    home = std::prev(next);
-  } else if (!joins_next) {
-    home = sessions_.emplace(next);
-  }
-  const auto limit = static_cast<std::size_t>(shape.max_events);
-  const auto place = home->insert(std::upper_bound(home->begin(), home->end(), event, Before), std::move(event));
-  if (home->size() > limit) {  // The new one is beyond the limit, or pushes one over it.
-    LeaveOut((*home)[std::max(static_cast<std::size_t>(place - home->begin()), limit)]);
-  }
-  if (joins_previous && joins_next) {
-    home->insert(home->end(), std::make_move_iterator(next->begin()), std::make_move_iterator(next->end()));
-    for (std::size_t i = limit; i < home->size(); ++i) LeaveOut((*home)[i]);
-    sessions_.erase(next);
-  }
-  if (!id_hashes_) HashIds();
-}
-
-std::vector<ClosedSession> SessionWindow::CloseBefore(const SessionShape& shape, std::int64_t bound_ms) {
-  std::vector<ClosedSession> closed;
-  auto session = sessions_.begin();
-  for (; session != sessions_.end() && session->back().time_ms < bound_ms; ++session) {
-    ClosedSession& out = closed.emplace_back();
-    const std::int64_t end_ms = session->back().time_ms;
-    const auto next = std::next(session);
-    if (next != sessions_.end() && next->front().time_ms - end_ms <= shape.gap_ms) {
-      out.end = v1::TRUNCATED;
-      out.next_requests = NextRequests(shape, end_ms, *next);
-    }
-    event_count_ -= session->size();
-    out.events = std::move(*session);
-  }
-  sessions_.erase(sessions_.begin(), session);
-  if (!closed.empty()) HashIds();
-  return closed;
-}
-
-std::vector<ClosedSession> SessionWindow::Flush() {
-  std::vector<ClosedSession> closed;
-  closed.reserve(sessions_.size());
-  for (SessionEvents& session : sessions_) {
-    closed.push_back({.events = std::move(session), .end = v1::FLUSHED});
-  }
-  sessions_.clear();
-  event_count_ = 0;
-  HashIds();
-  return closed;
-}
-
-const OpenEvent& SessionWindow::oldest_record() const {
-  const OpenEvent* oldest = &sessions_.front().front();
-  for (const SessionEvents& session : sessions_) {
-    for (const OpenEvent& event : session) {
-      if (event.offset < oldest->offset) oldest = &event;
+void SessionWindow::HashSet::Insert(std::uint64_t hash) {
+  if ((taken_ + 1) * 2 > places_.size()) {
+    std::vector<std::uint64_t> old(std::max<std::size_t>(places_.size() * 2, 4 * kManyIds));
+    old.swap(places_);
+    taken_ = 0;
+    for (const std::uint64_t each : old) {
+      if (each != 0) Put(each);
     }
   }
-  return *oldest;
+  Put(hash == 0 ? 1 : hash);
 }
 
-void SessionWindow::HashIds() {
-  id_hashes_.reset();
-  if (event_count_ <= kManyIds) return;
-  id_hashes_ = std::make_unique<std::unordered_set<std::uint32_t>>();
-  for (const SessionEvents& session : sessions_) {
-    for (const OpenEvent& event : session) id_hashes_->insert(event.id_hash);
-  }
+void SessionWindow::HashSet::Put(std::uint64_t hash) {
+  const std::size_t mask = places_.size() - 1;
+  std::size_t i = hash & mask;
+  while (places_[i] != 0 && places_[i] != hash) i = (i + 1) & mask;
+  taken_ += places_[i] == 0 ? 1 : 0;
+  places_[i] = hash;
 }
 
 }  // namespace fuseline

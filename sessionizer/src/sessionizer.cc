@@ -1,6 +1,8 @@
 #include "fuseline/sessionizer/sessionizer.h"
 
+#include <algorithm>
 #include <deque>
+#include <limits>
 #include <map>
 #include <string>
 #include <utility>
@@ -8,12 +10,15 @@
 #include "fuseline/core/check.h"
 #include "fuseline/proto/trajectory_name.h"
 #include "fuseline/sessionizer/partition_sessions.h"
+#include "outbox.h"
 #include "session_store.h"
 
 namespace fuseline {
 namespace {
 
 constexpr std::size_t kCommitPointsMax = 4096;
+constexpr std::size_t kUsersClosedAtOnce = 1024;
+constexpr int kSegmentsRewrittenPerCommit = 4;
 
 std::uint64_t Accounted(const v1::Accounting& a) {
   return a.used() + a.pending() + a.duplicate() + a.late() + a.orphan() + a.malformed() + a.quarantined() + a.control();
@@ -35,12 +40,12 @@ class SessionizerMetrics {
   void CountClosing(const Closing& closing) {
     repeated_exposures.Increment(static_cast<double>(closing.repeated_exposures));
     unknown_kinds.Increment(static_cast<double>(closing.unknown_kinds));
-    if (closing.trajectory && !closing.trajectory->stub_reason().empty()) stubs.Increment();
+    if (closing.is_stub) stubs.Increment();
     Count("fuseline_sessionizer_sessions_total", "closed sessions", "end", v1::SessionEnd_Name(closing.end), 1);
   }
 
   void CountCommit(std::int32_t partition, const v1::Accounting& before, const v1::Accounting& now,
-                   std::uint64_t open_sessions) {
+                   std::uint64_t open_sessions, std::size_t memory_bytes) {
     CountFate("read", before.read(), now.read());
     CountFate("used", before.used(), now.used());
     CountFate("duplicate", before.duplicate(), now.duplicate());
@@ -55,6 +60,8 @@ class SessionizerMetrics {
         .Set(static_cast<double>(now.pending()));
     metrics_.GetGauge("fuseline_sessionizer_open_sessions", "sessions that are open", labels)
         .Set(static_cast<double>(open_sessions));
+    metrics_.GetGauge("fuseline_sessionizer_memory_bytes", "open sessions and outbox in memory", labels)
+        .Set(static_cast<double>(memory_bytes));
     metrics_.GetGauge("fuseline_sessionizer_unaccounted_records", "read less all that became of it: always 0", labels)
         .Set(static_cast<double>(now.read()) - static_cast<double>(Accounted(now)));
   }
@@ -77,17 +84,48 @@ class SessionizerMetrics {
 };
 
 struct Partition {
-  Partition(std::int32_t id, const SessionShape& shape, std::int64_t max_trajectory_bytes)
-      : sessions(id, shape, max_trajectory_bytes) {}
+  Partition(std::int32_t id, const SessionShape& shape, std::int64_t max_trajectory_bytes, SessionStore* store)
+      : sessions(id, shape, max_trajectory_bytes, store), outbox(id) {}
 
   PartitionSessions sessions;
+  fuseline::Outbox outbox;
   PartitionPosition committed;
-  std::deque<v1::TrajectoryName> outstanding;                          // Not acknowledged, in order.
-  std::vector<std::pair<v1::TrajectoryName, std::string>> new_trajectories;  // Since the last commit.
-  std::vector<v1::TrajectoryName> acknowledged;                        // Since the last commit.
   std::deque<CommittableOffset> commit_points;
   bool changed = false;
 };
+
+PartitionPosition PositionOf(const v1::PartitionState& state) {
+  PartitionPosition position{.next_offset = state.next_offset(),
+                             .previous_offset = state.previous_offset(),
+                             .stream_time_ms = state.stream_time_ms(),
+                             .accounting = state.accounting(),
+                             .last_name = std::nullopt,
+                             .open_sessions = state.open_sessions(),
+                             .finished = state.finished(),
+                             .rebuilding = state.has_rebuilding(),
+                             .rules = state.rules(state.rules_size() - 1)};
+  if (state.has_last_name()) position.last_name = state.last_name();
+  return position;
+}
+
+v1::OffsetMetadata MetadataOf(const PartitionSessions& sessions) {
+  const v1::CommitPoint low = sessions.low_water();
+  v1::OffsetMetadata metadata;
+  metadata.set_low_water_offset(low.offset());
+  metadata.set_stream_time_ms(low.stream_time_ms());
+  metadata.set_previous_offset(low.previous_offset());
+  metadata.set_late_floor_ms(low.late_floor_ms());
+  metadata.set_rules_version(low.rules().version());
+  *metadata.mutable_rules() = low.rules();
+  if (sessions.state().has_last_name()) *metadata.mutable_last_name() = sessions.state().last_name();
+  *metadata.mutable_accounting() = sessions.state().accounting();
+  return metadata;
+}
+
+std::string InWords(const SessionShape& shape) {
+  return "gap_ms " + std::to_string(shape.gap_ms) + ", lateness_ms " + std::to_string(shape.lateness_ms) + ", cut_every_ms " +
+         std::to_string(shape.cut_every_ms) + ", max_events " + std::to_string(shape.max_events);
+}
 
 }  // namespace
 
@@ -96,16 +134,26 @@ struct Sessionizer::Impl {
       : settings(from), shape(ShapeOf(from)), clock(with_clock), log(with_log), metrics(with_metrics),
         last_commit_us(with_clock.monotonic_us()) {}
 
-  Partition& PartitionOf(std::int32_t id) {
-    return partitions.try_emplace(id, id, shape, settings.max_trajectory_bytes()).first->second;
+  // Memory is shared out: half for open sessions, a third for the store, the rest for the outbox and what is on its way.
+  std::size_t memory_max() const { return static_cast<std::size_t>(settings.max_memory_bytes()); }
+  std::size_t store_memory_max() const { return memory_max() / 3; }
+  std::size_t sessions_memory_max() const { return memory_max() / 2; }
+  std::size_t outbox_memory_max() const { return memory_max() / 16; }
+  std::size_t unsaved_memory_max() const { return memory_max() / 16; }
+
+  Status LoadStates();
+  Result<Partition*> Use(std::int32_t id);
+  Status LoadPartition(std::int32_t id, v1::PartitionState state, Partition& partition);
+  void WarnOfRules(std::int32_t id, const Partition& partition);
+  const Partition* FindUsed(std::int32_t id) const {
+    const auto found = used.find(id);
+    return found == used.end() ? nullptr : &found->second;
   }
-  const Partition* FindPartition(std::int32_t id) const {
-    const auto found = partitions.find(id);
-    return found == partitions.end() ? nullptr : &found->second;
-  }
-  Status Load();
-  Status LoadPartition(std::int32_t id, PartitionState state);
-  void Keep(Partition& partition, std::vector<Closing> closings);
+  Status CloseAll(Partition& partition);
+  Status RewriteSegments(std::int32_t id, Partition& partition);
+  void Keep(Partition& partition, const std::vector<Closing>& closings);
+  std::size_t MemoryFor(const Partition& partition) const;
+  Status Commit();
   void MarkCommitted(std::int32_t id, Partition& partition);
 
   const v1::Sessionizer settings;
@@ -114,7 +162,8 @@ struct Sessionizer::Impl {
   Log& log;
   SessionizerMetrics metrics;
   std::unique_ptr<SessionStore> store;
-  std::map<std::int32_t, Partition> partitions;
+  std::map<std::int32_t, v1::PartitionState> stored;  // Not used yet.
+  std::map<std::int32_t, Partition> used;
   std::int64_t records_since_commit = 0;
   std::int64_t last_commit_us = 0;
   bool flushed_since_commit = false;
@@ -127,8 +176,8 @@ Result<std::unique_ptr<Sessionizer>> Sessionizer::Open(const std::filesystem::pa
                                                        const v1::Sessionizer& settings, const Clock& clock, Log& log,
                                                        Metrics& metrics, rocksdb::Env* env) {
   auto impl = std::make_unique<Impl>(settings, clock, log, metrics);
-  FUSELINE_ASSIGN_OR_FAIL(impl->store, SessionStore::Open(folder, impl->shape, env));
-  FUSELINE_FAIL_IF_ERROR(impl->Load());
+  FUSELINE_ASSIGN_OR_FAIL(impl->store, SessionStore::Open(folder, impl->store_memory_max(), env));
+  FUSELINE_FAIL_IF_ERROR(impl->LoadStates());
   return std::unique_ptr<Sessionizer>(new Sessionizer(std::move(impl)));
 }
 
@@ -136,165 +185,250 @@ Result<std::unique_ptr<Sessionizer>> Sessionizer::OpenReadOnly(const std::filesy
                                                                const v1::Sessionizer& settings, const Clock& clock,
                                                                Log& log, Metrics& metrics) {
   auto impl = std::make_unique<Impl>(settings, clock, log, metrics);
-  FUSELINE_ASSIGN_OR_FAIL(impl->store, SessionStore::OpenReadOnly(folder, impl->shape));
-  FUSELINE_FAIL_IF_ERROR(impl->Load());
+  FUSELINE_ASSIGN_OR_FAIL(impl->store, SessionStore::OpenReadOnly(folder, impl->store_memory_max()));
+  FUSELINE_FAIL_IF_ERROR(impl->LoadStates());
   return std::unique_ptr<Sessionizer>(new Sessionizer(std::move(impl)));
 }
 
-Status Sessionizer::Impl::Load() {
+Status Sessionizer::Impl::LoadStates() {
   FUSELINE_ASSIGN_OR_RETURN(auto states, store->LoadStates());
-  for (auto& [id, state] : states) FUSELINE_RETURN_IF_ERROR(LoadPartition(id, std::move(state)));
+  for (auto& [id, state] : states) {
+    if (!used.contains(id)) stored[id] = std::move(state);
+  }
   return OkStatus();
 }
 
-Status Sessionizer::Impl::LoadPartition(std::int32_t id, PartitionState state) {
-  Partition& partition = PartitionOf(id);
-  partition.sessions.RestoreState(std::move(state));
-  std::uint64_t events_loaded = 0;
-  FUSELINE_RETURN_IF_ERROR(store->LoadChunks(
-      id, [&](std::string_view user_id, std::uint32_t chunk, std::vector<OpenEvent> events) {
-        events_loaded += events.size();
-        partition.sessions.RestoreChunk(user_id, chunk, std::move(events));
-      }));
-  const PartitionState& loaded = partition.sessions.state();
-  if (events_loaded != loaded.accounting.pending()) {
-    return ErrorStatus(Code::kCorrupt, "saved events are not those pending; partition, events, pending:", id,
-                       events_loaded, loaded.accounting.pending());
+Result<Partition*> Sessionizer::Impl::Use(std::int32_t id) {
+  if (const auto found = used.find(id); found != used.end()) return &found->second;
+  Partition& partition = used.try_emplace(id, id, shape, settings.max_trajectory_bytes(), store.get()).first->second;
+  if (const auto state = stored.find(id); state != stored.end()) {
+    if (Status loaded = LoadPartition(id, state->second, partition); !loaded.ok()) {
+      used.erase(id);
+      return tl::unexpected(std::move(loaded));
+    }
+    stored.erase(state);
   }
-  FUSELINE_ASSIGN_OR_RETURN(auto names, store->LoadOutboxNames(id));
-  partition.outstanding.assign(names.begin(), names.end());
-  partition.committed.accounting = loaded.accounting;  // Counted by the process that read them.
+  return &partition;
+}
+
+Status Sessionizer::Impl::LoadPartition(std::int32_t id, v1::PartitionState state, Partition& partition) {
+  PartitionSessions& sessions = partition.sessions;
+  sessions.RestoreState(std::move(state));
+  FUSELINE_RETURN_IF_ERROR(store->LoadPoints(id, [&](const v1::CommitPoint& point) {
+    sessions.RestorePoint(point);
+    return OkStatus();
+  }));
+  FUSELINE_RETURN_IF_ERROR(store->LoadColdUsers(id, [&](const v1::ColdUser& user) { return sessions.RestoreCold(user); }));
+  FUSELINE_RETURN_IF_ERROR(store->LoadSegments(
+      id, [&](std::uint32_t number, std::string_view bytes) { return sessions.RestoreSegment(number, bytes); }));
+  FUSELINE_RETURN_IF_ERROR(sessions.RestoreDone());
+  FUSELINE_RETURN_IF_ERROR(store->LoadPages(
+      id, [&](std::uint64_t number, std::string_view bytes) { return partition.outbox.Restore(number, bytes); }));
+  partition.committed.accounting = sessions.state().accounting();  // Counted by the process that read them.
   MarkCommitted(id, partition);
-  log.Info("sessionizer.partition_loaded", "partition", id, "next_offset", loaded.next_offset, "open_sessions",
-           partition.sessions.open_sessions(), "events", events_loaded, "outbox", names.size());
+  log.Info("sessionizer.partition_loaded", "partition", id, "next_offset", sessions.state().next_offset(), "open_sessions",
+           sessions.state().open_sessions(), "events", sessions.state().accounting().pending(), "outbox", partition.outbox.size());
+  WarnOfRules(id, partition);
+  return OkStatus();
+}
+
+void Sessionizer::Impl::WarnOfRules(std::int32_t id, const Partition& partition) {
+  const v1::SessionRules& rules = partition.sessions.rules();
+  if (ShapeOf(rules) == shape) return;
+  log.Warn("sessionizer.rules_differ", "partition", id, "version", rules.version(), "in_force", InWords(ShapeOf(rules)), "in_settings",
+           InWords(shape));
+}
+
+Result<std::optional<std::int64_t>> Sessionizer::TakeOver(std::int32_t id, const std::optional<CommittableOffset>& committed,
+                                                          std::int64_t log_start) {
+  const auto lost = [&](const char* what, std::int64_t needed) {
+    return Error(Code::kInvalidInput, what, "is before the log's start: retention has passed it; begin again with --cold-start;"
+                 " partition, needed, log start:", id, needed, log_start);
+  };
+  const PartitionPosition local = Position(id);
+  const bool is_known = local.rules.format() != 0;
+  if (!committed) {
+    if (!is_known) return std::nullopt;
+    if (local.next_offset < log_start) return lost("the stored position", local.next_offset);
+    FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const Partition* const partition, impl_->Use(id));
+    return local.next_offset;
+  }
+  const v1::OffsetMetadata& metadata = committed->metadata;
+  const bool goes_on = is_known && local.next_offset >= std::max(metadata.low_water_offset(), log_start);
+  if (!goes_on) {
+    if (metadata.low_water_offset() < log_start) return lost("the low water of the group's committed offset", metadata.low_water_offset());
+    if (is_known) FUSELINE_FAIL_IF_ERROR(Drop(id));
+  }
+  FUSELINE_ASSIGN_OR_FAIL(Partition* const partition, impl_->Use(id));
+  if (!goes_on || local.next_offset < committed->offset) {
+    FUSELINE_FAIL_IF_ERROR(partition->sessions.BeginRebuild(committed->offset, metadata));
+    partition->changed = true;
+    impl_->log.Info("sessionizer.partition_rebuilding", "partition", id, "from", partition->sessions.state().next_offset(), "until",
+                    committed->offset);
+    impl_->WarnOfRules(id, *partition);
+  }
+  return partition->sessions.state().next_offset();
+}
+
+void Sessionizer::Release(std::int32_t id) {
+  impl_->used.erase(id);
+  if (const Status loaded = impl_->LoadStates(); !loaded.ok()) {
+    impl_->log.Error("sessionizer.state_unreadable", "partition", id, "reason", loaded.message);
+  }
+}
+
+Status Sessionizer::Drop(std::int32_t id) {
+  FUSELINE_RETURN_IF_ERROR(impl_->store->DropPartition(id));
+  impl_->used.erase(id);
+  impl_->stored.erase(id);
   return OkStatus();
 }
 
 Status Sessionizer::Process(EventBatch&& batch) {
-  Partition& partition = impl_->PartitionOf(batch.partition);
-  const PartitionState& state = partition.sessions.state();
-  for (Record& record : batch.records) {
-    if (record.offset < state.next_offset) continue;
-    if (state.finished) {
+  FUSELINE_ASSIGN_OR_RETURN(Partition* const partition, impl_->Use(batch.partition));
+  PartitionSessions& sessions = partition->sessions;
+  FUSELINE_RETURN_IF_ERROR(impl_->CloseAll(*partition));
+  for (const Record& record : batch.records) {
+    if (record.offset < sessions.state().next_offset()) continue;
+    if (sessions.state().finished()) {
       return ErrorStatus(Code::kInvalidInput, "the input of this partition has ended before this record; partition, offset:",
                          batch.partition, record.offset);
     }
-    impl_->Keep(partition, partition.sessions.Process(record).closings);
-    partition.changed = true;
+    const std::uint64_t rules_version = sessions.rules().version();
+    FUSELINE_ASSIGN_OR_RETURN(const Verdict verdict, sessions.Judge(record));
+    partition->changed = true;
     ++impl_->records_since_commit;
+    if (verdict == Verdict::kControl && sessions.rules().version() != rules_version) {
+      impl_->log.Info("sessionizer.rules_changed", "partition", batch.partition, "offset", record.offset, "version",
+                      sessions.rules().version(), "in_force", InWords(ShapeOf(sessions.rules())));
+      impl_->WarnOfRules(batch.partition, *partition);
+    }
+    if (sessions.closing()) FUSELINE_RETURN_IF_ERROR(impl_->CloseAll(*partition));
   }
-  if (batch.next_offset > state.next_offset && !state.finished) {
-    partition.sessions.AdvanceTo(batch.next_offset);
-    partition.changed = true;
+  if (batch.next_offset > sessions.state().next_offset() && !sessions.state().finished()) {
+    FUSELINE_RETURN_IF_ERROR(sessions.AdvanceTo(batch.next_offset));
+    partition->changed = true;
   }
-  if (batch.end_of_input) Flush(batch.partition);
+  return batch.end_of_input ? Flush(batch.partition) : OkStatus();
+}
+
+Status Sessionizer::Flush(std::int32_t id) {
+  FUSELINE_ASSIGN_OR_RETURN(Partition* const partition, impl_->Use(id));
+  FUSELINE_RETURN_IF_ERROR(impl_->CloseAll(*partition));
+  if (partition->sessions.state().finished()) return OkStatus();
+  partition->sessions.BeginFlush();
+  partition->changed = true;
+  FUSELINE_RETURN_IF_ERROR(impl_->CloseAll(*partition));
+  impl_->flushed_since_commit = true;
   return OkStatus();
 }
 
-void Sessionizer::Flush(std::int32_t id) {
-  Partition& partition = impl_->PartitionOf(id);
-  if (partition.sessions.state().finished) return;
-  impl_->Keep(partition, partition.sessions.Flush());
-  partition.changed = true;
-  impl_->flushed_since_commit = true;
+// Everything that the last record closes; in several commits where that is more than memory should hold.
+Status Sessionizer::Impl::CloseAll(Partition& partition) {
+  while (partition.sessions.closing()) {
+    FUSELINE_ASSIGN_OR_RETURN(const std::vector<Closing> closings, partition.sessions.Close(kUsersClosedAtOnce));
+    partition.changed = true;
+    Keep(partition, closings);
+    if (partition.outbox.filling_bytes() > outbox_memory_max()) FUSELINE_RETURN_IF_ERROR(Commit());
+  }
+  return OkStatus();
 }
 
-void Sessionizer::Impl::Keep(Partition& partition, std::vector<Closing> closings) {
-  for (Closing& closing : closings) {
+void Sessionizer::Impl::Keep(Partition& partition, const std::vector<Closing>& closings) {
+  for (const Closing& closing : closings) {
     metrics.CountClosing(closing);
-    if (!closing.trajectory) continue;
-    partition.outstanding.push_back(closing.trajectory->name());
-    partition.new_trajectories.emplace_back(closing.trajectory->name(), closing.trajectory->SerializeAsString());
+    if (closing.name) partition.outbox.Add(*closing.name, closing.trajectory);
   }
 }
 
 bool Sessionizer::NeedsCommit() const {
   if (impl_->flushed_since_commit || impl_->records_since_commit >= impl_->settings.commit_records()) return true;
-  if (impl_->clock.monotonic_us() - impl_->last_commit_us < impl_->settings.commit_interval_ms() * 1000) return false;
-  for (const auto& [id, partition] : impl_->partitions) {
-    if (partition.changed || !partition.acknowledged.empty()) return true;
+  std::size_t unsaved = 0;
+  bool changed = false;
+  for (const auto& [id, partition] : impl_->used) {
+    unsaved += partition.sessions.unsaved_bytes() + partition.outbox.filling_bytes();
+    changed = changed || partition.changed || partition.outbox.changed();
   }
-  return false;
+  if (unsaved > impl_->unsaved_memory_max()) return true;
+  return changed && impl_->clock.monotonic_us() - impl_->last_commit_us >= impl_->settings.commit_interval_ms() * 1000;
 }
 
-Status Sessionizer::Commit() {
+Status Sessionizer::Commit() { return impl_->Commit(); }
+
+// When all together hold too much, each gives up its part of that.
+std::size_t Sessionizer::Impl::MemoryFor(const Partition& partition) const {
+  std::size_t all = 0;
+  for (const auto& [id, each] : used) all += each.sessions.memory_bytes();
+  if (all <= sessions_memory_max()) return std::numeric_limits<std::size_t>::max();
+  const double share = 0.9 * static_cast<double>(sessions_memory_max()) / static_cast<double>(all);
+  return static_cast<std::size_t>(share * static_cast<double>(partition.sessions.memory_bytes()));
+}
+
+Status Sessionizer::Impl::RewriteSegments(std::int32_t id, Partition& partition) {
+  for (int i = 0; i < kSegmentsRewrittenPerCommit; ++i) {
+    const auto number = partition.sessions.worth_rewriting();
+    if (!number) break;
+    FUSELINE_ASSIGN_OR_RETURN(const std::string bytes, store->ReadSegment(id, *number));
+    FUSELINE_RETURN_IF_ERROR(partition.sessions.Rewrite(*number, bytes));
+  }
+  return OkStatus();
+}
+
+Status Sessionizer::Impl::Commit() {
   StoreBatch batch;
   bool is_empty = true;
-  for (auto& [id, partition] : impl_->partitions) {
+  for (auto& [id, partition] : used) {
+    if (!partition.changed && !partition.outbox.changed()) continue;
+    is_empty = false;
     if (partition.changed) {
-      for (const UserChange& change : partition.sessions.Changes()) batch.PutChange(id, change);
-      for (const auto& [name, bytes] : partition.new_trajectories) batch.PutTrajectory(name, bytes);
+      FUSELINE_RETURN_IF_ERROR(RewriteSegments(id, partition));
+      batch.PutChanges(id, partition.sessions.Changes(MemoryFor(partition)));
       batch.PutState(id, partition.sessions.state());
     }
-    for (const v1::TrajectoryName& name : partition.acknowledged) batch.DropTrajectory(name);
-    if (partition.changed || !partition.acknowledged.empty()) is_empty = false;
+    if (const auto page = partition.outbox.unsaved()) batch.PutPage(id, page->number, page->bytes);
+    for (const std::uint64_t number : partition.outbox.dropped()) batch.DropPage(id, number);
   }
-  impl_->last_commit_us = impl_->clock.monotonic_us();
+  last_commit_us = clock.monotonic_us();
   if (is_empty) return OkStatus();
-  if (Status written = impl_->store->Write(batch); !written.ok()) {
-    impl_->metrics.failed_commits.Increment();
+  if (Status written = store->Write(batch); !written.ok()) {
+    metrics.failed_commits.Increment();
     return written;
   }
-  for (auto& [id, partition] : impl_->partitions) {
-    if (partition.changed) impl_->MarkCommitted(id, partition);
-    partition.acknowledged.clear();
+  for (auto& [id, partition] : used) {
+    partition.outbox.Saved(outbox_memory_max() / used.size());
+    if (!partition.changed) continue;
+    partition.sessions.ChangesSaved();
+    MarkCommitted(id, partition);
   }
-  impl_->records_since_commit = 0;
-  impl_->flushed_since_commit = false;
-  impl_->metrics.commits.Increment();
+  records_since_commit = 0;
+  flushed_since_commit = false;
+  metrics.commits.Increment();
   return OkStatus();
 }
 
 void Sessionizer::Impl::MarkCommitted(std::int32_t id, Partition& partition) {
-  PartitionSessions& sessions = partition.sessions;
-  const PartitionState& state = sessions.state();
-  sessions.ChangesSaved();
-  partition.new_trajectories.clear();
+  const v1::PartitionState& state = partition.sessions.state();
   partition.changed = false;
-  metrics.CountCommit(id, partition.committed.accounting, state.accounting, sessions.open_sessions());
-  partition.committed = {.next_offset = state.next_offset,
-                         .stream_time_ms = state.stream_time_ms,
-                         .accounting = state.accounting,
-                         .last_name = state.last_name,
-                         .open_sessions = sessions.open_sessions(),
-                         .finished = state.finished};
-
-  CommittableOffset point{.offset = state.next_offset};
-  const PartitionSessions::LowWater low = sessions.low_water().value_or(
-      PartitionSessions::LowWater{state.next_offset, state.previous_offset, state.stream_time_ms});
-  point.metadata.set_low_water_offset(low.offset);
-  point.metadata.set_stream_time_ms(low.stream_before_ms);
-  point.metadata.set_previous_offset(low.previous_offset);
-  if (state.last_name) *point.metadata.mutable_last_name() = *state.last_name;
-  *point.metadata.mutable_accounting() = state.accounting;
+  metrics.CountCommit(id, partition.committed.accounting, state.accounting(), state.open_sessions(), partition.sessions.memory_bytes());
+  partition.committed = PositionOf(state);
+  if (partition.sessions.rebuilding() || partition.sessions.closing()) return;
   // When a receiver is silent for long, the middle of the list is what can be spared.
   if (partition.commit_points.size() == kCommitPointsMax) partition.commit_points.pop_back();
-  partition.commit_points.push_back(std::move(point));
+  partition.commit_points.push_back({.offset = state.next_offset(), .metadata = MetadataOf(partition.sessions)});
 }
 
-Result<std::vector<v1::Trajectory>> Sessionizer::Outbox(std::int32_t id, const std::optional<v1::TrajectoryName>& after,
-                                                        std::size_t max) const {
-  const Partition* partition = impl_->FindPartition(id);
-  if (partition == nullptr || partition->outstanding.empty()) return std::vector<v1::Trajectory>();
-  v1::TrajectoryName from = partition->outstanding.front();
-  if (after && CompareNames(*after, from) >= 0) {
-    from = *after;
-    from.set_ordinal(from.ordinal() + 1);
-  }
-  return impl_->store->LoadOutbox(id, from, max);
+Result<std::vector<OutboxEntry>> Sessionizer::Outbox(std::int32_t id, const std::optional<v1::TrajectoryName>& after, std::size_t max) {
+  FUSELINE_ASSIGN_OR_FAIL(Partition* const partition, impl_->Use(id));
+  return partition->outbox.Take(after, max, [&](std::uint64_t number) { return impl_->store->ReadPage(id, number); });
 }
 
 void Sessionizer::Acknowledge(const v1::TrajectoryName& name) {
-  Partition& partition = impl_->PartitionOf(name.partition());
-  while (!partition.outstanding.empty() && CompareNames(partition.outstanding.front(), name) <= 0) {
-    partition.acknowledged.push_back(std::move(partition.outstanding.front()));
-    partition.outstanding.pop_front();
-  }
+  if (const auto found = impl_->used.find(name.partition()); found != impl_->used.end()) found->second.outbox.Acknowledge(name);
 }
 
 std::uint64_t Sessionizer::outbox_size(std::int32_t id) const {
-  const Partition* partition = impl_->FindPartition(id);
-  return partition == nullptr ? 0 : partition->outstanding.size();
+  const Partition* partition = impl_->FindUsed(id);
+  return partition == nullptr ? 0 : partition->outbox.size();
 }
 
 bool Sessionizer::outbox_full(std::int32_t id) const {
@@ -303,24 +437,59 @@ bool Sessionizer::outbox_full(std::int32_t id) const {
 
 std::vector<std::int32_t> Sessionizer::partitions() const {
   std::vector<std::int32_t> ids;
-  for (const auto& [id, partition] : impl_->partitions) ids.push_back(id);
+  for (const auto& [id, partition] : impl_->used) ids.push_back(id);
+  for (const auto& [id, state] : impl_->stored) ids.push_back(id);
+  std::sort(ids.begin(), ids.end());
   return ids;
 }
 
 PartitionPosition Sessionizer::Position(std::int32_t id) const {
-  const Partition* partition = impl_->FindPartition(id);
-  return partition == nullptr ? PartitionPosition{} : partition->committed;
+  if (const Partition* partition = impl_->FindUsed(id)) return partition->committed;
+  const auto state = impl_->stored.find(id);
+  return state == impl_->stored.end() ? PartitionPosition{} : PositionOf(state->second);
+}
+
+PartitionPosition Sessionizer::Processed(std::int32_t id) const {
+  const Partition* partition = impl_->FindUsed(id);
+  return partition == nullptr ? Position(id) : PositionOf(partition->sessions.state());
+}
+
+std::size_t Sessionizer::memory_bytes() const {
+  std::size_t bytes = 0;
+  for (const auto& [id, partition] : impl_->used) {
+    bytes += partition.sessions.memory_bytes() + partition.outbox.filling_bytes() + partition.outbox.kept_bytes();
+  }
+  return bytes;
+}
+
+Result<std::vector<ShownSession>> Sessionizer::Show(std::string_view user_id) {
+  std::vector<ShownSession> shown;
+  for (const std::int32_t id : partitions()) {
+    FUSELINE_ASSIGN_OR_FAIL(Partition* const partition, impl_->Use(id));
+    FUSELINE_ASSIGN_OR_FAIL(const SessionWindow window, partition->sessions.Look(user_id));
+    for (const OpenEvent& event : window.events()) {
+      if (event.starts_session) shown.push_back({.partition = id, .first_ms = event.time_ms, .last_ms = 0, .events = {}});
+      shown.back().last_ms = event.time_ms;
+      shown.back().events.push_back({.time_ms = event.time_ms,
+                                     .offset = event.offset,
+                                     .is_exposure = event.is_exposure,
+                                     .left_out = event.body_bytes == 0,
+                                     .id = std::string(window.id(event)),
+                                     .body = std::string(window.body(event))});
+    }
+  }
+  return shown;
 }
 
 std::optional<CommittableOffset> Sessionizer::Committable(std::int32_t id) {
-  const auto found = impl_->partitions.find(id);
-  if (found == impl_->partitions.end()) return std::nullopt;
+  const auto found = impl_->used.find(id);
+  if (found == impl_->used.end()) return std::nullopt;
   Partition& partition = found->second;
+  const auto first = partition.outbox.first();
   std::optional<CommittableOffset> best;
   while (!partition.commit_points.empty()) {
     CommittableOffset& point = partition.commit_points.front();
-    const bool waits = point.metadata.has_last_name() && !partition.outstanding.empty() &&
-                       CompareNames(partition.outstanding.front(), point.metadata.last_name()) <= 0;
+    const bool waits = point.metadata.has_last_name() && first && CompareNames(*first, point.metadata.last_name()) <= 0;
     if (waits) break;
     best = std::move(point);
     partition.commit_points.pop_front();
@@ -332,7 +501,7 @@ v1::ProgressMark Sessionizer::ProgressMark(std::int32_t id) const {
   const PartitionPosition position = Position(id);
   v1::ProgressMark mark;
   mark.set_partition(id);
-  mark.set_stream_time_ms(position.finished ? kEndOfTimeMs : position.stream_time_ms);
+  mark.set_stream_time_ms(position.finished ? kEndOfTimeMs : position.rebuilding ? kBeforeTimeMs : position.stream_time_ms);
   return mark;
 }
 

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "fuseline/core/digest.h"
+#include "fuseline/test_support/matchers.h"
 #include "session_events.h"
 
 namespace fuseline::test {
@@ -23,18 +24,21 @@ class Stream {
   explicit Stream(const SessionShape& shape, std::int64_t max_bytes = 1 << 20) : sessions_(0, shape, max_bytes) {}
 
   PartitionSessions::Processed Feed(const v1::Event& event, RecordFate fate = RecordFate::kEvent) {
-    Record record = RecordOf(sessions_.state().next_offset, event, bytes_);
+    Record record = RecordOf(sessions_.state().next_offset(), event, bytes_);
     record.fate = fate;
     auto processed = sessions_.Process(record);
-    EXPECT_EQ(sessions_.state().accounting.read(), Accounted(sessions_.state().accounting));
-    return processed;
+    EXPECT_THAT(processed, IsOk());
+    EXPECT_EQ(sessions_.state().accounting().read(), Accounted(sessions_.state().accounting()));
+    return *std::move(processed);
   }
   std::string Closed(v1::Event event) { return Print(Feed(std::move(event)).closings); }
   Verdict VerdictOn(v1::Event event) { return Feed(std::move(event)).verdict; }
 
   PartitionSessions& sessions() { return sessions_; }
-  std::string Account() { return Print(sessions_.state().accounting); }
-  std::int64_t stream_time_ms() { return sessions_.state().stream_time_ms; }
+  std::vector<Closing> Flush() { return *sessions_.Flush(); }
+  std::uint64_t open_sessions() const { return sessions_.state().open_sessions(); }
+  std::string Account() { return Print(sessions_.state().accounting()); }
+  std::int64_t stream_time_ms() { return sessions_.state().stream_time_ms(); }
 
  private:
   PartitionSessions sessions_;
@@ -54,7 +58,7 @@ TEST(PartitionSessionsTest, EveryArrivalOrderWithinTheLatenessGivesTheSameSessio
     Stream stream({.gap_ms = 1'000, .lateness_ms = 10'000});
     for (const int i : order) ASSERT_EQ(stream.VerdictOn(events[i]), Verdict::kAccepted);
 
-    const std::string closed = Print(stream.sessions().Flush());
+    const std::string closed = Print(stream.Flush());
 
     EXPECT_EQ(closed, "u [0,700] n=3 FLUSHED | u [2900,2900] n=1 FLUSHED | v [1700,1700] n=1 FLUSHED");
   } while (std::next_permutation(order.begin(), order.end()));
@@ -66,19 +70,19 @@ TEST(PartitionSessionsTest, ADistanceEqualToTheGapStillJoins) {
   stream.Feed(Click("u", 10, "b"));
   stream.Feed(Click("u", 21, "c"));
 
-  EXPECT_EQ(Print(stream.sessions().Flush()), "u [0,10] n=2 FLUSHED | u [21,21] n=1 FLUSHED");
+  EXPECT_EQ(Print(stream.Flush()), "u [0,10] n=2 FLUSHED | u [21,21] n=1 FLUSHED");
 }
 
 TEST(PartitionSessionsTest, AnEventBetweenTwoSessionsJoinsThem) {
   Stream stream({.gap_ms = 10, .lateness_ms = 100});
   stream.Feed(Click("u", 0, "a"));
   stream.Feed(Click("u", 20, "b"));
-  EXPECT_EQ(stream.sessions().open_sessions(), 2u);
+  EXPECT_EQ(stream.open_sessions(), 2u);
 
   stream.Feed(Click("u", 10, "c"));
 
-  EXPECT_EQ(stream.sessions().open_sessions(), 1u);
-  EXPECT_EQ(Print(stream.sessions().Flush()), "u [0,20] n=3 FLUSHED");
+  EXPECT_EQ(stream.open_sessions(), 1u);
+  EXPECT_EQ(Print(stream.Flush()), "u [0,20] n=3 FLUSHED");
 }
 
 TEST(PartitionSessionsTest, AnEventExactlyAsOldAsTheLatenessIsAcceptedAndOneOlderIsLate) {
@@ -159,14 +163,14 @@ TEST(PartitionSessionsTest, LateMalformedAndQuarantinedRecordsMoveNothing) {
   stream.Feed(Click("u", 9'999, "c"), RecordFate::kQuarantined);
 
   EXPECT_EQ(stream.stream_time_ms(), 0);
-  EXPECT_EQ(stream.sessions().state().next_offset, 3);
+  EXPECT_EQ(stream.sessions().state().next_offset(), 3);
   EXPECT_EQ(stream.Account(), "read=3 pending=1 bad=1 quarantined=1");
 }
 
 TEST(PartitionSessionsTest, ATickCountsOnlyDirectlyBehindTheRecordThatItsAuthorRead) {
   Stream stream({.gap_ms = 10, .lateness_ms = 5});
-  EXPECT_EQ(stream.Closed(TickEvent(50, -1)), "");  // Nothing is before it.
-  stream.Feed(Click("u", 0, "a"));                  // Offset 1.
+  EXPECT_EQ(stream.Closed(TickEvent(50, 7)), "");  // Nothing is before it.
+  stream.Feed(Click("u", 0, "a"));                 // Offset 1.
   EXPECT_EQ(stream.Closed(TickEvent(100, 0)), "");
   EXPECT_EQ(stream.stream_time_ms(), 0);
 
@@ -181,12 +185,12 @@ class CutLines : public ::testing::Test {
  protected:
   static constexpr std::int64_t kCutEvery = 1'000;
   // The first cut line of user "u" that leaves room before it.
-  const std::int64_t line_ = CutPhase("u", kCutEvery) + kCutEvery;
+  const std::int64_t line_ = CutPhase(Fnv1a64("u"), kCutEvery) + kCutEvery;
 };
 
 TEST_F(CutLines, ThePhaseIsAHashOfTheUser) {
-  EXPECT_EQ(CutPhase("u", kCutEvery), static_cast<std::int64_t>(Fnv1a64("u") % 1'000));
-  EXPECT_EQ(CutPhase("u", 0), 0);
+  EXPECT_EQ(CutPhase(Fnv1a64("u"), kCutEvery), static_cast<std::int64_t>(Fnv1a64("u") % 1'000));
+  EXPECT_EQ(CutPhase(Fnv1a64("u"), 0), 0);
 }
 
 TEST_F(CutLines, AnEventAtTheInstantBelongsToTheNextCellAndTruncatesTheSessionBefore) {
@@ -199,9 +203,9 @@ TEST_F(CutLines, AnEventAtTheInstantBelongsToTheNextCellAndTruncatesTheSessionBe
   ASSERT_EQ(closings.size(), 1u);
   EXPECT_EQ(closings[0].end, v1::TRUNCATED);
   EXPECT_EQ(closings[0].last_ms, line_ - 1);
-  EXPECT_EQ(closings[0].trajectory->next_step().exposure().request_id(), "r2");
-  EXPECT_EQ(closings[0].trajectory->next_step().event_time_ms(), line_);
-  EXPECT_EQ(closings[0].trajectory->next_step().rewards_size(), 0);
+  EXPECT_EQ(TrajectoryOf(closings[0])->next_step().exposure().request_id(), "r2");
+  EXPECT_EQ(TrajectoryOf(closings[0])->next_step().event_time_ms(), line_);
+  EXPECT_EQ(TrajectoryOf(closings[0])->next_step().rewards_size(), 0);
 }
 
 TEST_F(CutLines, AUserWhoComesBackExactlyTheGapLaterTruncatesAndOneLaterDoesNot) {
@@ -214,7 +218,7 @@ TEST_F(CutLines, AUserWhoComesBackExactlyTheGapLaterTruncatesAndOneLaterDoesNot)
 
     ASSERT_EQ(closings.size(), 2u);
     EXPECT_EQ(closings[0].end, distance == 10 ? v1::TRUNCATED : v1::TERMINATED);
-    EXPECT_EQ(closings[0].trajectory->has_next_step(), distance == 10);
+    EXPECT_EQ(TrajectoryOf(closings[0])->has_next_step(), distance == 10);
     EXPECT_EQ(closings[1].end, v1::TERMINATED);
   }
 }
@@ -229,7 +233,7 @@ TEST_F(CutLines, ATruncatedSessionWithoutARequestWithinTheGapHasNoNextStep) {
 
   ASSERT_EQ(closings.size(), 1u);
   EXPECT_EQ(closings[0].end, v1::TRUNCATED);
-  EXPECT_FALSE(closings[0].trajectory->has_next_step());
+  EXPECT_FALSE(TrajectoryOf(closings[0])->has_next_step());
 }
 
 TEST_F(CutLines, AnEventCannotJoinTwoSessionsAcrossALine) {
@@ -238,8 +242,8 @@ TEST_F(CutLines, AnEventCannotJoinTwoSessionsAcrossALine) {
   stream.Feed(Click("u", line_ + 5, "b"));
   stream.Feed(Click("u", line_ - 2, "c"));
 
-  EXPECT_EQ(stream.sessions().open_sessions(), 2u);
-  const auto closings = stream.sessions().Flush();
+  EXPECT_EQ(stream.open_sessions(), 2u);
+  const auto closings = stream.Flush();
   ASSERT_EQ(closings.size(), 2u);
   EXPECT_EQ(closings[0].events, 2u);
   EXPECT_EQ(closings[0].end, v1::FLUSHED);
@@ -247,13 +251,13 @@ TEST_F(CutLines, AnEventCannotJoinTwoSessionsAcrossALine) {
 
 TEST_F(CutLines, NegativeTimesRelativeToThePhaseHaveACellOfTheirOwn) {
   Stream stream({.gap_ms = 5'000, .lateness_ms = 5'000, .cut_every_ms = kCutEvery});
-  const std::int64_t phase = CutPhase("u", kCutEvery);
+  const std::int64_t phase = CutPhase(Fnv1a64("u"), kCutEvery);
   ASSERT_GT(phase, 0);
   stream.Feed(Click("u", 0, "a"));
   stream.Feed(Click("u", phase - 1, "b"));
   stream.Feed(Click("u", phase, "c"));
 
-  EXPECT_EQ(stream.sessions().open_sessions(), 2u);
+  EXPECT_EQ(stream.open_sessions(), 2u);
 }
 
 TEST(PartitionSessionsTest, EventsPastTheLimitAreCountedAndLeftOutWhateverTheOrderOfArrival) {
@@ -265,11 +269,11 @@ TEST(PartitionSessionsTest, EventsPastTheLimitAreCountedAndLeftOutWhateverTheOrd
     for (const int i : order) stream.Feed(events[i]);
     EXPECT_EQ(stream.VerdictOn(events[3]), Verdict::kDuplicate);
 
-    const auto closings = stream.sessions().Flush();
+    const auto closings = stream.Flush();
 
     EXPECT_EQ(Print(closings), "u [0,3] n=4 FLUSHED");
-    EXPECT_EQ(closings[0].trajectory->events(), 4u);
-    EXPECT_EQ(closings[0].trajectory->steps(0).rewards(0).clicks(), 1u);
+    EXPECT_EQ(TrajectoryOf(closings[0])->events(), 4u);
+    EXPECT_EQ(TrajectoryOf(closings[0])->steps(0).rewards(0).clicks(), 1u);
     EXPECT_EQ(stream.Account(), "read=5 used=4 dup=1 over=2");
   } while (std::next_permutation(order.begin(), order.end()));
 }
@@ -291,37 +295,38 @@ TEST(PartitionSessionsTest, NamesCountTheSessionsWithAnExposureAndEachCarriesThe
   stream.Feed(ExposureEvent("a", 1, "3", "r1"));
 
   const auto first = stream.Feed(ExposureEvent("d", 100, "4", "r1")).closings;  // Offset 3.
-  const auto flushed = stream.sessions().Flush();
+  const auto flushed = stream.Flush();
 
   ASSERT_EQ(first.size(), 3u);
-  EXPECT_EQ(first[0].trajectory->ShortDebugString().substr(0, 22), "name { offset: 3 } use");
-  EXPECT_FALSE(first[1].trajectory.has_value());
-  EXPECT_EQ(first[2].trajectory->name().ordinal(), 1u);
-  EXPECT_EQ(first[2].trajectory->predecessor().offset(), 3);
-  EXPECT_EQ(first[2].trajectory->predecessor().ordinal(), 0u);
-  EXPECT_EQ(first[2].trajectory->stream_time_ms(), 100);
+  EXPECT_EQ(TrajectoryOf(first[0])->ShortDebugString().substr(0, 22), "name { offset: 3 } use");
+  EXPECT_FALSE(TrajectoryOf(first[1]).has_value());
+  EXPECT_EQ(TrajectoryOf(first[2])->name().ordinal(), 1u);
+  EXPECT_EQ(TrajectoryOf(first[2])->predecessor().offset(), 3);
+  EXPECT_EQ(TrajectoryOf(first[2])->predecessor().ordinal(), 0u);
+  EXPECT_EQ(TrajectoryOf(first[2])->stream_time_ms(), 100);
   ASSERT_EQ(flushed.size(), 1u);
-  EXPECT_EQ(flushed[0].trajectory->name().offset(), 4);  // The next offset.
-  EXPECT_EQ(flushed[0].trajectory->predecessor().ordinal(), 1u);
-  EXPECT_THAT(stream.sessions().Flush(), IsEmpty());
+  EXPECT_EQ(TrajectoryOf(flushed[0])->name().offset(), 4);  // The next offset.
+  EXPECT_EQ(TrajectoryOf(flushed[0])->predecessor().ordinal(), 1u);
+  EXPECT_THAT(stream.Flush(), IsEmpty());
 }
 
-TEST(PartitionSessionsTest, LowWaterIsTheOldestRecordOfAnOpenSessionAndWhatWasTrueJustBeforeIt) {
+TEST(PartitionSessionsTest, LowWaterIsACommitPointNotAboveTheOldestRecordOfAnyOpenSession) {
   Stream stream({.gap_ms = 10, .lateness_ms = 20});
-  EXPECT_FALSE(stream.sessions().low_water().has_value());
-  stream.Feed(Click("u", 50, "a"));                                // Offset 0.
-  stream.Feed(Click("x", 0, "late"));                              // Offset 1.
-  stream.Feed(Click("v", 40, "b"));                                // Offset 2.
-  stream.Feed(Click("v", 75, "c"));                                // Offset 3: closes nothing yet.
-  EXPECT_EQ(stream.sessions().low_water()->offset, 0);
-  EXPECT_EQ(stream.sessions().low_water()->previous_offset, -1);
+  EXPECT_EQ(stream.sessions().low_water().offset(), 0);
+  stream.Feed(Click("u", 50, "a"));      // Offset 0.
+  stream.Feed(Click("x", 0, "late"));    // Offset 1.
+  stream.Feed(Click("v", 40, "b"));      // Offset 2.
+  stream.sessions().Forget();            // A commit.
+  stream.Feed(Click("v", 75, "c"));      // Offset 3: closes nothing yet.
+  EXPECT_EQ(stream.sessions().low_water().offset(), 0);
+  EXPECT_EQ(stream.sessions().low_water().previous_offset(), -1);
 
-  stream.Feed(Click("w", 81, "d"));                                // Closes u [50] and v [40].
+  stream.Feed(Click("w", 81, "d"));      // Closes u [50] and v [40].
 
-  const auto low = stream.sessions().low_water();
-  EXPECT_EQ(low->offset, 3);
-  EXPECT_EQ(low->previous_offset, 2);
-  EXPECT_EQ(low->stream_before_ms, 50);
+  const v1::CommitPoint low = stream.sessions().low_water();
+  EXPECT_EQ(low.offset(), 3);
+  EXPECT_EQ(low.previous_offset(), 2);
+  EXPECT_EQ(low.stream_time_ms(), 50);
 }
 
 }  // namespace

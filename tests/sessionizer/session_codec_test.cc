@@ -2,6 +2,9 @@
 
 #include "session_codec.h"
 
+#include <string>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "fuseline/core/digest.h"
@@ -11,62 +14,49 @@
 namespace fuseline::test {
 namespace {
 
-OpenEvent Sample() {
-  OpenEvent event{.time_ms = 1'000, .offset = 300, .previous_offset = 299, .stream_before_ms = 1'002, .id = "e1"};
-  v1::Event payload = FeedbackEvent("", 0, "", "r1", "i1");
-  event.payload = payload.SerializeAsString();
-  return event;
+const std::string kBody = FeedbackEvent("", 0, "", "r1", "i1").feedback().SerializeAsString();
+
+SessionWindow::NewEvent Sample(std::int64_t offset, bool glued = false) {
+  return {.time_ms = 1'000, .offset = offset, .is_exposure = false, .glued = glued, .id = "e1", .body = kBody};
 }
 
-TEST(SessionCodecTest, AnOpenEventHasTheseBytesAndIsReadBack) {
+TEST(SessionCodecTest, EventsOfASegmentHaveTheseBytesAndAreReadBack) {
   std::string bytes;
-  EncodeOpenEvent(Sample(), &bytes);
-  EncodeOpenEvent(Sample(), &bytes);
+  EventEncoder encoder;
+  encoder.Put("u", Sample(300), &bytes);
+  encoder.Put("v", Sample(299, /*glued=*/true), &bytes);
 
-  const std::string one = "e807ac02010300026531" "0c" "2a0a0a02723112026931" "1801";
-  EXPECT_EQ(ToHex(bytes), one + one);
-  ASSERT_OK_AND_ASSIGN(const auto events, DecodeChunk(bytes));
-  ASSERT_EQ(events.size(), 2u);
-  EXPECT_EQ(events[1].stream_before_ms, 1'002);
-  EXPECT_EQ(events[1].previous_offset, 299);
-  EXPECT_EQ(events[1].payload, Sample().payload);
-}
-
-TEST(SessionCodecTest, TheFirstRecordOfALogKeepsTheTimeBeforeTime) {
-  OpenEvent event = Sample();
-  event.offset = 0;
-  event.previous_offset = -1;
-  event.stream_before_ms = kBeforeTimeMs;
-  std::string bytes;
-  EncodeOpenEvent(event, &bytes);
-
-  ASSERT_OK_AND_ASSIGN(const auto events, DecodeChunk(bytes));
-  EXPECT_EQ(events[0].stream_before_ms, kBeforeTimeMs);
-  EXPECT_EQ(events[0].previous_offset, -1);
+  EXPECT_EQ(ToHex(bytes), "0175" "d804" "d00f" "00" "026531" "0a" "0a0272311202693118" "01"
+                          "0176" "01" "00" "02" "026531" "0a" "0a0272311202693118" "01");
+  std::vector<std::string> read;
+  EXPECT_THAT(DecodeSegment(bytes, [&](std::string_view user_id, const SessionWindow::NewEvent& event) {
+    EXPECT_EQ(event.body, kBody);
+    read.push_back(std::string(user_id) + ' ' + std::to_string(event.offset) + ' ' + std::to_string(event.time_ms) + ' ' +
+                   std::string(event.id) + (event.glued ? " glued" : ""));
+  }), IsOk());
+  EXPECT_EQ(read, (std::vector<std::string>{"u 300 1000 e1", "v 299 1000 e1 glued"}));
 }
 
 TEST(SessionCodecTest, EveryTruncationOfAnEventIsCorrupt) {
   std::string bytes;
-  EncodeOpenEvent(Sample(), &bytes);
-  for (std::size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_THAT(DecodeChunk(std::string_view(bytes).substr(0, size)), HasCode(Code::kCorrupt)) << size;
+  EventEncoder().Put("u", Sample(300), &bytes);
+  for (std::size_t size = 1; size < bytes.size(); ++size) {
+    EXPECT_THAT(DecodeSegment(std::string_view(bytes).substr(0, size), [](std::string_view, const auto&) {}), HasCode(Code::kCorrupt)) << size;
   }
 }
 
-TEST(SessionCodecTest, APartitionsStateHasTheseBytesAndIsReadBack) {
-  PartitionState state{.next_offset = 5, .previous_offset = 4, .stream_time_ms = 7, .finished = true};
-  state.accounting.set_read(5);
-  state.last_name.emplace().set_offset(3);
+TEST(SessionCodecTest, APageOfTheOutboxHasTheseBytesAndEveryTruncationIsCorrupt) {
+  std::string page;
+  AppendToPage({.offset = 300, .ordinal = 2, .bytes = "abc"}, &page);
 
-  const std::string bytes = EncodeState(state);
-
-  EXPECT_EQ(ToHex(bytes), "05080e0302100302" "0805");
-  ASSERT_OK_AND_ASSIGN(const auto read, DecodeState(bytes));
-  EXPECT_EQ(read.accounting.read(), 5u);
-  EXPECT_EQ(read.last_name->offset(), 3);
-  EXPECT_TRUE(read.finished);
-  for (std::size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_THAT(DecodeState(std::string_view(bytes).substr(0, size)), HasCode(Code::kCorrupt)) << size;
+  EXPECT_EQ(ToHex(page), "ac02" "02" "03616263");
+  ASSERT_OK_AND_ASSIGN(const auto read, DecodePage(page));
+  ASSERT_EQ(read.size(), 1u);
+  EXPECT_EQ(read[0].offset, 300);
+  EXPECT_EQ(read[0].ordinal, 2u);
+  EXPECT_EQ(read[0].bytes, "abc");
+  for (std::size_t size = 1; size < page.size(); ++size) {
+    EXPECT_THAT(DecodePage(std::string_view(page).substr(0, size)), HasCode(Code::kCorrupt)) << size;
   }
 }
 

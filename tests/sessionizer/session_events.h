@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -55,6 +56,13 @@ inline v1::Event EventOf(const Record& record) {
   v1::Event event;
   if (record.fate == RecordFate::kEvent && !ParseEvent(record.event, &event).ok()) std::abort();
   return event;
+}
+
+// What the closing says; nothing without an exposure.
+inline std::optional<v1::Trajectory> TrajectoryOf(const Closing& closing) {
+  std::optional<v1::Trajectory> trajectory;
+  if (closing.name && !trajectory.emplace().ParseFromString(closing.trajectory)) std::abort();
+  return trajectory;
 }
 
 inline std::uint64_t Accounted(const v1::Accounting& a) {

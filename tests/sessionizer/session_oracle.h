@@ -57,7 +57,7 @@ class SessionOracle {
   void Judge(std::int64_t offset, RecordFate fate, const v1::Event& event) {
     if (fate == RecordFate::kEvent && event.has_control()) {
       account_.set_control(account_.control() + 1);
-      const bool follows = previous_offset_ >= 0 && event.control().tick().predecessor_offset() == previous_offset_;
+      const bool follows = event.control().tick().predecessor_offset() == previous_offset_;
       if (event.control().has_tick() && follows) stream_time_ms_ = std::max(stream_time_ms_, event.event_time_ms());
     } else if (fate == RecordFate::kMalformed) {
       account_.set_malformed(account_.malformed() + 1);

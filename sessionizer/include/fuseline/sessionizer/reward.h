@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 
-#include "fuseline/sessionizer/session_window.h"
 #include "fuseline/v1/trajectory.pb.h"
 
 namespace fuseline {
@@ -63,11 +62,5 @@ bool HasTrajectory(std::span<const JoinedEvent> events);
 //   and says why in stub_reason.
 SessionOutcome JoinRewards(const SessionToJoin& session, const TrajectoryHead* head, std::int64_t max_bytes,
                            std::string* bytes);
-
-// The same as a message, without name, predecessor and stream time.
-struct BuiltTrajectory : SessionOutcome {
-  std::optional<v1::Trajectory> trajectory;  // Absent when the session has no exposure.
-};
-BuiltTrajectory BuildTrajectory(std::string_view user_id, const ClosedSession& session, std::int64_t max_bytes);
 
 }  // namespace fuseline

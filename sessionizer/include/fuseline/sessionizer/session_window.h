@@ -1,13 +1,14 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "fuseline/v1/config.pb.h"
+#include "fuseline/v1/event.pb.h"
 #include "fuseline/v1/trajectory.pb.h"
 
 namespace fuseline {
@@ -24,78 +25,122 @@ inline constexpr std::int64_t kShapeMaxMs = 1'000'000'000'000'000;  // Keeps eve
 inline constexpr std::uint32_t kSessionRulesFormat = 1;  // Of the rules records that this program writes and knows.
 
 SessionShape ShapeOf(const v1::Sessionizer& settings);
+SessionShape ShapeOf(const v1::SessionRules& rules);
+v1::SessionRules RulesOf(std::uint64_t version, const SessionShape& shape);
 
-// Where the user's cut lines lie: at k * cut_every_ms + phase, for every k. Fnv1a64(user_id) % cut_every_ms; 0 without lines.
-std::int64_t CutPhase(std::string_view user_id, std::int64_t cut_every_ms);
+// Where the user's cut lines lie: at k * cut_every_ms + phase, for every k. `user_hash` is Fnv1a64 of the user id. 0 without lines.
+std::int64_t CutPhase(std::uint64_t user_hash, std::int64_t cut_every_ms);
 
-// One accepted event of a session that is open.
+// One accepted event of a session that is open. Its id and body lie in its window's bytes.
 struct OpenEvent {
-  std::int64_t time_ms = 0;           // Event time.
-  std::int64_t offset = 0;            // Of its record.
-  std::int64_t previous_offset = -1;  // Of the record just before it; -1: none.
-  std::int64_t stream_before_ms = 0;  // Stream time just before it.
-  bool is_exposure = false;
-  std::uint32_t id_hash = 0;  // Of the id; SessionWindow sets it.
-  std::string id;
-  std::string payload;  // The v1::Event without id, user and time, serialised. Empty: left out by max_events.
-};
-
-// Events by (time, id), none twice, never empty. The first max_events of them have a payload.
-using SessionEvents = std::vector<OpenEvent>;
-
-struct ClosedSession {
-  SessionEvents events;
-  v1::SessionEnd end = v1::TERMINATED;
-  // When truncated: the earliest exposures of the user's next session (several only at one instant), if not further
-  // than the gap from this session's last event. Only up to there is the log final when the session closes, so that
-  // they, too, do not depend on the order of arrival.
-  SessionEvents next_requests;
-
-  std::int64_t first_ms() const { return events.front().time_ms; }
-  std::int64_t last_ms() const { return events.back().time_ms; }
+  std::int64_t time_ms = 0;  // Event time.
+  std::int64_t offset = 0;   // Of its record.
+  std::uint64_t id_hash = 0;
+  std::uint32_t segment = 0;     // The journal segment that holds it.
+  std::uint32_t place = 0;       // Of the id; the body follows it.
+  std::uint32_t body_bytes = 0;  // 0: left out by max_events.
+  std::uint32_t id_bytes : 30 = 0;
+  bool is_exposure : 1 = false;
+  bool starts_session : 1 = false;
 };
 
 // The open sessions of ONE user: events split at silences longer than the gap, never across a cut line. An event at a
 // cut line's instant is the first of its cell.
 //
 // Where: between the judging of records (PartitionSessions), which is the only caller, and the rewards.
-// Pure: no clock, I/O or threads. What it holds is a function of the set of events added, not of their order: so a
-// store may keep the events alone. Thread-compatible.
+// Pure: no clock, I/O or threads. Under one shape, what it holds is a function of the set of events added, not of their order:
+// so a store may keep the events alone. When the shape changes, sessions may join and never split. Thread-compatible.
 // Cost: an event in order O(1), plus the search for its id: linear over hashes up to 64 open events, then a hash set.
 class SessionWindow {
  public:
-  explicit SessionWindow(std::int64_t cut_phase_ms) : cut_phase_ms_(cut_phase_ms) {}
+  explicit SessionWindow(std::uint64_t user_hash) : user_hash_(user_hash) {}
 
   // Whether an open session has an event with this id. `time_ms` is where it is looked for first.
   bool Contains(std::int64_t time_ms, std::string_view id) const;
 
-  // Joins what lies within the gap, at most two sessions. Past max_events, the last in event order lose their payload.
-  // REQUIRES: the event is not late and its id not contained; the shape is the same in every call.
-  void Add(const SessionShape& shape, OpenEvent event);
+  struct NewEvent {
+    std::int64_t time_ms = 0, offset = 0;
+    std::uint32_t segment = 0;
+    bool is_exposure = false;
+    bool glued = false;  // Belongs to the session of the event before it, however far that is: a former shape joined them.
+    std::string_view id;
+    std::string_view body;  // Empty: it was left out before.
+  };
+  // An event within an open session joins it; any other joins what lies within the gap, at most two sessions, which then are
+  // one. Past max_events, the last in event order lose their body. Returns whether the new one kept its body.
+  // REQUIRES: the event is not late and its id not contained.
+  bool Add(const SessionShape& shape, const NewEvent& event);
 
-  // Takes out, oldest first, the sessions that end before `bound_ms` = stream time - lateness - gap. Truncated is one whose
-  // user went on within the gap behind a cut line, terminated any other.
-  std::vector<ClosedSession> CloseBefore(const SessionShape& shape, std::int64_t bound_ms);
+  // The event at `index`, as Add would have to be told of it, those before it first, to hold the same again.
+  NewEvent Told(const SessionShape& shape, std::size_t index) const;
+  // What Add would have done had it been told that the event is glued. REQUIRES: it is in events().
+  void Glue(const OpenEvent* event);
 
-  // Takes out all sessions, oldest first, as flushed.
-  std::vector<ClosedSession> Flush();
+  // A new shape is in force: joins neighbours that are now within the gap, and leaves out what is past the new max_events.
+  void Reshape(const SessionShape& shape);
 
-  bool empty() const { return sessions_.empty(); }
-  std::size_t session_count() const { return sessions_.size(); }
-  std::int64_t earliest_end_ms() const { return sessions_.front().back().time_ms; }  // REQUIRES: not empty.
-  const OpenEvent& oldest_record() const;  // The open event with the lowest offset. Linear. REQUIRES: not empty.
-  const std::vector<SessionEvents>& sessions() const { return sessions_; }  // Oldest first.
+  bool empty() const { return events_.empty(); }
+  std::size_t session_count() const { return session_count_; }
+  std::span<const OpenEvent> events() const { return events_; }  // By (time, id).
+  std::span<const OpenEvent> first() const { return events().first(first_size_); }
+  // REQUIRES: not empty.
+  std::int64_t earliest_end_ms() const { return events_[first_size_ - 1].time_ms; }
+  std::int64_t lowest_offset() const;  // Linear.
+
+  // How the first session ends when it closes by time: truncated when its user went on within the gap behind a cut line.
+  v1::SessionEnd EndOfFirst(const SessionShape& shape) const;
+  // When that is truncated: the earliest exposures of the user's next session (several only at one instant), if not further than
+  // the gap from the first's last event. Only up to there is the log final when the first closes, so that they, too, do
+  // not depend on the order of arrival.
+  std::vector<OpenEvent> NextRequests(const SessionShape& shape) const;
+  void DropFirst();
+
+  std::string_view id(const OpenEvent& event) const { return {bytes_.data() + event.place, event.id_bytes}; }
+  std::string_view body(const OpenEvent& event) const {
+    return {bytes_.data() + event.place + event.id_bytes, event.body_bytes};
+  }
+
+  // The event of that record, for the journal to say where it lies now; null if it is not open.
+  OpenEvent* Find(std::int64_t offset, std::int64_t time_ms, std::string_view id);
+  std::span<OpenEvent> mutable_events() { return events_; }  // For their segments only.
+
+  std::size_t memory_bytes() const;  // Of what it holds, itself not included.
 
  private:
-  std::int64_t CellOf(const SessionShape& shape, std::int64_t time_ms) const;
+  // 64-bit hashes of ids; open addressing, a power of two of places, at most half of them taken. 0 stands for a free one.
+  class HashSet {
+   public:
+    bool empty() const { return places_.empty(); }
+    void Clear();
+    bool Contains(std::uint64_t hash) const;
+    void Insert(std::uint64_t hash);
+    std::size_t memory_bytes() const { return places_.capacity() * sizeof(std::uint64_t); }
+
+   private:
+    void Put(std::uint64_t hash);
+    std::vector<std::uint64_t> places_;
+    std::size_t taken_ = 0;
+  };
+
+  std::int64_t SinceCutLine(const SessionShape& shape, std::int64_t time_ms) const;
   bool Joins(const SessionShape& shape, std::int64_t earlier_ms, std::int64_t later_ms) const;
+  std::size_t PlaceFor(std::int64_t time_ms, std::string_view id) const;
+  std::size_t StartOf(std::size_t index) const;
+  std::size_t EndOf(std::size_t start) const;
+  void CountSessions();
+  void LeaveOut(OpenEvent& event);
+  void LeaveOutPast(std::size_t limit, std::size_t index, bool joined);
+  void Compact();
   void HashIds();
 
-  std::int64_t cut_phase_ms_;
-  std::vector<SessionEvents> sessions_;
-  std::size_t event_count_ = 0;
-  // Hashes of the ids, once there are many; may hold more than is open, never less.
-  std::unique_ptr<std::unordered_set<std::uint32_t>> id_hashes_;
+  std::uint64_t user_hash_;
+  std::vector<OpenEvent> events_;
+  std::string bytes_;
+  std::uint32_t garbage_ = 0;  // Bytes of no event.
+  std::uint32_t session_count_ = 0;
+  std::size_t first_size_ = 0;  // Events of the first session.
+  std::size_t last_start_ = 0;  // Where the last session begins.
+  HashSet ids_;  // Once there are many; may hold more than is open, never less.
 };
 
 }  // namespace fuseline

@@ -25,7 +25,7 @@ class RefusalPrinter final : public DeadLetterSink {
  public:
   explicit RefusalPrinter(std::int64_t most) : most_(most) {}
 
-  Status Write(const DeadLetter& letter) override {
+  Status Write(DeadLetter&& letter) override {
     if (++written_ <= most_) std::cerr << letter.source << ':' << letter.line << ": " << letter.reason << '\n';
     return OkStatus();
   }

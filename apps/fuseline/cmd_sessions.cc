@@ -29,7 +29,7 @@ struct SessionsOptions {
 // Says the first few, so that a typing error is found, and no more, so that a wrong file does not flood the screen.
 class DeadLettersToScreen final : public DeadLetterSink {
  public:
-  Status Write(const DeadLetter& letter) override {
+  Status Write(DeadLetter&& letter) override {
     if (++count_ <= kShown) {
       std::cerr << "fuseline: " << letter.source << ':' << letter.line << ": malformed: " << letter.reason << '\n';
     }

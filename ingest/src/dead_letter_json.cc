@@ -24,6 +24,12 @@ std::size_t Utf8Length(std::string_view text) {
   return length;
 }
 
+// How much of the beginning goes into JSON as it is, most of what there is to say.
+std::size_t PlainLength(std::string_view text) {
+  const auto is_plain = [](char c) { return c >= 0x20 && c < 0x7F && c != '"' && c != '\\'; };
+  return static_cast<std::size_t>(std::find_if_not(text.begin(), text.end(), is_plain) - text.begin());
+}
+
 // A reason may quote hostile bytes, so what is not UTF-8 becomes U+FFFD.
 void AppendString(std::string_view text, std::string* json) {
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -41,21 +47,25 @@ void AppendString(std::string_view text, std::string* json) {
       json->append(text.substr(0, length));
     }
     text.remove_prefix(length == 0 ? 1 : length);
+    const std::size_t plain = PlainLength(text);
+    json->append(text.substr(0, plain));
+    text.remove_prefix(plain);
   }
   json->push_back('"');
 }
 
 void AppendBase64(std::string_view bytes, std::string* json) {
   constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::size_t count = std::min<std::size_t>(3, bytes.size() - i);
-    std::uint32_t group = 0;
-    for (std::size_t j = 0; j < 3; ++j) {
-      group = group << 8 | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0);
-    }
-    for (std::size_t j = 0; j < 4; ++j) {
-      json->push_back(j <= count ? kAlphabet[group >> (18 - 6 * j) & 63] : '=');
-    }
+  const std::size_t begin = json->size();
+  json->resize(begin + (bytes.size() + 2) / 3 * 4, '=');
+  char* out = json->data() + begin;
+  const auto byte = [&](std::size_t i) -> std::uint32_t { return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0; };
+  for (std::size_t i = 0; i < bytes.size(); i += 3, out += 4) {
+    const std::uint32_t group = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
+    out[0] = kAlphabet[group >> 18];
+    out[1] = kAlphabet[group >> 12 & 63];
+    if (i + 1 < bytes.size()) out[2] = kAlphabet[group >> 6 & 63];
+    if (i + 2 < bytes.size()) out[3] = kAlphabet[group & 63];
   }
 }
 

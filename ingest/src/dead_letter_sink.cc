@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
-#include <map>
 #include <utility>
 
 #include "fuseline/core/clock.h"
@@ -22,7 +21,7 @@ class FileSink final : public DeadLetterSink {
   FileSink(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
   ~FileSink() override { ::close(descriptor_); }
 
-  Status Write(const DeadLetter& letter) override {
+  Status Write(DeadLetter&& letter) override {
     if (unwritten_.size() > kFileBufferBytes) return ErrorStatus(Code::kUnavailable, "dead letters wait for", path_);
     unwritten_.append(EncodeDeadLetterJson(letter)).push_back('\n');
     return OkStatus();
@@ -60,18 +59,18 @@ class TopicSink final : public DeadLetterSink {
   Status Open(const kafka::Connection& connection) {
     kafka::ProducerOptions options;
     options.queue_messages = static_cast<std::int64_t>(queue_letters_);
+    options.linger_ms = kLingerMs;
     FUSELINE_ASSIGN_OR_RETURN(producer_, kafka::Producer::Open(connection, options, [this](const auto& report) {
                                 OnReport(report);
                               }));
     return OkStatus();
   }
 
-  Status Write(const DeadLetter& letter) override {
+  Status Write(DeadLetter&& letter) override {
     producer_->Poll(0);
     if (held_.size() >= queue_letters_) return ErrorStatus(Code::kUnavailable, "dead letters wait for topic", topic_);
-    const std::uint64_t id = next_id_++;
-    held_.emplace(id, letter);
-    Send(id);
+    held_.push_back({.letter = std::move(letter)});
+    Send(first_id_ + held_.size() - 1);
     return OkStatus();
   }
 
@@ -92,11 +91,23 @@ class TopicSink final : public DeadLetterSink {
     return OkStatus();
   }
 
+  std::uint64_t Waiting() override {
+    producer_->Poll(0);
+    return held_.size();
+  }
+
  private:
   static constexpr std::int64_t kStepMs = 100;
+  static constexpr std::int64_t kLingerMs = 50;  // Few large requests; a Flush, and so who has nothing else to do, cuts it short.
+
+  struct Held {
+    DeadLetter letter;
+    bool is_durable = false;
+  };
+  Held& Of(std::uint64_t id) { return held_[id - first_id_]; }
 
   void Send(std::uint64_t id) {
-    const auto& letter = held_.at(id);
+    const DeadLetter& letter = Of(id).letter;
     const std::string value = EncodeDeadLetterJson(letter);
     const std::string key = std::to_string(letter.partition) + '-' + std::to_string(letter.offset);
     kafka::OutgoingMessage message;
@@ -108,16 +119,14 @@ class TopicSink final : public DeadLetterSink {
   }
 
   void OnReport(const kafka::DeliveryReport& report) {
-    if (report.status.ok()) {
-      held_.erase(report.id);
-    } else {
-      Refuse(report.id, report.status);
-    }
+    if (!report.status.ok()) return Refuse(report.id, report.status);
+    Of(report.id).is_durable = true;
+    for (; !held_.empty() && held_.front().is_durable; ++first_id_) held_.pop_front();
   }
 
   // A letter larger than the topic takes is cut in halves until it fits: position, reason and size always arrive.
   void Refuse(std::uint64_t id, const Status& status) {
-    DeadLetter& letter = held_.at(id);
+    DeadLetter& letter = Of(id).letter;
     if (status.code == Code::kInvalidInput) letter.bytes.resize(letter.bytes.size() / 2);
     last_trouble_ = status.message;
     refused_.push_back(id);
@@ -125,9 +134,9 @@ class TopicSink final : public DeadLetterSink {
 
   const std::string topic_;
   const std::size_t queue_letters_;
-  std::uint64_t next_id_ = 0;
-  std::map<std::uint64_t, DeadLetter> held_;  // Taken, not yet durable.
-  std::deque<std::uint64_t> refused_;         // Of those, to be produced again.
+  std::deque<Held> held_;              // From the oldest that is not durable on, numbered from first_id_.
+  std::uint64_t first_id_ = 0;
+  std::deque<std::uint64_t> refused_;  // Of those, to be produced again.
   std::string last_trouble_;
   std::unique_ptr<kafka::Producer> producer_;  // Last: it reports into the members above.
 };

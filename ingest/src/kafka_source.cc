@@ -11,6 +11,11 @@
 namespace fuseline {
 namespace {
 
+// While batches wait for their dead letters, so many times batch_records may be read before reading waits, too.
+constexpr std::int64_t kReadsAhead = 32;
+// So long more records are waited for before letters are asked for: many go in one request.
+constexpr std::int64_t kPatienceMs = 20;
+
 // How far one partition is read, and how far it was handed over.
 struct Cursor {
   std::int64_t read_next = -1;    // -1: nothing seen yet.
@@ -19,6 +24,12 @@ struct Cursor {
   bool done = false;                // The range's last batch is made.
   bool paused = false;
   bool at_end = false;              // The client reached the end, and nothing came since.
+};
+
+// Decoded, not handed over: of a paused partition, or before its dead letters are durable.
+struct Ready {
+  EventBatch batch;
+  std::uint64_t letters = 0;  // So many of the intake's must be.
 };
 
 }  // namespace
@@ -58,7 +69,7 @@ struct KafkaSource::Impl {
   const KafkaSourceOptions options;
   RecordIntake intake;
   std::map<std::int32_t, Cursor> cursors;
-  std::deque<EventBatch> ready;  // Decoded, not handed over: of paused partitions, or behind unsettled dead letters.
+  std::deque<Ready> ready;
   std::unique_ptr<kafka::Consumer> consumer;  // Last: its callbacks use the members above.
 
   Status Start();
@@ -66,7 +77,8 @@ struct KafkaSource::Impl {
   void Disown(std::span<const std::int32_t> partitions, bool lost);
   Status Decode(const kafka::MessageBatch& batch);
   Status EndRanges(const kafka::MessageBatch& batch, std::map<std::int32_t, EventBatch>& batches);
-  Result<std::optional<EventBatch>> TakeReady();
+  std::optional<EventBatch> TakeReady();
+  std::int64_t RecordsWaiting() const;
   Status Mark(std::span<const std::int32_t> partitions, bool paused);
 };
 
@@ -109,7 +121,7 @@ Result<std::vector<kafka::StartPosition>> KafkaSource::Impl::Own(std::span<const
 void KafkaSource::Impl::Disown(std::span<const std::int32_t> partitions, bool lost) {
   for (const std::int32_t partition : partitions) {
     cursors.erase(partition);
-    std::erase_if(ready, [&](const EventBatch& batch) { return batch.partition == partition; });
+    std::erase_if(ready, [&](const Ready& each) { return each.batch.partition == partition; });
   }
   if (options.revoked) options.revoked(partitions, lost);
 }
@@ -143,7 +155,7 @@ Status KafkaSource::Impl::Decode(const kafka::MessageBatch& batch) {
   Status status = options.until_end ? EndRanges(batch, batches) : OkStatus();
   for (auto& [partition, events] : batches) {
     events.partition = partition;
-    ready.push_back(std::move(events));
+    ready.push_back({.batch = std::move(events), .letters = intake.letters()});
   }
   return status;
 }
@@ -166,17 +178,27 @@ Status KafkaSource::Impl::EndRanges(const kafka::MessageBatch& batch, std::map<s
   return over.empty() ? OkStatus() : consumer->Pause(over);
 }
 
-Result<std::optional<EventBatch>> KafkaSource::Impl::TakeReady() {
-  const auto found = std::find_if(ready.begin(), ready.end(), [&](const EventBatch& batch) {
-    const auto cursor = cursors.find(batch.partition);
-    return cursor != cursors.end() && !cursor->second.paused;
+// The oldest whose letters are durable, and so the oldest of its partition.
+std::optional<EventBatch> KafkaSource::Impl::TakeReady() {
+  if (ready.empty()) return std::nullopt;
+  const std::uint64_t settled = intake.SettledLetters();
+  const auto found = std::find_if(ready.begin(), ready.end(), [&](const Ready& each) {
+    return each.letters <= settled && !cursors.at(each.batch.partition).paused;
   });
   if (found == ready.end()) return std::nullopt;
-  FUSELINE_FAIL_IF_ERROR(intake.Settle(options.consumer.request_timeout_ms));
-  EventBatch batch = std::move(*found);
+  EventBatch batch = std::move(found->batch);
   ready.erase(found);
-  cursors[batch.partition].handed_next = batch.next_offset;
+  cursors.at(batch.partition).handed_next = batch.next_offset;
   return batch;
+}
+
+// Of batches that would be handed over but for their letters; one that is empty counts as well.
+std::int64_t KafkaSource::Impl::RecordsWaiting() const {
+  std::int64_t records = 0;
+  for (const Ready& each : ready) {
+    if (!cursors.at(each.batch.partition).paused) records += std::max<std::int64_t>(std::ssize(each.batch.records), 1);
+  }
+  return records;
 }
 
 Status KafkaSource::Impl::Mark(std::span<const std::int32_t> partitions, bool paused) {
@@ -200,13 +222,25 @@ Result<std::unique_ptr<KafkaSource>> KafkaSource::Open(KafkaSourceOptions option
   return std::unique_ptr<KafkaSource>(new KafkaSource(std::move(impl)));
 }
 
+// While letters are on their way, reading goes on: waiting for each batch's would leave the thread idle for a round trip at
+// every batch that has one.
 Result<std::optional<EventBatch>> KafkaSource::Next(std::int64_t timeout_ms) {
-  FUSELINE_ASSIGN_OR_FAIL(std::optional<EventBatch> batch, impl_->TakeReady());
-  if (batch) return batch;
-  FUSELINE_ASSIGN_OR_FAIL(const kafka::MessageBatch messages,
-                          impl_->consumer->Consume(static_cast<std::size_t>(impl_->options.batch_records), timeout_ms));
-  FUSELINE_FAIL_IF_ERROR(impl_->Decode(messages));
-  return impl_->TakeReady();
+  const KafkaSourceOptions& options = impl_->options;
+  for (;;) {
+    if (auto batch = impl_->TakeReady()) return batch;
+    const std::int64_t waiting = impl_->RecordsWaiting();
+    bool reads_on = waiting < kReadsAhead * options.batch_records;
+    if (reads_on) {
+      FUSELINE_ASSIGN_OR_FAIL(const kafka::MessageBatch messages,
+                              impl_->consumer->Consume(static_cast<std::size_t>(options.batch_records),
+                                                       waiting == 0 ? timeout_ms : std::min(timeout_ms, kPatienceMs)));
+      FUSELINE_FAIL_IF_ERROR(impl_->Decode(messages));
+      if (auto batch = impl_->TakeReady()) return batch;
+      if (impl_->RecordsWaiting() == 0) return std::nullopt;
+      reads_on = !messages.messages().empty();
+    }
+    if (!reads_on) FUSELINE_FAIL_IF_ERROR(impl_->intake.Settle(options.consumer.request_timeout_ms));
+  }
 }
 
 Status KafkaSource::Pause(std::span<const std::int32_t> partitions) { return impl_->Mark(partitions, true); }
@@ -241,7 +275,7 @@ bool KafkaSource::caught_up(std::int32_t partition) const {
   const auto found = impl_->cursors.find(partition);
   if (found == impl_->cursors.end() || !found->second.at_end) return false;
   return std::none_of(impl_->ready.begin(), impl_->ready.end(),
-                      [&](const EventBatch& batch) { return batch.partition == partition; });
+                      [&](const Ready& each) { return each.batch.partition == partition; });
 }
 
 Status KafkaSource::Close(std::int64_t deadline_ms) { return impl_->consumer->Close(deadline_ms); }

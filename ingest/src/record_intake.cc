@@ -1,5 +1,6 @@
 #include "record_intake.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -47,22 +48,29 @@ void RecordIntake::Bury(std::string_view bytes, std::int64_t size_bytes, std::st
   letter.bytes = bytes;
   letter.size_bytes = size_bytes;
   unwritten_.push_back(std::move(letter));
+  ++letters_;
+}
+
+std::uint64_t RecordIntake::SettledLetters() {
+  while (!unwritten_.empty() && dead_letters_->Write(std::move(unwritten_.front())).ok()) unwritten_.pop_front();
+  if (settled_ < written()) settled_ = std::max(settled_, written() - std::min(written(), dead_letters_->Waiting()));
+  return settled_;
 }
 
 Status RecordIntake::Settle(std::int64_t deadline_ms) {
   while (!unwritten_.empty()) {
-    Status status = dead_letters_->Write(unwritten_.front());
-    if (status.code == Code::kUnavailable && unflushed_) {  // A full sink: what it holds goes out first.
+    Status status = dead_letters_->Write(std::move(unwritten_.front()));
+    if (status.code == Code::kUnavailable && settled_ < written()) {  // A full sink: what it holds goes out first.
       FUSELINE_RETURN_IF_ERROR(dead_letters_->Flush(deadline_ms));
-      status = dead_letters_->Write(unwritten_.front());
+      settled_ = written();
+      status = dead_letters_->Write(std::move(unwritten_.front()));
     }
     FUSELINE_RETURN_IF_ERROR(status);
-    unflushed_ = true;
     unwritten_.pop_front();
   }
-  if (!unflushed_) return OkStatus();
+  if (settled_ == letters_) return OkStatus();
   FUSELINE_RETURN_IF_ERROR(dead_letters_->Flush(deadline_ms));
-  unflushed_ = false;
+  settled_ = letters_;
   return OkStatus();
 }
 

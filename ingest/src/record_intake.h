@@ -33,17 +33,24 @@ class RecordIntake {
   // A record known to be malformed before decoding; `size_bytes` is its whole size.
   Record TakeMalformed(std::string_view bytes, std::int64_t size_bytes, std::string_view reason, const Origin& origin);
 
+  // Dead letters so far; and how many of them, from the first on, are known to be durable: what the sink takes and tells
+  // without waiting.
+  std::uint64_t letters() const { return letters_; }
+  std::uint64_t SettledLetters();
+
   // Every dead letter so far is durable. Free when there is none. Errors: kUnavailable; come again.
   Status Settle(std::int64_t deadline_ms);
 
  private:
+  std::uint64_t written() const { return letters_ - unwritten_.size(); }
   void Bury(std::string_view bytes, std::int64_t size_bytes, std::string_view reason, RecordFate fate, const Origin& origin);
 
   const EventLimits limits_;
   const std::int64_t max_future_ms_;
   DeadLetterSink* const dead_letters_;
   std::deque<DeadLetter> unwritten_;
-  bool unflushed_ = false;
+  std::uint64_t letters_ = 0;
+  std::uint64_t settled_ = 0;
 };
 
 }  // namespace fuseline

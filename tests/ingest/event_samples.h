@@ -55,12 +55,12 @@ inline std::vector<std::pair<std::string, std::string>> MalformedInputs() {
 // Keeps letters; refuses as many calls as it is told.
 class FakeSink final : public DeadLetterSink {
  public:
-  Status Write(const DeadLetter& letter) override {
+  Status Write(DeadLetter&& letter) override {
     if (refuse_writes > 0) {
       --refuse_writes;
       return ErrorStatus(Code::kUnavailable, "sink is down");
     }
-    written.push_back(letter);
+    written.push_back(std::move(letter));
     return OkStatus();
   }
   Status Flush(std::int64_t) override {

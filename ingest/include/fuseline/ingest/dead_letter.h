@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -32,10 +33,13 @@ class DeadLetterSink {
  public:
   virtual ~DeadLetterSink() = default;
 
-  // Takes the letter; it is durable after the next Flush. Errors: kUnavailable: not taken, come again.
-  virtual Status Write(const DeadLetter& letter) = 0;
+  // Takes the letter; it is durable after the next Flush, or before. Errors: kUnavailable: not taken, come again.
+  virtual Status Write(DeadLetter&& letter) = 0;
   // Everything taken is durable. Errors: kUnavailable: not yet; what was taken is still held.
   virtual Status Flush(std::int64_t deadline_ms) = 0;
+  // At most so many of the last letters taken are not durable yet: all before them are. Never waits. A sink that does not
+  // know before a Flush says what no count exceeds.
+  virtual std::uint64_t Waiting() { return std::numeric_limits<std::uint64_t>::max(); }
 };
 
 // Appends lines to `path`; Flush is an fsync. A line half written by a crash is completed by a newline when reopened.

@@ -14,7 +14,7 @@ namespace fuseline {
 // Bytes in a topic or in files → decoded events, in order per partition. The first room of the flow.
 //
 // Every record read appears in exactly one batch, whatever its fate. A batch is handed over only after the dead letters of
-// its records are durable, so whoever commits its offsets, wherever, loses none of them.
+// its records are durable, so whoever commits its offsets, wherever, loses none of them; a source may read on meanwhile.
 // Thread-compatible: one owner thread, which keeps calling Next even when everything is paused (a group evicts members
 // that do not).
 class EventSource {

@@ -45,12 +45,18 @@ v1::TrajectoryName JustBefore(const v1::TrajectoryName& name) {
   return before;
 }
 
-Result<std::optional<v1::Trajectory>> TakeFromOutbox(const Sessionizer& sessionizer, const v1::TrajectoryName& name) {
+Result<v1::Trajectory> Parse(const OutboxEntry& entry) {
+  v1::Trajectory trajectory;
+  if (trajectory.ParseFromString(entry.bytes)) return trajectory;
+  return Error(Code::kCorrupt, "trajectory cannot be read:", NameText(entry.name));
+}
+
+Result<std::optional<v1::Trajectory>> TakeFromOutbox(Sessionizer& sessionizer, const v1::TrajectoryName& name) {
   std::optional<v1::TrajectoryName> after;
   if (name.offset() > 0 || name.ordinal() > 0) after = JustBefore(name);
-  FUSELINE_ASSIGN_OR_FAIL(auto page, sessionizer.Outbox(name.partition(), after, 1));
-  if (page.empty() || CompareNames(page.front().name(), name) != 0) return std::nullopt;
-  return std::move(page.front());
+  FUSELINE_ASSIGN_OR_FAIL(const auto page, sessionizer.Outbox(name.partition(), after, 1));
+  if (page.empty() || CompareNames(page.front().name, name) != 0) return std::nullopt;
+  return Parse(page.front());
 }
 
 Result<std::optional<v1::Trajectory>> LookIntoState(const v1::Config& config, const v1::TrajectoryName& name) {
@@ -148,12 +154,12 @@ Result<std::optional<v1::Trajectory>> CommitAndLook(Sessionizer& sessionizer, co
   FUSELINE_FAIL_IF_ERROR(sessionizer.Commit());
   std::optional<v1::TrajectoryName> after;
   for (;;) {
-    FUSELINE_ASSIGN_OR_FAIL(auto page, sessionizer.Outbox(name.partition(), after, kOutboxPage));
-    for (v1::Trajectory& trajectory : page) {
-      const auto order = CompareNames(trajectory.name(), name);
-      if (order == 0) return std::move(trajectory);
+    FUSELINE_ASSIGN_OR_FAIL(const auto page, sessionizer.Outbox(name.partition(), after, kOutboxPage));
+    for (const OutboxEntry& entry : page) {
+      const auto order = CompareNames(entry.name, name);
+      if (order == 0) return Parse(entry);
       if (order > 0) return std::nullopt;
-      after = trajectory.name();
+      after = entry.name;
     }
     if (after) sessionizer.Acknowledge(*after);
     if (page.size() < kOutboxPage) return std::nullopt;

@@ -140,7 +140,8 @@ Verdict PartitionSessions::Accept(const Record& record, Slot slot) {
   const EventView& event = record.event;
   User& user = *users_[slot];
   v1::Accounting& account = *state_.mutable_accounting();
-  if (user.window.Contains(event.event_time_ms, event.event_id)) {
+  if (const OpenEvent* known = user.window.FindId(event.event_time_ms, event.event_id)) {
+    if (known->time_ms != event.event_time_ms) BarPointsAfter(user.low_point);
     account.set_duplicate(account.duplicate() + 1);
     return Verdict::kDuplicate;
   }
@@ -200,9 +201,8 @@ void PartitionSessions::WriteAgain(User& user) {
 }
 
 Status PartitionSessions::AdvanceTo(std::int64_t offset) {
-  if (offset <= state_.next_offset()) return OkStatus();
-  FUSELINE_RETURN_IF_ERROR(FinishRebuildBefore(offset));
-  state_.set_next_offset(offset);
+  FUSELINE_RETURN_IF_ERROR(FinishRebuildBefore(std::max(offset, state_.next_offset())));
+  state_.set_next_offset(std::max(offset, state_.next_offset()));
   return OkStatus();
 }
 
@@ -558,10 +558,28 @@ void PartitionSessions::Forget() {
 // --- points to rebuild from ---
 
 v1::CommitPoint PartitionSessions::low_water() const {
-  for (const Point& point : points_) {
-    if (point.users > 0) return point.point;
+  const std::size_t lowest = LowestPoint();
+  return lowest == points_.size() ? PointAt(state_.next_offset()) : points_[lowest].point;
+}
+
+// The index of the newest point not above any open event that one may begin from; points_.size() when nothing is open.
+std::size_t PartitionSessions::LowestPoint() const {
+  std::size_t lowest = 0;
+  while (lowest < points_.size() && points_[lowest].users == 0) ++lowest;
+  if (lowest == points_.size()) return lowest;
+  while (points_[lowest].point.barred()) --lowest;  // The first never is.
+  return lowest;
+}
+
+// A record has the id of an event of some session that is open, but not its time. Whoever begins between that session's first
+// record and this one does not know the event. That is no harm where the times are the same: this one then is part of that
+// session, and goes with it. Another time could move the clock, or be in a session that stays.
+void PartitionSessions::BarPointsAfter(std::uint64_t number) {
+  for (std::size_t i = number - first_point_ + 1; i < points_.size(); ++i) {
+    if (points_[i].point.barred()) continue;
+    points_[i].point.set_barred(true);
+    points_[i].saved = false;
   }
-  return PointAt(state_.next_offset());
 }
 
 v1::CommitPoint PartitionSessions::PointAt(std::int64_t offset) const {
@@ -605,8 +623,12 @@ void PartitionSessions::ReleasePoint(std::uint64_t number) {
 }
 
 void PartitionSessions::DropPoints() {
-  while (points_.size() > 1 && points_.front().users == 0) {
-    if (points_.front().saved) dead_points_.push_back(points_.front().point.offset());
+  std::size_t unneeded = LowestPoint();
+  if (unneeded == points_.size() && unneeded > 0) --unneeded;  // One stays, as long as the next may be begun from.
+  while (unneeded > 0 && points_[unneeded].point.barred()) --unneeded;
+  for (; unneeded > 0; --unneeded) {
+    const bool may_be_stored = points_.front().saved || points_.front().point.barred();
+    if (may_be_stored) dead_points_.push_back(points_.front().point.offset());
     points_.pop_front();
     ++first_point_;
   }
@@ -705,7 +727,9 @@ void PartitionSessions::DropClosed(User& user) {
 }
 
 Status PartitionSessions::BeginRebuild(std::int64_t until_offset, const v1::OffsetMetadata& metadata) {
-  if (state_.next_offset() < metadata.low_water_offset()) {
+  // The low water may be where a state that has read nothing stands: at the log's very start.
+  const bool is_new = state_.accounting().read() == 0 && points_.empty();
+  if (is_new || state_.next_offset() < metadata.low_water_offset()) {
     state_.set_next_offset(metadata.low_water_offset());
     state_.set_previous_offset(metadata.previous_offset());
     state_.set_stream_time_ms(metadata.stream_time_ms());

@@ -69,17 +69,18 @@ std::size_t SessionWindow::PlaceFor(std::int64_t time_ms, std::string_view id) c
   return static_cast<std::size_t>(std::lower_bound(events_.begin(), events_.end(), key, before) - events_.begin());
 }
 
-bool SessionWindow::Contains(std::int64_t time_ms, std::string_view id) const {
+const OpenEvent* SessionWindow::FindId(std::int64_t time_ms, std::string_view id) const {
   const std::uint64_t id_hash = HashOf(id);
   if (!ids_.empty()) {
-    if (!ids_.Contains(id_hash)) return false;
+    if (!ids_.Contains(id_hash)) return nullptr;
     // A resend carries the same time as well, so that in a long session this finds it at once.
     const std::size_t place = PlaceFor(time_ms, id);
-    if (place < events_.size() && events_[place].time_ms == time_ms && this->id(events_[place]) == id) return true;
+    if (place < events_.size() && events_[place].time_ms == time_ms && this->id(events_[place]) == id) return &events_[place];
   }
-  return std::any_of(events_.begin(), events_.end(), [&](const OpenEvent& event) {
+  const auto found = std::find_if(events_.begin(), events_.end(), [&](const OpenEvent& event) {
     return event.id_hash == id_hash && this->id(event) == id;
   });
+  return found == events_.end() ? nullptr : &*found;
 }
 
 OpenEvent* SessionWindow::Find(std::int64_t offset, std::int64_t time_ms, std::string_view id) {

@@ -305,9 +305,9 @@ Status Sessionizer::Process(EventBatch&& batch) {
     }
     if (sessions.closing()) FUSELINE_RETURN_IF_ERROR(impl_->CloseAll(*partition));
   }
-  if (batch.next_offset > sessions.state().next_offset() && !sessions.state().finished()) {
+  if (!sessions.state().finished()) {
+    if (batch.next_offset > sessions.state().next_offset() || sessions.rebuilding()) partition->changed = true;
     FUSELINE_RETURN_IF_ERROR(sessions.AdvanceTo(batch.next_offset));
-    partition->changed = true;
   }
   return batch.end_of_input ? Flush(batch.partition) : OkStatus();
 }

@@ -47,6 +47,14 @@ inline v1::Event TickEvent(std::int64_t time_ms, std::int64_t predecessor_offset
   return event;
 }
 
+inline v1::Event RulesEvent(std::int64_t time_ms, const v1::SessionRules& rules) {
+  v1::Event event;
+  event.set_event_id("rules");
+  event.set_event_time_ms(time_ms);
+  *event.mutable_control()->mutable_rules() = rules;
+  return event;
+}
+
 inline Record RecordOf(std::int64_t offset, const v1::Event& event, ByteArena& bytes) {
   return {.offset = offset, .fate = RecordFate::kEvent, .event = ViewOf(event, bytes)};
 }

@@ -113,7 +113,8 @@ class PartitionSessions {
   };
   Result<Processed> Process(const Record& record);
 
-  // Skips holes in the log: nothing below `offset` will come. Errors: kCorrupt as Judge.
+  // Nothing below `offset` will come: skips holes in the log, and ends a rebuild that has got to where it should, so that a
+  // partition may be silent from there. REQUIRES: nothing is closing. Errors: kCorrupt as Judge.
   Status AdvanceTo(std::int64_t offset);
 
   // The end of a finite input: what is open is closing, as flushed, by (user id, first event), named with next_offset. A second
@@ -213,6 +214,8 @@ class PartitionSessions {
   std::uint64_t PointNumberFor(std::int64_t offset) const;
   std::uint64_t TakePointFor(std::int64_t offset);
   void ReleasePoint(std::uint64_t number);
+  std::size_t LowestPoint() const;
+  void BarPointsAfter(std::uint64_t number);
   void DropPoints();
 
   Status RestoreEvent(std::uint32_t number, std::string_view user_id, SessionWindow::NewEvent event);

@@ -55,8 +55,8 @@ class SessionWindow {
  public:
   explicit SessionWindow(std::uint64_t user_hash) : user_hash_(user_hash) {}
 
-  // Whether an open session has an event with this id. `time_ms` is where it is looked for first.
-  bool Contains(std::int64_t time_ms, std::string_view id) const;
+  // The event with this id of an open session; null: none. `time_ms` is where it is looked for first.
+  const OpenEvent* FindId(std::int64_t time_ms, std::string_view id) const;
 
   struct NewEvent {
     std::int64_t time_ms = 0, offset = 0;

@@ -97,6 +97,8 @@ void Fill(const kafka::Connection& connection, Input* input, bool with_garbage) 
 
 void Read(const kafka::Connection& connection, Input* input) {
   const auto letters = Must(OpenDeadLetterTopic(connection, "dead"));
+  Must(letters->Write({.source = "before the measurement, so that the producer is connected"}));
+  Must(letters->Flush(60'000));
   KafkaSourceOptions options;
   options.connection = connection;
   options.consumer.topic = input->topic;

@@ -179,6 +179,7 @@ void PartitionSessions::Obey(const v1::SessionRules& rules) {
   *state_.add_rules() = rules;
   shape_ = ShapeOf(rules);
   rules_changed_ = true;
+  journal_->Seal();  // What was closed under the old bound is in what is being filled, too.
   for (Slot slot = 0; slot < users_.size(); ++slot) {
     if (!users_[slot]) continue;
     User& user = *users_[slot];

@@ -12,6 +12,7 @@
 #include "fuseline/ingest/dead_letter.h"
 #include "fuseline/ingest/file_source.h"
 #include "fuseline/sessionizer/partition_sessions.h"
+#include "open_sessions.h"
 
 namespace fuseline {
 namespace {
@@ -93,6 +94,8 @@ Status SplitIntoSessions(FileSource& source, PartitionSessions& sessions) {
 }
 
 int RunSessions(const SessionsOptions& options) {
+  // Not `required`: `show` has none.
+  if (options.files.empty()) return FailUsage(ErrorStatus(Code::kInvalidInput, "files is required: sessions FILE..., or sessions show USER"));
   const auto config = options.settings.Load();
   if (!config) return FailUsage(config.error());
   SessionShape shape = ShapeOf(config->sessionizer());
@@ -107,6 +110,33 @@ int RunSessions(const SessionsOptions& options) {
   const Status done = SplitIntoSessions(**source, sessions);
   dead_letters.SayHowMany();
   return done.ok() ? static_cast<int>(kExitOk) : Fail(done);
+}
+
+struct ShowOptions {
+  SettingsOptions settings;
+  std::string user_id;
+  bool json = false;
+};
+
+int ShowOpenSessions(const ShowOptions& options) {
+  const auto config = options.settings.LoadOfState();
+  if (!config) return FailUsage(config.error());
+  const auto open = ReadOpenSessions(*config, options.user_id);
+  if (!open) return Fail(open.error());
+  std::cout << (options.json ? OpenSessionsJson(*open) + '\n' : OpenSessionsText(*open));
+  return kExitOk;
+}
+
+void RegisterShow(Program& program, CLI::App* sessions) {
+  auto options = std::make_shared<ShowOptions>();
+  CLI::App* show = program.AddSubcommand(
+      "show", "The open sessions of a user, from the state folder; also while a process runs on it. (For a file of that name: ./show)",
+      "fuseline sessions show u42 --state .fuseline", sessions);
+  options->settings.AddTo(*show);
+  options->settings.AddStateTo(*show);
+  show->add_option("user", options->user_id, "user id")->required()->type_name("USER");
+  show->add_flag("--json", options->json, "one line of JSON");
+  program.SetBody(show, [options] { return ShowOpenSessions(*options); });
 }
 
 }  // namespace
@@ -124,8 +154,8 @@ void RegisterSessions(Program& program) {
   add_ms("--lateness-ms", &options->lateness_ms, "an event older than stream time by more is late; else sessionizer.lateness_ms");
   add_ms("--cut-every-ms", &options->cut_every_ms, "distance of each user's cut lines; 0, the default: none");
   sessions->add_option("files", options->files, "events in order of arrival: .jsonl or .pb, each also .gz or .zst; - for standard input")
-      ->required()
       ->type_name("FILE");
+  RegisterShow(program, sessions);
   program.SetBody(sessions, [options] { return RunSessions(*options); });
 }
 

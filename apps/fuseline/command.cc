@@ -85,7 +85,10 @@ CLI::App* Program::AddSubcommand(const std::string& name, const std::string& hel
 }
 
 void Program::SetBody(CLI::App* subcommand, std::function<int()> body) {
-  subcommand->callback([this, body = std::move(body)] { chosen_ = body; });
+  // The innermost one is called first, and is the one that was meant.
+  subcommand->callback([this, body = std::move(body)] {
+    if (!chosen_) chosen_ = body;
+  });
 }
 
 int Program::Run(int argc, char** argv) {

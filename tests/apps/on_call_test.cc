@@ -142,6 +142,15 @@ TEST_F(OnCallTest, ASessionIsExplainedByItsNameFromTheFilesThatItCameFrom) {
   EXPECT_TRUE(line["learned_by"].is_null());
 }
 
+TEST_F(OnCallTest, SessionsOfAUserNeedAStateAndSessionsOfFilesAFile) {
+  const Outcome show = Run({"sessions", "show", "u1", "--state", folder_ / "none"});
+  EXPECT_EQ(show.code, 4);
+  EXPECT_THAT(show.output, HasSubstr(folder_ / "none"));
+  const Outcome neither = Run({"sessions"});
+  EXPECT_EQ(neither.code, 2);
+  EXPECT_THAT(neither.output, HasSubstr("sessions show USER"));
+}
+
 TEST_F(OnCallTest, ANameThatTheLogDoesNotGiveIsInvalidAndAWrongSpellingAUsageError) {
   EXPECT_EQ(Run({"explain", "0-6-0", events_, "--state", folder_ / "none"}).code, 4);
   EXPECT_EQ(Run({"explain", "0/7/0", events_}).code, 2);

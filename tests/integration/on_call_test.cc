@@ -1,5 +1,5 @@
 // What the person on call types, on a real broker: dead letters of a running process are found in their topic and go back to the log,
-// where they are read as events; a session is explained from the topic of trajectories and, without one, built again from the log under
+// where they are read as events; the open sessions of a user are seen beside the process; a closed one is explained from the topic of trajectories and, without one, built again from the log under
 // the same name; a second specification learns what the first one did, unless it asks for something else.
 
 #include <fstream>
@@ -107,7 +107,21 @@ TEST_F(OnCallTest, WhatCouldNotBeUsedGoesBackToTheLogOnceAndIsReadAsAnEvent) {
     const json& account = status["accounting"];
     return account["read"] == 4 && account["malformed"] == 1 && account["duplicate"] == 1;
   }, kPatienceMs), IsOk());
+
+  // Beside the running process, and after it.
+  const auto show = [&] { return Run(*kafka, {"sessions", "show", "latecomer", "--state", wide.state(), "--json"}); };
+  const auto [shown, sessions] = show();
+  EXPECT_EQ(shown, 0) << sessions;
+  const json open = LastLine(sessions);
+  ASSERT_EQ(open["sessions"].size(), 1U) << open;
+  EXPECT_EQ(open["sessions"][0]["partition"], 1);
+  EXPECT_EQ(open["sessions"][0]["events"].size(), 2U);
+  EXPECT_EQ(open["sessions"][0]["events"][0]["event_id"], "good");
+  EXPECT_EQ(open["sessions"][0]["events"][1]["text"], "CLICK of i in request r");
+  EXPECT_EQ(open["sessions"][0]["closes_after_ms"], 2'000 + 1'800'000 + 120'000);
+  EXPECT_EQ(LastLine(Run(*kafka, {"sessions", "show", "nobody", "--state", wide.state(), "--json"}).second)["sessions"].size(), 0U);
   EXPECT_EQ(wide.Interrupt(), 130);
+  EXPECT_EQ(show(), std::pair(0, sessions));
 }
 
 TEST_F(OnCallTest, WhatCannotGoBackIsRefusedWithTheReason) {

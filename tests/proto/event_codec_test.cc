@@ -8,6 +8,7 @@
 #include <google/protobuf/unknown_field_set.h>
 #include <gtest/gtest.h>
 
+#include "fuseline/proto/event_view.h"
 #include "fuseline/proto/settings.h"
 #include "fuseline/test_support/matchers.h"
 
@@ -53,6 +54,9 @@ v1::Event Shown() {
 std::string Refusal(std::string_view bytes, const EventLimits& limits = {}) {
   v1::Event event;
   const auto status = DecodeEvent(bytes, limits, &event);
+  ByteArena arena;
+  EventView view;
+  EXPECT_EQ(ViewEvent(bytes, limits, arena, &view).message, status.message) << "the walk and the parser are one door";
   if (status.ok()) return "accepted";
   EXPECT_EQ(status.code, Code::kInvalidInput);
   return status.message;

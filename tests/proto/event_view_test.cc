@@ -153,6 +153,26 @@ TEST(EventViewTest, WhateverIsDamagedTheWalkAndTheParserAgree) {
   }
 }
 
+TEST(EventViewTest, ABoxBehindTheItemsIsHeldAgainstThem) {
+  v1::Exposure exposure;
+  exposure.set_request_id("r");
+  v1::ExposedItem& shown = *exposure.add_items();
+  shown.set_item_id("i");
+  shown.add_task_scores(1);
+  for (const float baseline : {0.0F, 0.5F}) {
+    shown.add_baseline_action(baseline);
+    shown.add_executed_action(baseline + 0.25F);
+  }
+  for (const float upper : {0.1F, 0.3F}) {
+    v1::Exposure box;
+    box.mutable_box()->set_upper(upper);
+    std::string bytes = "\x0a\x01" "e\x12\x01u";
+    wire::AppendBytes(4, exposure.SerializeAsString() + box.SerializeAsString(), &bytes);
+
+    EXPECT_EQ(ExpectSameJudgement(bytes), upper > 0.25F);
+  }
+}
+
 TEST(EventViewTest, InConfluentFramingTheWalkAndTheParserAgree) {
   const std::string framings[] = {{"\0\0\0\0\7\0", 6}, {"\0\0\0\0\7\2\0", 7}, {"\0\0\0\0\7\2\2", 7}, {"\0\0\0", 3}};
   for (std::uint64_t seed = 0; seed < 500; ++seed) {

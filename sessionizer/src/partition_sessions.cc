@@ -489,7 +489,8 @@ void PartitionSessions::CoolUntil(std::size_t memory_max, std::vector<v1::ColdUs
     if (hand_ >= users_.size()) hand_ = 0;
     const auto slot = static_cast<Slot>(hand_++);
     if (!users_[slot] || users_[slot]->due || std::exchange(users_[slot]->touched, false)) continue;
-    const User& user = *users_[slot];
+    User& user = *users_[slot];
+    user.touched = true;  // The hand may come round once more before it has left.
     cooled->push_back(Cooled(user));
     cooling_.push_back(slot);
     memory -= std::min(memory, sizeof(User) + user.id.size() + user.window.memory_bytes());

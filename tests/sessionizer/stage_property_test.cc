@@ -4,7 +4,12 @@
 // every commit is the oracle's. Each stream is a partition, and many share their machines: so a kill or a move costs
 // little. FUSELINE_STREAMS=100000 runs more, FUSELINE_SEED=… another course or one that failed: a failure prints both.
 
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -404,16 +409,25 @@ class World {
   std::vector<Machine> machines_;
 };
 
+// A broken invariant ends the process: the seed must be said even then.
+char g_seed[64] = "";
+void SaySeed(int) {
+  if (::write(STDERR_FILENO, g_seed, std::strlen(g_seed)) < 0) std::_Exit(1);
+}
+
 TEST(StagePropertyTest, WhateverIsKilledOrMovedTheReaderHasWhatThePlainRulesSay) {
   const std::uint64_t streams = FromEnvironment("FUSELINE_STREAMS", 10'000);
   const std::uint64_t first_seed = FromEnvironment("FUSELINE_SEED", 1);
   // A commit is synced: in memory, where there is such a folder, that costs nothing.
   if (std::getenv("TMPDIR") == nullptr && std::filesystem::is_directory("/dev/shm")) setenv("TMPDIR", "/dev/shm", 1);
+  std::signal(SIGABRT, SaySeed);
   const TempDir dir;
   Counts counts;
   std::uint64_t seed = first_seed;
   for (; counts.streams < streams && !HasFatalFailure(); ++seed) {
-    SCOPED_TRACE("FUSELINE_SEED=" + std::to_string(seed) + " FUSELINE_STREAMS=1");
+    const std::string again = "FUSELINE_SEED=" + std::to_string(seed) + " FUSELINE_STREAMS=1";
+    SCOPED_TRACE(again);
+    std::snprintf(g_seed, sizeof g_seed, "%s\n", again.c_str());
     Dice dice(seed, "size of a world", 0);
     World(seed, dice.OneIn(3) ? 1 + dice.Below(3) : 20 + dice.Below(60), dir / std::to_string(seed), &counts).Run();
   }

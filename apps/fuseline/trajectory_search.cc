@@ -59,13 +59,33 @@ Result<std::optional<v1::Trajectory>> TakeFromOutbox(Sessionizer& sessionizer, c
   return Parse(page.front());
 }
 
-Result<std::optional<v1::Trajectory>> LookIntoState(const v1::Config& config, const v1::TrajectoryName& name) {
+// What the state folder knows: the trajectory, as long as nobody has acknowledged it, and the rules of its partition.
+struct KeptState {
+  std::optional<v1::Trajectory> trajectory;
+  v1::SessionRules rules;  // Without format: it knows nothing of the partition.
+};
+
+Result<KeptState> LookIntoState(const v1::Config& config, const v1::TrajectoryName& name) {
   const std::filesystem::path sessions = StateFolders(config.fuseline().state_dir()).sessions;
-  if (!std::filesystem::exists(sessions)) return std::nullopt;
+  if (!std::filesystem::exists(sessions)) return KeptState();
   Quiet quiet;
-  FUSELINE_ASSIGN_OR_FAIL(const auto sessionizer, Sessionizer::OpenReadOnly(sessions, config.sessionizer(),
-                                                                            quiet.clock, quiet.log, quiet.metrics));
-  return TakeFromOutbox(*sessionizer, name);
+  FUSELINE_ASSIGN_OR_FAIL(const auto sessionizer, Sessionizer::OpenReadOnly(sessions, config.sessionizer(), quiet.clock,
+                                                                            quiet.log, quiet.metrics));
+  KeptState kept;
+  kept.rules = sessionizer->Position(name.partition()).rules;
+  FUSELINE_ASSIGN_OR_FAIL(kept.trajectory, TakeFromOutbox(*sessionizer, name));
+  return kept;
+}
+
+// The settings that the partition was begun with: those of the file may have been changed since, and a log without rules records
+// does not say. Where it has some (a version), they take effect as they are read.
+v1::Config BegunWith(const v1::SessionRules& rules, v1::Config config) {
+  if (rules.format() == 0 || rules.version() > 0) return config;
+  config.mutable_sessionizer()->set_gap_ms(rules.gap_ms());
+  config.mutable_sessionizer()->set_lateness_ms(rules.lateness_ms());
+  config.mutable_sessionizer()->set_cut_every_ms(rules.cut_every_ms());
+  config.mutable_sessionizer()->set_max_events(rules.max_events());
+  return config;
 }
 
 // --- the topic of trajectories ---
@@ -237,18 +257,21 @@ Result<FoundTrajectory> FindTrajectory(const v1::Config& config, const Trajector
                                        const v1::TrajectoryName& name, const std::stop_token& stop) {
   auto kept = LookIntoState(config, name);
   if (!kept) std::cerr << "fuseline: the state folder does not help: " << kept.error().message << '\n';
-  if (kept && *kept) return FoundTrajectory{std::move(**kept), "outbox of " + config.fuseline().state_dir()};
+  if (kept && kept->trajectory) {
+    return FoundTrajectory{std::move(*kept->trajectory), "outbox of " + config.fuseline().state_dir()};
+  }
+  const v1::Config begun = BegunWith(kept ? kept->rules : v1::SessionRules(), config);
   if (!log.files.empty()) {
     FUSELINE_ASSIGN_OR_FAIL(const auto source,
                             FileSource::Open(FileSourceOptionsOf(config.ingest(), log.files), nullptr));
-    return BuildAgain(config, *source, name, stop);
+    return BuildAgain(begun, *source, name, stop);
   }
   auto told = LookIntoTopic(config, name, stop);
   if (!told && told.error().code != Code::kNotFound)
     return tl::unexpected(told.error());  // kNotFound: no such topic.
   if (told && *told) return std::move(**told);
   FUSELINE_ASSIGN_OR_FAIL(const auto source, OpenPartition(config, name.partition(), log.from));
-  return BuildAgain(config, *source, name, stop);
+  return BuildAgain(begun, *source, name, stop);
 }
 
 Result<std::vector<LoggedEvent>> EventsOf(const v1::Config& config, const TrajectoryLog& log,

@@ -118,10 +118,10 @@ TEST_F(CommandsTest, SettingsThatAStateRefusesDoNotBecomeItsOwn) {
   const std::string state = folder_ / "state";
   ASSERT_EQ(Replay({events, "--state", state}).code, 0);
 
-  const Outcome other_gap = Replay({events, "--state", state, "--gap-ms", "5000"});
+  const Outcome other_seed = Replay({events, "--state", state, "--set", "fuseline.seed=5000"});
   const Outcome other_input = Replay({Write("other.jsonl", kEvents), "--state", state});
 
-  EXPECT_EQ(other_gap.code, 4) << other_gap.output;
+  EXPECT_EQ(other_seed.code, 4) << other_seed.output;
   EXPECT_EQ(other_input.code, 4) << other_input.output;
   const Outcome status = Run({"status", "--state", state});
   EXPECT_EQ(status.code, 0) << status.output;

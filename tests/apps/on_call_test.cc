@@ -142,6 +142,18 @@ TEST_F(OnCallTest, ASessionIsExplainedByItsNameFromTheFilesThatItCameFrom) {
   EXPECT_TRUE(line["learned_by"].is_null());
 }
 
+TEST_F(OnCallTest, ASessionIsBuiltAgainByTheRulesThatItWasMadeBy) {
+  const std::string state = folder_ / "state";
+  ASSERT_EQ(Run({"replay", events_, "--state", state}).code, 0);
+  // The rules of a state are those that it was begun with, whatever the settings say later.
+  ASSERT_EQ(Run({"replay", events_, "--state", state, "--gap-ms", "1000"}).code, 0);
+
+  const Outcome page = Run({"explain", kName, events_, "--state", state});
+
+  EXPECT_EQ(page.code, 0) << page.output;
+  EXPECT_THAT(page.output, HasSubstr(" 39000 ms, 3 events, flushed\n"));
+}
+
 TEST_F(OnCallTest, SessionsOfAUserNeedAStateAndSessionsOfFilesAFile) {
   const Outcome show = Run({"sessions", "show", "u1", "--state", folder_ / "none"});
   EXPECT_EQ(show.code, 4);

@@ -25,7 +25,7 @@ class RangeProgress {
     const auto found = ends_.find(partition);
     if (found != ends_.end() && next_offset >= found->second) ends_.erase(found);
   }
-  bool Wants(const kafka::Message& message) {
+  bool Take(const kafka::Message& message) {
     const auto found = ends_.find(message.partition);
     if (found == ends_.end() || message.offset >= found->second) return false;
     const auto [next, is_first] = next_.try_emplace(message.partition, message.offset);
@@ -88,7 +88,7 @@ Status ReadTopic(const v1::Kafka& settings, const TopicRange& range, const std::
   while (!progress.finished() && !stop.stop_requested()) {
     FUSELINE_ASSIGN_OR_RETURN(const kafka::MessageBatch batch, consumer->Consume(kMessagesAtOnce, kPollMs));
     for (const kafka::Message& message : batch.messages()) {
-      if (!progress.Wants(message)) continue;
+      if (!progress.Take(message)) continue;
       FUSELINE_ASSIGN_OR_RETURN(const bool goes_on, see(message));
       if (!goes_on) return OkStatus();
       progress.Reached(message.partition, message.offset + 1);

@@ -91,6 +91,7 @@ TEST_F(OnCallTest, WhatCouldNotBeUsedGoesBackToTheLogOnceAndIsReadAsAnEvent) {
   EXPECT_EQ(listed, 0);
   EXPECT_EQ(LastLine(list)["letters"], 2) << list;
   EXPECT_EQ(LastLine(Run(*kafka, {"deadletters", "list", "--json", "--until", "2020-01-01"}).second)["letters"], 0);
+  EXPECT_EQ(LastLine(Run(*kafka, {"deadletters", "list", "--json", "--since", "2999-01-01"}).second)["letters"], 0);
   const auto [dry_code, dry] = Run(*kafka, {"deadletters", "requeue", "--all"});
   EXPECT_EQ(dry_code, 0);
   EXPECT_THAT(dry, HasSubstr("1:0  refused: would be malformed again"));

@@ -7,6 +7,7 @@
 #include "command.h"
 #include "fuseline/ingest/kafka_source.h"
 #include "fuseline/kafka/admin.h"
+#include "fuseline/sessionizer/session_window.h"
 #include "session_rules.h"
 
 namespace fuseline {
@@ -60,7 +61,7 @@ Status CheckInForce(const v1::Config& config, const RulesInForce& before, const 
 }
 
 Status Apply(const v1::Config& config, const ApplyOptions& options) {
-  v1::SessionRules rules = RulesOf(config.sessionizer());
+  v1::SessionRules rules = RulesOf(/*version=*/0, ShapeOf(config.sessionizer()));
   RulesInForce in_force;
   RulesPlan plan;
   if (options.version > 0) {

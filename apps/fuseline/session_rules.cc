@@ -50,20 +50,7 @@ Result<kafka::StartPosition> AskGroup(kafka::Consumer& consumer, std::int32_t pa
 
 }  // namespace
 
-v1::SessionRules RulesOf(const v1::Sessionizer& settings) {
-  v1::SessionRules rules;
-  rules.set_format(kSessionRulesFormat);
-  rules.set_gap_ms(settings.gap_ms());
-  rules.set_lateness_ms(settings.lateness_ms());
-  rules.set_cut_every_ms(settings.cut_every_ms());
-  rules.set_max_events(static_cast<std::uint32_t>(settings.max_events()));
-  return rules;
-}
-
-bool SameRules(const v1::SessionRules& a, const v1::SessionRules& b) {
-  return a.format() == b.format() && a.gap_ms() == b.gap_ms() && a.lateness_ms() == b.lateness_ms() &&
-         a.cut_every_ms() == b.cut_every_ms() && a.max_events() == b.max_events();
-}
+bool SameRules(const v1::SessionRules& a, const v1::SessionRules& b) { return a.format() == b.format() && ShapeOf(a) == ShapeOf(b); }
 
 std::string RulesText(const v1::SessionRules& rules) {
   std::ostringstream text;

@@ -11,9 +11,6 @@
 
 namespace fuseline {
 
-// The rules that the settings ask for, as a record of this program holds them; without a version.
-v1::SessionRules RulesOf(const v1::Sessionizer& settings);
-
 // Whether both say the same, whatever their versions.
 bool SameRules(const v1::SessionRules& a, const v1::SessionRules& b);
 

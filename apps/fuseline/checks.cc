@@ -11,6 +11,7 @@
 #include "fuseline/redis/connection.h"
 #include "opening.h"
 #include "redis_options.h"
+#include "trajectory_topic.h"
 
 namespace fuseline {
 namespace {
@@ -98,12 +99,40 @@ Result<std::string> CheckOwnTopic(kafka::Admin& admin, const std::string& topic)
   return tl::unexpected(partitions.error());
 }
 
+// The partitions of the topic of trajectories; 0: there is none.
+Result<std::int32_t> LookAtTrajectoriesTopic(kafka::Admin& admin, const v1::Config& config, std::int32_t partitions_needed) {
+  const std::string& topic = config.kafka().trajectories_topic();
+  const auto partitions = admin.PartitionCount(topic);
+  if (!partitions && partitions.error().code == Code::kNotFound) return 0;
+  if (!partitions) return partitions;
+  if (*partitions != partitions_needed) {
+    return Error(Code::kInvalidInput, "topic", topic, "has", *partitions, "partitions; the events topic has", partitions_needed,
+                 "and the two must agree");
+  }
+  FUSELINE_ASSIGN_OR_FAIL(const auto settings, admin.TopicConfigs(topic));
+  const auto largest = settings.find("max.message.bytes");
+  const std::int64_t bytes = largest == settings.end() ? 0 : std::atoll(largest->second.c_str());
+  if (bytes < TrajectoryRecordBytesMax(config)) {
+    return Error(Code::kInvalidInput, "topic", topic, "has max.message.bytes", bytes, "but sessionizer.max_trajectory_bytes needs",
+                 TrajectoryRecordBytesMax(config));
+  }
+  return partitions;
+}
+
+Result<std::string> CheckTrajectoriesTopic(kafka::Admin& admin, const v1::Config& config, Role role) {
+  const auto there = admin.PartitionCount(role == Role::kLearn ? config.kafka().trajectories_topic() : config.kafka().events_topic());
+  if (!there) return tl::unexpected(there.error());
+  if (role == Role::kLearn) return std::to_string(*there) + " partitions";
+  FUSELINE_ASSIGN_OR_FAIL(const std::int32_t partitions, LookAtTrajectoriesTopic(admin, config, *there));
+  return partitions == 0 ? std::string("missing; it will be made") : std::to_string(partitions) + " partitions";
+}
+
 // The partition count and cluster that the state was made with: a changed count is another topic.
-Result<std::string> CheckInputOfState(const v1::Config& config) {
+Result<std::string> CheckInputOfState(const v1::Config& config, const std::string& topic) {
   const auto known = ReadFile(std::filesystem::path(config.fuseline().state_dir()) / "input");
   if (!known && known.error().code == Code::kNotFound) return "new";
   if (!known) return tl::unexpected(known.error());
-  FUSELINE_ASSIGN_OR_FAIL(const std::string input, DescribeKafkaInput(config));
+  FUSELINE_ASSIGN_OR_FAIL(const std::string input, DescribeTopic(config, topic));
   if (*known == input) return "made from " + input;
   return Error(Code::kInvalidInput, "state folder was made from", "[" + *known + "],", "not from", "[" + input + "]");
 }
@@ -120,24 +149,40 @@ Status CheckEventsTopic(const v1::Config& config, Log& log) {
   return outcome.status;
 }
 
-std::vector<CheckOutcome> CheckEverything(const v1::Config& config) {
+std::vector<CheckOutcome> CheckEverything(const v1::Config& config, Role role) {
   std::vector<CheckOutcome> outcomes;
   const auto add = [&](std::string what, Result<std::string> found) {
     outcomes.push_back({std::move(what), found.value_or(""), found ? OkStatus() : found.error(), {}});
   };
+  const v1::Kafka& kafka = config.kafka();
   add("settings", std::string("valid"));
   add("disk", CheckDisk(config));
-  add("redis", CheckRedis(config));
-  const auto admin = kafka::Admin::Open(ConnectionOf(config.kafka()), config.kafka().connect_timeout_ms());
+  if (role != Role::kSessionize) add("redis", CheckRedis(config));
+  const auto admin = kafka::Admin::Open(ConnectionOf(kafka), kafka.connect_timeout_ms());
   const Status reachable = admin ? (*admin)->CheckReachable() : admin.error();
-  add("kafka", reachable.ok() ? Result<std::string>(config.kafka().brokers()) : tl::unexpected(reachable));
+  add("kafka", reachable.ok() ? Result<std::string>(kafka.brokers()) : tl::unexpected(reachable));
   if (!reachable.ok()) return outcomes;
-  outcomes.push_back(LookAtEventsTopic(**admin, config));
-  add("state", CheckInputOfState(config));
-  for (const std::string& topic : {config.kafka().dead_letters_topic(), config.kafka().claims_topic()}) {
-    add("topic " + topic, CheckOwnTopic(**admin, topic));
-  }
+  if (role != Role::kLearn) outcomes.push_back(LookAtEventsTopic(**admin, config));
+  if (role != Role::kRun) add("topic " + kafka.trajectories_topic(), CheckTrajectoriesTopic(**admin, config, role));
+  add("state", CheckInputOfState(config, role == Role::kLearn ? kafka.trajectories_topic() : kafka.events_topic()));
+  if (role != Role::kLearn) add("topic " + kafka.dead_letters_topic(), CheckOwnTopic(**admin, kafka.dead_letters_topic()));
+  if (role != Role::kSessionize) add("topic " + kafka.claims_topic(), CheckOwnTopic(**admin, kafka.claims_topic()));
   return outcomes;
+}
+
+Status MakeTrajectoriesTopic(const v1::Config& config) {
+  FUSELINE_ASSIGN_OR_RETURN(const auto admin, kafka::Admin::Open(ConnectionOf(config.kafka()), config.kafka().connect_timeout_ms()));
+  FUSELINE_ASSIGN_OR_RETURN(const std::int32_t needed, admin->PartitionCount(config.kafka().events_topic()));
+  FUSELINE_ASSIGN_OR_RETURN(const std::int32_t found, LookAtTrajectoriesTopic(*admin, config, needed));
+  if (found > 0) return OkStatus();
+  constexpr std::int32_t kBrokersDefault = -1;
+  Status made = admin->CreateTopic(config.kafka().trajectories_topic(), needed, kBrokersDefault,
+                                   {{"cleanup.policy", "delete"},
+                                    {"retention.ms", "-1"},
+                                    {"max.message.bytes", std::to_string(TrajectoryRecordBytesMax(config))}});
+  if (made.code != Code::kConflict) return made;
+  const auto others = LookAtTrajectoriesTopic(*admin, config, needed);  // Another member just made it.
+  return others ? OkStatus() : others.error();
 }
 
 Status MakeTopicUnlessThere(const v1::Config& config, const std::string& topic) {

@@ -15,6 +15,7 @@
 #include "fuseline/simulator/bridge.h"
 #include "opening.h"
 #include "operator_pages.h"
+#include "pipeline.h"
 #include "policy_values.h"
 #include "private_redis.h"
 #include "progress_line.h"
@@ -161,20 +162,19 @@ bool IsBehind(const PipelineStatus& status, std::uint64_t written) {
 
 // Everything after the settings: the loop, and the users in it.
 Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, StopSignal& stop, Instruments instruments) {
-  FUSELINE_ASSIGN_OR_FAIL(const std::string input, DescribeKafkaInput(config));
-  FUSELINE_ASSIGN_OR_FAIL(OpenState state, OpenState::Open(config, input, instruments));
+  FUSELINE_ASSIGN_OR_FAIL(const std::string input, DescribeTopic(config, config.kafka().events_topic()));
+  FUSELINE_ASSIGN_OR_FAIL(const OpenFolder state, OpenFolder::Open(config, input));
   FUSELINE_ASSIGN_OR_FAIL(auto dead_letters, OpenDeadLetters(config, /*without_kafka=*/true));
-  FUSELINE_ASSIGN_OR_FAIL(auto source, OpenKafkaEvents(config, {}, *state.sessionizer, dead_letters.get()));
   FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t epoch, ClaimEpoch(config));
   Freshness freshness;
   Pipeline::Parts parts;
-  parts.partitions = source->partitions();
-  parts.source = std::move(source);
-  parts.sessionizer = std::move(state.sessionizer);
-  parts.learner = std::move(state.learner);
+  FUSELINE_ASSIGN_OR_FAIL(parts.sessionizer, OpenSessionizer(config, state.folders, instruments));
+  FUSELINE_ASSIGN_OR_FAIL(parts.learner, OpenLearner(config, state.folders, instruments));
+  FUSELINE_FAIL_IF_ERROR(RememberSettings(config, state.folders));
   FUSELINE_ASSIGN_OR_FAIL(parts.publication, OpenPublication(config, epoch, freshness, instruments));
   Pipeline pipeline(config, std::move(parts), freshness, instruments);
-  OperatorPages pages(pipeline, freshness, instruments);
+  FUSELINE_FAIL_IF_ERROR(ReadEventsTopic(config, {}, dead_letters.get(), pipeline.sessions()));
+  OperatorPages pages([&] { return pipeline.status(); }, freshness, instruments);
   FUSELINE_FAIL_IF_ERROR(pages.Start(config.http().address(), state.folders.root));
 
   FUSELINE_ASSIGN_OR_FAIL(RankerOptions ranker_options, RankerOptionsOf(config));

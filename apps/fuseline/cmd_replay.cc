@@ -10,9 +10,11 @@
 #include "command.h"
 #include "fuseline/core/stage.h"
 #include "fuseline/ingest/accounting.h"
+#include "fuseline/ingest/file_source.h"
 #include "fuseline/policy_store/epoch_file.h"
 #include "fuseline/proto/settings.h"
 #include "opening.h"
+#include "pipeline.h"
 #include "progress_line.h"
 #include "reward_comparison.h"
 #include "starting_point.h"
@@ -47,32 +49,19 @@ std::string DescribeFiles(const std::vector<std::string>& files) {
 }
 
 // The source of a replay: files, or the events topic up to its present end.
-Status OpenInput(const ReplayOptions& options, const v1::Config& config, const Sessionizer& sessionizer,
-                 DeadLetterSink* dead_letters, Pipeline::Parts* parts) {
+Status OpenInput(const ReplayOptions& options, const v1::Config& config, DeadLetterSink* dead_letters, SessionStage& stage) {
   if (options.topic) {
     FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition from, ParseStartingPoint(options.from));
-    FUSELINE_ASSIGN_OR_RETURN(auto source, OpenKafkaEvents(config, {.from = from, .until_end = true}, sessionizer, dead_letters));
-    parts->partitions = source->partitions();
-    parts->input_progress = [source = source.get(), at_first = 0.0]() mutable {
-      double lag = 0;
-      for (const std::int32_t partition : source->partitions()) {
-        lag += static_cast<double>(std::max<std::int64_t>(0, source->lag(partition)));
-      }
-      at_first = std::max(at_first, lag);
-      return InputProgress{at_first - lag, at_first};
-    };
-    parts->source = std::move(source);
-    return OkStatus();
+    return ReadEventsTopic(config, {.from = from, .until_end = true}, dead_letters, stage);
   }
+  FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition begin, stage.TakeOver(/*partition=*/0, std::nullopt, /*log_start=*/0, {}));
   FileSourceOptions files = FileSourceOptionsOf(config.ingest(), options.files);
-  files.start_offset = sessionizer.Position(0).next_offset;
+  files.start_offset = begin.value;
   FUSELINE_ASSIGN_OR_RETURN(auto source, FileSource::Open(std::move(files), dead_letters));
-  parts->partitions = {0};
-  parts->input_progress = [source = source.get()] {
+  stage.Read(std::move(source), [source = source.get()] {
     const FileProgress progress = source->progress();
     return InputProgress{static_cast<double>(progress.bytes_read), static_cast<double>(progress.bytes_total)};
-  };
-  parts->source = std::move(source);
+  });
   return OkStatus();
 }
 
@@ -114,9 +103,8 @@ struct ReplayResult {
 };
 
 // Shows the learner's trajectories to a second one, until that fails; then everything stops, and `failure` says why.
-void LearnBeside(RewardComparison& comparison, Pipeline::Parts& parts, StopSignal& stop, Status& failure) {
-  comparison.ExpectPartitions(static_cast<int>(parts.partitions.size()));
-  parts.learner->OnMerged([&](const v1::Trajectory& trajectory) {
+void LearnBeside(RewardComparison& comparison, Learner& learner, StopSignal& stop, Status& failure) {
+  learner.OnMerged([&](const v1::Trajectory& trajectory) {
     if (failure.ok()) failure = comparison.Take(trajectory);
     if (!failure.ok()) stop.RequestStop();
   });
@@ -126,9 +114,9 @@ Status Replay(const ReplayOptions& options, const v1::Config& config, const std:
               Instruments instruments, ReplayResult* result) {
   std::string input = DescribeFiles(options.files);
   if (options.topic) {
-    FUSELINE_ASSIGN_OR_RETURN(input, DescribeKafkaInput(config));
+    FUSELINE_ASSIGN_OR_RETURN(input, DescribeTopic(config, config.kafka().events_topic()));
   }
-  FUSELINE_ASSIGN_OR_RETURN(OpenState state, OpenState::Open(config, input, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(const OpenFolder state, OpenFolder::Open(config, input));
   FUSELINE_ASSIGN_OR_RETURN(auto dead_letters, OpenDeadLetters(config, /*without_kafka=*/true));
   std::uint64_t epoch = 0;
   if (options.publish) {
@@ -136,19 +124,21 @@ Status Replay(const ReplayOptions& options, const v1::Config& config, const std:
   }
   Freshness freshness;
   Pipeline::Parts parts;
-  FUSELINE_RETURN_IF_ERROR(OpenInput(options, config, *state.sessionizer, dead_letters.get(), &parts));
-  parts.sessionizer = std::move(state.sessionizer);
-  parts.learner = std::move(state.learner);
+  FUSELINE_ASSIGN_OR_RETURN(parts.sessionizer, OpenSessionizer(config, state.folders, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(parts.learner, OpenLearner(config, state.folders, instruments));
+  FUSELINE_RETURN_IF_ERROR(RememberSettings(config, state.folders));
   std::unique_ptr<RewardComparison> comparison;
   Status comparison_failure;
   if (rewards) {
     const auto folder = state.folders.root / "proposed";
     FUSELINE_ASSIGN_OR_RETURN(comparison, RewardComparison::Open(config, *rewards, folder, instruments.log, instruments.clock));
-    LearnBeside(*comparison, parts, stop, comparison_failure);
+    LearnBeside(*comparison, *parts.learner, stop, comparison_failure);
   }
   FUSELINE_ASSIGN_OR_RETURN(parts.publication, OpenPublication(config, epoch, freshness, instruments));
   Publication& publication = *parts.publication;
   Pipeline pipeline(config, std::move(parts), freshness, instruments);
+  FUSELINE_RETURN_IF_ERROR(OpenInput(options, config, dead_letters.get(), pipeline.sessions()));
+  if (comparison != nullptr) comparison->ExpectPartitions(static_cast<int>(pipeline.sessions().partitions().size()));
   {
     Stage progress("progress", [&](std::stop_token token) { return ShowProgress(pipeline, instruments.clock, token); });
     FUSELINE_RETURN_IF_ERROR(pipeline.Run(stop.token()));

@@ -74,8 +74,10 @@ void RegisterDemo(Program& program);
 void RegisterEvents(Program& program);
 void RegisterExplain(Program& program);
 void RegisterImport(Program& program);
+void RegisterLearn(Program& program);
 void RegisterReplay(Program& program);
 void RegisterRun(Program& program);
+void RegisterSessionize(Program& program);
 void RegisterSessions(Program& program);
 void RegisterStatus(Program& program);
 

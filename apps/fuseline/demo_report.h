@@ -5,7 +5,7 @@
 
 #include "freshness.h"
 #include "fuseline/simulator/arm_statistics.h"
-#include "pipeline.h"
+#include "pipeline_status.h"
 
 namespace fuseline {
 

@@ -3,6 +3,8 @@
 int main(int argc, char** argv) {
   fuseline::Program program;
   fuseline::RegisterRun(program);
+  fuseline::RegisterSessionize(program);
+  fuseline::RegisterLearn(program);
   fuseline::RegisterReplay(program);
   fuseline::RegisterDemo(program);
   fuseline::RegisterStatus(program);

@@ -8,7 +8,7 @@
 #include "fuseline/core/clock.h"
 #include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
-#include "pipeline.h"
+#include "pipeline_status.h"
 #include "time_text.h"
 
 namespace fuseline {

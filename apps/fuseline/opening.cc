@@ -1,5 +1,6 @@
 #include "opening.h"
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <utility>
@@ -15,17 +16,17 @@ namespace {
 
 constexpr std::int64_t kClaimPatienceMs = 30'000;
 
-// A group offset without state here means that another state folder got further: going on from nothing would be silent loss.
-Status RefuseForeignProgress(const v1::Config& config, const Sessionizer& sessionizer, kafka::Consumer& consumer, std::int32_t one) {
-  const std::int32_t partitions[] = {one};
-  FUSELINE_ASSIGN_OR_RETURN(const auto committed, consumer.Committed(partitions));
-  for (const auto& [partition, offset] : committed) {
-    if (offset.offset <= sessionizer.Position(partition).next_offset) continue;
-    return ErrorStatus(Code::kInvalidInput, "group", config.kafka().group_id(), "has committed offset", offset.offset, "of partition",
-                       partition, "but the state folder", config.fuseline().state_dir(),
-                       "does not know it; name the folder that does (fuseline.state_dir), or begin again with --cold-start");
+// By what the group and the log say of a partition.
+Result<kafka::StartPosition> AskAndTakeOver(const v1::Config& config, const KafkaReading& reading, kafka::Consumer& consumer,
+                                            std::int32_t partition, SessionStage& stage) {
+  std::optional<kafka::CommittedOffset> word;
+  if (!config.kafka().group_id().empty()) {
+    const std::int32_t one[] = {partition};
+    FUSELINE_ASSIGN_OR_FAIL(auto committed, consumer.Committed(one));
+    if (!committed.empty()) word = std::move(committed.begin()->second);
   }
-  return OkStatus();
+  FUSELINE_ASSIGN_OR_FAIL(const kafka::Watermarks log, consumer.QueryWatermarks(partition));
+  return stage.TakeOver(partition, word, log.low, reading);
 }
 
 Status CheckInput(const std::filesystem::path& root, const std::string& input) {
@@ -40,7 +41,7 @@ Status CheckInput(const std::filesystem::path& root, const std::string& input) {
 
 }  // namespace
 
-Result<OpenState> OpenState::Open(const v1::Config& config, const std::string& input, Instruments instruments) {
+Result<OpenFolder> OpenFolder::Open(const v1::Config& config, const std::string& input) {
   const std::filesystem::path root = config.fuseline().state_dir();
   FUSELINE_ASSIGN_OR_FAIL(FolderLock lock, FolderLock::Acquire(root));
   FUSELINE_FAIL_IF_ERROR(CheckInput(root, input));
@@ -49,35 +50,55 @@ Result<OpenState> OpenState::Open(const v1::Config& config, const std::string& i
     return Error(Code::kUnavailable, "too little free disk:", free_bytes, "bytes, fuseline.min_free_disk_bytes is",
                  config.fuseline().min_free_disk_bytes());
   }
-  StateFolders folders(root);
-  auto& [log, metrics, clock] = instruments;
-  FUSELINE_ASSIGN_OR_FAIL(auto sessionizer, Sessionizer::Open(folders.sessions, config.sessionizer(), clock, log, metrics));
-  FUSELINE_ASSIGN_OR_FAIL(auto learner, Learner::Open(folders.learner, config, BuildText(), log, metrics, clock));
-  // Only now: settings that the state refuses must not become those by which it is read.
-  FUSELINE_FAIL_IF_ERROR(WriteFileAtomically(root / kSettingsFile, PrintSettings(config, /*with_help=*/false)));
-  return OpenState{std::move(lock), std::move(folders), std::move(sessionizer), std::move(learner)};
+  return OpenFolder{std::move(lock), StateFolders(root)};
 }
 
-Result<std::string> DescribeKafkaInput(const v1::Config& config) {
+Result<std::unique_ptr<Sessionizer>> OpenSessionizer(const v1::Config& config, const StateFolders& folders, Instruments instruments) {
+  auto& [log, metrics, clock] = instruments;
+  return Sessionizer::Open(folders.sessions, config.sessionizer(), clock, log, metrics);
+}
+
+Result<std::unique_ptr<Learner>> OpenLearner(const v1::Config& config, const StateFolders& folders, Instruments instruments) {
+  auto& [log, metrics, clock] = instruments;
+  return Learner::Open(folders.learner, config, BuildText(), log, metrics, clock);
+}
+
+Status RememberSettings(const v1::Config& config, const StateFolders& folders) {
+  return WriteFileAtomically(folders.root / kSettingsFile, PrintSettings(config, /*with_help=*/false));
+}
+
+Result<std::string> DescribeTopic(const v1::Config& config, const std::string& topic) {
   FUSELINE_ASSIGN_OR_FAIL(const auto admin, kafka::Admin::Open(ConnectionOf(config.kafka()), config.kafka().connect_timeout_ms()));
   FUSELINE_FAIL_IF_ERROR(admin->CheckReachable());
   FUSELINE_ASSIGN_OR_FAIL(const std::string cluster, admin->ClusterId());
-  FUSELINE_ASSIGN_OR_FAIL(const std::int32_t partitions, admin->PartitionCount(config.kafka().events_topic()));
-  return "topic " + config.kafka().events_topic() + ", " + std::to_string(partitions) + " partitions, cluster " + cluster;
+  FUSELINE_ASSIGN_OR_FAIL(const std::int32_t partitions, admin->PartitionCount(topic));
+  return "topic " + topic + ", " + std::to_string(partitions) + " partitions, cluster " + cluster;
 }
 
-Result<std::unique_ptr<KafkaSource>> OpenKafkaEvents(const v1::Config& config, const KafkaReading& reading,
-                                                     const Sessionizer& sessionizer, DeadLetterSink* dead_letters) {
+Status ReadEventsTopic(const v1::Config& config, const KafkaReading& reading, DeadLetterSink* dead_letters, SessionStage& stage) {
   KafkaSourceOptions options = KafkaSourceOptionsOf(config.kafka(), config.ingest());
+  options.group = reading.group;
   options.until_end = reading.until_end;
-  const bool guarded = !reading.cold_start && !config.kafka().group_id().empty();
-  options.start = [&config, &sessionizer, guarded, from = reading.from](kafka::Consumer& consumer,
-                                                                        std::int32_t partition) -> Result<kafka::StartPosition> {
-    if (guarded) FUSELINE_FAIL_IF_ERROR(RefuseForeignProgress(config, sessionizer, consumer, partition));
-    const std::int64_t next_offset = sessionizer.Position(partition).next_offset;
-    return next_offset > 0 ? kafka::StartPosition::Offset(next_offset) : from;
+  options.start = [&config, &stage, reading](kafka::Consumer& consumer, std::int32_t partition) {
+    auto begin = AskAndTakeOver(config, reading, consumer, partition, stage);
+    if (!begin) stage.Fail(begin.error());
+    return begin;
   };
-  return KafkaSource::Open(std::move(options), dead_letters);
+  options.revoked = [&stage](std::span<const std::int32_t> partitions, bool lost) { stage.GiveUp(partitions, lost); };
+  FUSELINE_ASSIGN_OR_RETURN(auto source, KafkaSource::Open(std::move(options), dead_letters));
+  std::function<InputProgress()> progress;
+  if (reading.until_end) {
+    progress = [source = source.get(), at_first = 0.0]() mutable {
+      double lag = 0;
+      for (const std::int32_t partition : source->partitions()) {
+        lag += static_cast<double>(std::max<std::int64_t>(0, source->lag(partition)));
+      }
+      at_first = std::max(at_first, lag);
+      return InputProgress{at_first - lag, at_first};
+    };
+  }
+  stage.Read(std::move(source), std::move(progress));
+  return OkStatus();
 }
 
 Result<std::unique_ptr<DeadLetterSink>> OpenDeadLetters(const v1::Config& config, bool without_kafka) {

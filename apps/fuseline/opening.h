@@ -1,46 +1,39 @@
 #pragma once
 
-#include <filesystem>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "freshness.h"
 #include "fuseline/core/file.h"
 #include "fuseline/ingest/dead_letter.h"
-#include "fuseline/ingest/file_source.h"
 #include "fuseline/ingest/kafka_source.h"
-#include "pipeline.h"
+#include "pipeline_status.h"
+#include "session_stage.h"
 
 namespace fuseline {
 
-// A state folder in use by this process: its lock, and the stages that own what is inside.
-struct OpenState {
+// A state folder in use by this process: its lock, held as long as this lives.
+struct OpenFolder {
   FolderLock lock;
   StateFolders folders;
-  std::unique_ptr<Sessionizer> sessionizer;
-  std::unique_ptr<Learner> learner;
 
   // `input` says in words what is read: offsets of one input mean nothing in another.
   // Errors: kConflict if another process uses the folder; kInvalidInput if it was made from another input; kUnavailable below
-  // min_free_disk_bytes; those of the stages.
-  static Result<OpenState> Open(const v1::Config& config, const std::string& input, Instruments instruments);
+  // min_free_disk_bytes.
+  static Result<OpenFolder> Open(const v1::Config& config, const std::string& input);
 };
 
-// Where to begin in a partition of which the state folder knows nothing.
-struct KafkaReading {
-  kafka::StartPosition from;
-  bool until_end = false;   // A range, up to the ends seen at the start.
-  bool cold_start = false;  // Begin again though the group has got further elsewhere.
-};
+// The stages that own what is inside. Errors: those of the stages.
+Result<std::unique_ptr<Sessionizer>> OpenSessionizer(const v1::Config& config, const StateFolders& folders, Instruments instruments);
+Result<std::unique_ptr<Learner>> OpenLearner(const v1::Config& config, const StateFolders& folders, Instruments instruments);
+// Keeps the settings by which the state is read. After the stages were opened: what they refuse must not become these.
+Status RememberSettings(const v1::Config& config, const StateFolders& folders);
 
-// "topic events, 4 partitions, cluster …": the input of a state folder that reads the events topic.
-Result<std::string> DescribeKafkaInput(const v1::Config& config);
+// "topic events, 4 partitions, cluster …": the input of a state folder that reads this topic.
+Result<std::string> DescribeTopic(const v1::Config& config, const std::string& topic);
 
-// A source over the events topic that begins where `sessionizer` stopped.
-// Errors: kInvalidInput if the group has committed offsets of which the state folder knows nothing, without cold_start.
-Result<std::unique_ptr<KafkaSource>> OpenKafkaEvents(const v1::Config& config, const KafkaReading& reading,
-                                                     const Sessionizer& sessionizer, DeadLetterSink* dead_letters);
+// Gives `stage` the events topic to read: every partition begins where SessionStage::TakeOver says.
+Status ReadEventsTopic(const v1::Config& config, const KafkaReading& reading, DeadLetterSink* dead_letters, SessionStage& stage);
 
 // The topic of dead letters, or the file that the settings name; `without_kafka`: that file, or STATE/dead_letters.jsonl.
 Result<std::unique_ptr<DeadLetterSink>> OpenDeadLetters(const v1::Config& config, bool without_kafka);

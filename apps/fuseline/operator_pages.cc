@@ -2,6 +2,7 @@
 
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "fuseline/core/file.h"
 #include "fuseline/ingest/accounting.h"
@@ -9,20 +10,23 @@
 
 namespace fuseline {
 
-OperatorPages::OperatorPages(Pipeline& pipeline, Freshness& freshness, Instruments instruments)
-    : pipeline_(pipeline), freshness_(freshness), instruments_(instruments) {
+OperatorPages::OperatorPages(std::function<PipelineStatus()> status, Freshness& freshness, Instruments instruments)
+    : status_(std::move(status)), freshness_(freshness), instruments_(instruments) {
   server_.Get("/livez", [] { return HttpServer::Response{.body = "ok\n"}; });
   server_.Get("/readyz", [this] {
-    const PublicationStatus publication = pipeline_.status().publication;
-    if (publication.last_error.empty()) return HttpServer::Response{.body = "ok\n"};
-    return HttpServer::Response{.code = 503, .body = publication.last_error + '\n'};
+    const PipelineStatus now = status_();
+    std::string trouble;
+    for (const auto& [partition, reason] : now.stopped) trouble += "partition " + std::to_string(partition) + " stopped: " + reason + '\n';
+    if (!now.publication.last_error.empty()) trouble += now.publication.last_error + '\n';
+    if (trouble.empty()) return HttpServer::Response{.body = "ok\n"};
+    return HttpServer::Response{.code = 503, .body = trouble};
   });
   server_.Get("/metrics", [this] {
     return HttpServer::Response{.content_type = "text/plain; version=0.0.4", .body = MetricsText()};
   });
   server_.Get("/status", [this] {
     return HttpServer::Response{.content_type = "application/json",
-                                .body = StatusJson(pipeline_.status(), freshness_.MakeReport(), /*running=*/true)};
+                                .body = StatusJson(status_(), freshness_.MakeReport(), /*running=*/true)};
   });
 }
 
@@ -35,7 +39,7 @@ Status OperatorPages::Start(const std::string& address, const std::filesystem::p
 
 // The account is a set of gauges that is renewed when somebody looks: the truth is in the state, not in counters beside it.
 std::string OperatorPages::MetricsText() {
-  const PipelineStatus status = pipeline_.status();
+  const PipelineStatus status = status_();
   const auto lags_ms = status.stream_time_lags_ms();
   for (const auto& [number, partition] : status.partitions) {
     const std::string label = std::to_string(number);
@@ -71,6 +75,9 @@ std::string OperatorPages::MetricsText() {
       .Set(status.waits_for_partition().value_or(-1));
   instruments_.metrics.GetGauge("fuseline_learner_learned_through_ms", "stream time of the last session learned from")
       .Set(static_cast<double>(status.learner.learned_through_ms));
+  instruments_.metrics
+      .GetGauge("fuseline_learner_repeats_differing", "repeated sessions with other contents than the first time: somebody must look")
+      .Set(static_cast<double>(status.learner.repeats_differing));
   instruments_.metrics.GetGauge("fuseline_policy_store_live_version", "version that the alias live points to")
       .Set(static_cast<double>(status.publication.live_version));
   return instruments_.metrics.Text();

@@ -1,19 +1,20 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "freshness.h"
 #include "fuseline/core/http.h"
-#include "pipeline.h"
+#include "pipeline_status.h"
 
 namespace fuseline {
 
 // What an operator can ask a running process over HTTP: /metrics, /livez, /readyz, /status.
 class OperatorPages {
  public:
-  // All are borrowed for its life.
-  OperatorPages(Pipeline& pipeline, Freshness& freshness, Instruments instruments);
+  // `status` is called on its threads; `freshness` is borrowed for its life.
+  OperatorPages(std::function<PipelineStatus()> status, Freshness& freshness, Instruments instruments);
 
   // Listens on `address` (empty: not at all), and writes where into STATE/http_address, for `fuseline status`.
   Status Start(const std::string& address, const std::filesystem::path& state);
@@ -22,7 +23,7 @@ class OperatorPages {
  private:
   std::string MetricsText();
 
-  Pipeline& pipeline_;
+  std::function<PipelineStatus()> status_;
   Freshness& freshness_;
   Instruments instruments_;
   std::string address_;

@@ -44,6 +44,8 @@ Json LearnerJson(const PipelineStatus& status) {
   for (const auto& [partition, name] : status.learned_names) names[std::to_string(partition)] = NameText(name);
   Json left_out = Json::object();
   for (const auto& [reason, count] : learner.left_out) left_out[reason] = count;
+  Json stopped = Json::object();
+  for (const auto& [partition, reason] : status.stopped) stopped[std::to_string(partition)] = reason;
   return {{"trajectories", learner.trajectories},
           {"held_back", learner.held_back},
           {"transitions", learner.transitions},
@@ -57,6 +59,7 @@ Json LearnerJson(const PipelineStatus& status) {
           {"waiting", learner.waiting},
           {"repeats_differing", learner.repeats_differing},
           {"left_out", left_out},
+          {"stopped", stopped},
           {"weights_sha256", status.weights_sha256}};
 }
 
@@ -116,6 +119,9 @@ Result<std::string> StatusText(const std::string& text) {
       << learner["versions_accepted"] << '\n';
   out << "accounting       " << (json["accounting_balanced"].get<bool>() ? "balanced" : "NOT BALANCED") << ' '
       << json["accounting"].dump() << '\n';
+  for (const auto& [partition, reason] : learner["stopped"].items()) {
+    out << "STOPPED          partition " << partition << ": " << reason.get<std::string>() << '\n';
+  }
   const std::string error = json["publication"]["last_error"];
   if (!error.empty()) out << "publication      " << error << '\n';
   return out.str();

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "freshness.h"
-#include "pipeline.h"
+#include "pipeline_status.h"
 
 namespace fuseline {
 

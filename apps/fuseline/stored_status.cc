@@ -31,12 +31,15 @@ Result<PipelineStatus> ReadStoredStatus(const std::filesystem::path& state) {
   Metrics metrics;
   SystemClock clock;
   const StateFolders folders(state);
-  FUSELINE_ASSIGN_OR_FAIL(const auto sessionizer, Sessionizer::OpenReadOnly(folders.sessions, config.sessionizer(), clock, log, metrics));
-  FUSELINE_ASSIGN_OR_FAIL(const auto learner, Learner::Open(folders.learner, config, BuildText(), log, metrics, clock));
   PipelineStatus status;
-  for (const std::int32_t partition : sessionizer->partitions()) {
-    status.partitions[partition] = StatusOf(sessionizer->Position(partition));
+  if (std::filesystem::exists(folders.sessions)) {  // Not that of `fuseline learn`.
+    FUSELINE_ASSIGN_OR_FAIL(const auto sessionizer, Sessionizer::OpenReadOnly(folders.sessions, config.sessionizer(), clock, log, metrics));
+    for (const std::int32_t partition : sessionizer->partitions()) {
+      status.partitions[partition] = StatusOf(sessionizer->Position(partition));
+    }
   }
+  if (!std::filesystem::exists(folders.learner)) return status;  // That of `fuseline sessionize`.
+  FUSELINE_ASSIGN_OR_FAIL(const auto learner, Learner::Open(folders.learner, config, BuildText(), log, metrics, clock));
   status.learner = learner->progress();
   status.learned_names = learner->DurableNames();
   status.weights_sha256 = learner->WeightsSha256();

@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "pipeline.h"
+#include "pipeline_status.h"
 
 namespace fuseline {
 

@@ -17,7 +17,7 @@
 #include "fuseline/proto/event_codec.h"
 #include "fuseline/proto/trajectory_name.h"
 #include "fuseline/sessionizer/sessionizer.h"
-#include "pipeline.h"
+#include "pipeline_status.h"
 #include "progress_line.h"
 #include "state_folder.h"
 #include "topic_reader.h"

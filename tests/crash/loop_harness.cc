@@ -85,37 +85,35 @@ Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partit
   return sink->Flush();
 }
 
-LoopProcess::LoopProcess(const KafkaProcess& kafka, const RedisProcess& redis, const std::string& topic,
-                         std::vector<std::string> settings)
+ServedProcess::ServedProcess(const KafkaProcess& kafka, const std::string& subcommand, std::vector<std::string> settings)
     : state_(dir_ / "state") {
   settings.push_back("kafka.brokers=" + kafka.bootstrap_servers());
-  settings.push_back("kafka.events_topic=" + topic);
-  settings.push_back("kafka.group_id=" + std::filesystem::path(dir_.path()).filename().string());
-  settings.push_back("redis.address=unix:" + redis.socket_path());
   settings.push_back("fuseline.state_dir=" + state_);
   settings.push_back("http.address=127.0.0.1:0");
-  arguments_ = {Program(), "run"};
+  arguments_ = {Program(), subcommand};
   for (const std::string& setting : settings) {
     arguments_.push_back("--set");
     arguments_.push_back(setting);
   }
 }
 
-Status LoopProcess::Start() {
+Status ServedProcess::Start(const std::vector<std::string>& more_arguments) {
   // A killed process leaves its address behind: nobody may mistake it for the new one's.
   std::error_code ignored;
   std::filesystem::remove(state_ + "/http_address", ignored);
-  FUSELINE_ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(arguments_, dir_ / "log"));
+  std::vector<std::string> arguments = arguments_;
+  arguments.insert(arguments.end(), more_arguments.begin(), more_arguments.end());
+  FUSELINE_ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(arguments, dir_ / "log"));
   process_.emplace(std::move(process));
   return OkStatus();
 }
 
-int LoopProcess::Interrupt() {
+int ServedProcess::Interrupt() {
   process_->Signal(SIGINT);
   return process_->Wait();
 }
 
-std::optional<nlohmann::json> LoopProcess::Ask() {
+std::optional<nlohmann::json> ServedProcess::Ask() {
   const auto address = ReadFile(state_ + "/http_address");
   if (!address) return std::nullopt;
   const auto answer = HttpGet(*address, "/status", 1'000);
@@ -123,7 +121,7 @@ std::optional<nlohmann::json> LoopProcess::Ask() {
   return nlohmann::json::parse(*answer);
 }
 
-Status LoopProcess::WaitUntil(const std::function<bool(const nlohmann::json& status)>& holds, std::int64_t patience_ms) {
+Status ServedProcess::WaitUntil(const std::function<bool(const nlohmann::json& status)>& holds, std::int64_t patience_ms) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
   std::string last = "none";
   while (running() && std::chrono::steady_clock::now() < deadline) {
@@ -136,6 +134,21 @@ Status LoopProcess::WaitUntil(const std::function<bool(const nlohmann::json& sta
   return ErrorStatus(Code::kUnavailable, running() ? "not in time" : "the process ended", last, log());
 }
 
+namespace {
+
+std::vector<std::string> LoopSettings(const RedisProcess& redis, const std::string& topic, std::vector<std::string> settings) {
+  settings.push_back("kafka.events_topic=" + topic);
+  settings.push_back("kafka.group_id=" + std::filesystem::path(redis.socket_path()).parent_path().filename().string());
+  settings.push_back("redis.address=unix:" + redis.socket_path());
+  return settings;
+}
+
+}  // namespace
+
+LoopProcess::LoopProcess(const KafkaProcess& kafka, const RedisProcess& redis, const std::string& topic,
+                         std::vector<std::string> settings)
+    : ServedProcess(kafka, "run", LoopSettings(redis, topic, std::move(settings))) {}
+
 Status LoopProcess::WaitUntilLearned(std::uint64_t events, std::int64_t patience_ms) {
   const auto learned = [&](const nlohmann::json& status) {
     return status["accounting"]["read"] == events && status["idle"] == true && status["learner_backlog"] == 0;
@@ -143,14 +156,14 @@ Status LoopProcess::WaitUntilLearned(std::uint64_t events, std::int64_t patience
   return WaitUntil(learned, patience_ms);
 }
 
-Result<nlohmann::json> LoopProcess::StoredStatus() {
+Result<nlohmann::json> ServedProcess::StoredStatus() {
   std::string output;
   const int code = RunFuseline({"status", "--json", "--state", state_}, &output);
   if (code != 0) return Error(Code::kInternal, "fuseline status ended with", code);
   return nlohmann::json::parse(output);
 }
 
-std::string LoopProcess::log() const { return ReadFile(dir_ / "log").value_or(""); }
+std::string ServedProcess::log() const { return ReadFile(dir_ / "log").value_or(""); }
 
 int RunFuseline(const std::vector<std::string>& arguments, std::string* output) {
   TempDir dir;

@@ -25,14 +25,16 @@ Result<std::vector<v1::Event>> SimulatedEvents(std::uint64_t seed, std::uint64_t
 // A topic whose records keep the producer's timestamps for ever, holding `events` with their event times.
 Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partitions, const std::vector<v1::Event>& events);
 
-// The program under test with a state folder of its own, a real broker and a real Redis.
-class LoopProcess {
+// A subcommand of the program under test that serves until it is stopped, with a state folder of its own.
+class ServedProcess {
  public:
-  // `settings`: lines "section.key=value" besides those that point at broker, topic, Redis and folder.
-  LoopProcess(const KafkaProcess& kafka, const RedisProcess& redis, const std::string& topic, std::vector<std::string> settings);
+  // `settings`: lines "section.key=value" besides those that point at broker and folder.
+  ServedProcess(const KafkaProcess& kafka, const std::string& subcommand, std::vector<std::string> settings);
 
-  Status Start();                 // `fuseline run`; returns at once.
+  Status Start(const std::vector<std::string>& more_arguments = {});  // Returns at once.
   void Kill() { process_->Kill(); }
+  void Signal(int signal_number) { process_->Signal(signal_number); }
+  int Wait() { return process_->Wait(); }
   int Interrupt();                // SIGINT; returns the exit status.
   bool running() { return process_ && process_->running(); }
 
@@ -41,9 +43,6 @@ class LoopProcess {
   // Polls /status until it answers something of which `holds` is true. Errors: kUnavailable after `patience_ms`, or when the process
   // ended, with the last answer.
   Status WaitUntil(const std::function<bool(const nlohmann::json& status)>& holds, std::int64_t patience_ms);
-  // Until `events` records were read and all of it was learned from, as far as the merge order allows. Errors: as WaitUntil.
-  Status WaitUntilLearned(std::uint64_t events, std::int64_t patience_ms);
-
   // `fuseline status --json` over the state of the stopped process.
   Result<nlohmann::json> StoredStatus();
   std::string log() const;        // What it printed, all starts together.
@@ -54,6 +53,15 @@ class LoopProcess {
   std::string state_;
   std::vector<std::string> arguments_;
   std::optional<ChildProcess> process_;
+};
+
+// `fuseline run` with a real broker and a real Redis.
+class LoopProcess : public ServedProcess {
+ public:
+  LoopProcess(const KafkaProcess& kafka, const RedisProcess& redis, const std::string& topic, std::vector<std::string> settings);
+
+  // Until `events` records were read and all of it was learned from, as far as the merge order allows. Errors: as WaitUntil.
+  Status WaitUntilLearned(std::uint64_t events, std::int64_t patience_ms);
 };
 
 // Runs build/…/bin/fuseline to its end. Returns its exit status; `output` gets what it printed to standard output.

@@ -1,0 +1,54 @@
+#include <memory>
+#include <string>
+
+#include "opening.h"
+#include "operator_pages.h"
+#include "pipeline.h"
+#include "serving.h"
+#include "trajectory_reader.h"
+
+namespace fuseline {
+namespace {
+
+// Learner and publication behind the topic of trajectories, until a stop is asked for.
+Status LearnFromTopic(const v1::Config& config, const KafkaReading&, StopSignal& stop, Instruments instruments) {
+  FUSELINE_ASSIGN_OR_RETURN(const std::string input, DescribeTopic(config, config.kafka().trajectories_topic()));
+  FUSELINE_ASSIGN_OR_RETURN(const OpenFolder state, OpenFolder::Open(config, input));
+  FUSELINE_ASSIGN_OR_RETURN(auto learner, OpenLearner(config, state.folders, instruments));
+  FUSELINE_RETURN_IF_ERROR(RememberSettings(config, state.folders));
+  FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t epoch, ClaimEpoch(config));
+  Freshness freshness;
+  FUSELINE_ASSIGN_OR_RETURN(auto publication, OpenPublication(config, epoch, freshness, instruments));
+  const auto durable = learner->DurableNames();
+  StatusBoard status;
+  TrajectoryQueue queue(static_cast<std::size_t>(config.learner().queue_trajectories()));
+  LearnStage learn(std::move(learner), std::move(publication), queue, /*stops_partitions=*/true, freshness, status, instruments);
+  FUSELINE_ASSIGN_OR_RETURN(const auto reader, TrajectoryReader::Open(config, durable, queue, freshness, status, instruments));
+
+  const auto whole_status = [&] {
+    PipelineStatus now = status.Copy();
+    now.publication = learn.publication().status();
+    return now;
+  };
+  OperatorPages pages(whole_status, freshness, instruments);
+  FUSELINE_RETURN_IF_ERROR(pages.Start(config.http().address(), state.folders.root));
+  instruments.log.Info("learn.started", "epoch", epoch, "partitions", reader->partitions(), "pages", pages.address());
+  const StageBody bodies[] = {{"trajectories", [&](std::stop_token token) { return reader->Run(token); }},
+                              {"learner", [&](std::stop_token token) { return learn.Run(reader->partitions(), token); }}};
+  FUSELINE_RETURN_IF_ERROR(RunStages(stop.token(), bodies));
+  instruments.log.Info("learn.stopped", "weights_sha256", status.Copy().weights_sha256);
+  return reader->SavePositions();
+}
+
+}  // namespace
+
+void RegisterLearn(Program& program) {
+  auto options = std::make_shared<ServingOptions>();
+  CLI::App* learn = program.AddSubcommand(
+      "learn", "Learn from the topic of trajectories and publish to Redis, until stopped",
+      "fuseline learn --config fuseline.yaml --set fuseline.state_dir=/var/lib/fuseline/learner");
+  options->AddTo(*learn, /*reads_events=*/false);
+  program.SetBody(learn, [options] { return Serve(*options, Role::kLearn, LearnFromTopic); });
+}
+
+}  // namespace fuseline

@@ -198,14 +198,17 @@ Result<std::optional<std::int64_t>> Sessionizer::TakeOver(std::int32_t id, const
     if (is_known) FUSELINE_FAIL_IF_ERROR(Drop(id));
   }
   FUSELINE_ASSIGN_OR_FAIL(Partition* const partition, impl_->Use(id));
-  if (!goes_on || local.next_offset < committed->offset) {
+  // A rebuild that was cut off is complete from its own end on, not before: it is led there, whatever is asked for now.
+  const v1::PartitionState& state = partition->sessions.state();
+  const bool leads_further = state.has_rebuilding() && state.rebuilding().until_offset() >= committed->offset;
+  if (!leads_further && (!goes_on || state.next_offset() < committed->offset)) {
     FUSELINE_FAIL_IF_ERROR(partition->sessions.BeginRebuild(committed->offset, metadata));
     partition->changed = true;
-    impl_->log.Info("sessionizer.partition_rebuilding", "partition", id, "from", partition->sessions.state().next_offset(), "until",
+    impl_->log.Info("sessionizer.partition_rebuilding", "partition", id, "from", state.next_offset(), "until",
                     committed->offset);
     impl_->WarnOfRules(id, *partition);
   }
-  return partition->sessions.state().next_offset();
+  return state.next_offset();
 }
 
 void Sessionizer::Release(std::int32_t id) {

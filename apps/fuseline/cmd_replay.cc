@@ -165,7 +165,8 @@ int Run(ReplayOptions options) {
   std::optional<v1::Rewards> rewards;
   if (!options.rewards.empty()) {
     if (!options.state.empty() || options.publish) {
-      return FailUsage(ErrorStatus(Code::kInvalidInput, "--rewards compares from the beginning and publishes nothing: not with --state or --publish"));
+      return FailUsage(ErrorStatus(Code::kInvalidInput, "--rewards compares from the beginning and publishes nothing: not with",
+                                   "--state or --publish"));
     }
     auto loaded = LoadRewards(options.rewards);
     if (!loaded) return FailUsage(loaded.error());

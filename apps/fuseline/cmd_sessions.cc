@@ -95,7 +95,9 @@ Status SplitIntoSessions(FileSource& source, PartitionSessions& sessions) {
 
 int RunSessions(const SessionsOptions& options) {
   // Not `required`: `show` has none.
-  if (options.files.empty()) return FailUsage(ErrorStatus(Code::kInvalidInput, "files is required: sessions FILE..., or sessions show USER"));
+  if (options.files.empty()) {
+    return FailUsage(ErrorStatus(Code::kInvalidInput, "files is required: sessions FILE..., or sessions show USER"));
+  }
   const auto config = options.settings.Load();
   if (!config) return FailUsage(config.error());
   SessionShape shape = ShapeOf(config->sessionizer());
@@ -130,7 +132,8 @@ int ShowOpenSessions(const ShowOptions& options) {
 void RegisterShow(Program& program, CLI::App* sessions) {
   auto options = std::make_shared<ShowOptions>();
   CLI::App* show = program.AddSubcommand(
-      "show", "The open sessions of a user, from the state folder; also while a process runs on it. (For a file of that name: ./show)",
+      "show",
+      "The open sessions of a user, from the state folder; also while a process runs on it. (For a file of that name: ./show)",
       "fuseline sessions show u42 --state .fuseline", sessions);
   options->settings.AddTo(*show);
   options->settings.AddStateTo(*show);

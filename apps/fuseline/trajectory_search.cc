@@ -69,16 +69,16 @@ Result<KeptState> LookIntoState(const v1::Config& config, const v1::TrajectoryNa
   const std::filesystem::path sessions = StateFolders(config.fuseline().state_dir()).sessions;
   if (!std::filesystem::exists(sessions)) return KeptState();
   Quiet quiet;
-  FUSELINE_ASSIGN_OR_FAIL(const auto sessionizer, Sessionizer::OpenReadOnly(sessions, config.sessionizer(), quiet.clock,
-                                                                            quiet.log, quiet.metrics));
+  FUSELINE_ASSIGN_OR_FAIL(const auto sessionizer, Sessionizer::OpenReadOnly(sessions, config.sessionizer(),
+                                                                            quiet.clock, quiet.log, quiet.metrics));
   KeptState kept;
   kept.rules = sessionizer->Position(name.partition()).rules;
   FUSELINE_ASSIGN_OR_FAIL(kept.trajectory, TakeFromOutbox(*sessionizer, name));
   return kept;
 }
 
-// The settings that the partition was begun with: those of the file may have been changed since, and a log without rules records
-// does not say. Where it has some (a version), they take effect as they are read.
+// The settings that the partition was begun with: those of the file may have been changed since, and a log without
+// rules records does not say. Where it has some (a version), they take effect as they are read.
 v1::Config BegunWith(const v1::SessionRules& rules, v1::Config config) {
   if (rules.format() == 0 || rules.version() > 0) return config;
   config.mutable_sessionizer()->set_gap_ms(rules.gap_ms());

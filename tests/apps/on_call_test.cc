@@ -1,5 +1,6 @@
-// What the person on call types, over files: dead letters are listed once, shown with their bytes and never put back by accident; a
-// closed session is explained by its name; two reward specifications are compared over the same trajectories.
+// What the person on call types, over files: dead letters are listed once, shown with their bytes and never put back
+// by accident; a closed session is explained by its name; two reward specifications are compared over the same
+// trajectories.
 
 #include <cstdlib>
 #include <string>
@@ -20,16 +21,23 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::Not;
 
-// u1's session: request r1 with a liked and a watched item; closed, with everything else, by the end of the input. u2's has no exposure.
+// u1's session: request r1 with a liked and a watched item; closed, with everything else, by the end of the input.
+// u2's has no exposure.
 constexpr const char* kEvents =
     R"({"event_id":"e1","user_id":"u1","event_time_ms":1000,"exposure":{"request_id":"r1","policy_version":"4","arm":"live",)"
-    R"("items":[{"item_id":"i1"},{"item_id":"i2","position":1}]}})" "\n"
-    R"({"event_id":"e2","user_id":"u1","event_time_ms":2000,"feedback":{"request_id":"r1","item_id":"i1","kind":"LIKE"}})" "\n"
+    R"("items":[{"item_id":"i1"},{"item_id":"i2","position":1}]}})"
+    "\n"
+    R"({"event_id":"e2","user_id":"u1","event_time_ms":2000,"feedback":{"request_id":"r1","item_id":"i1","kind":"LIKE"}})"
+    "\n"
     "not an event\n"
-    R"({"event_id":"e3","user_id":"u2","event_time_ms":2500,"feedback":{"request_id":"r9","item_id":"i9","kind":"CLICK"}})" "\n"
-    R"({"event_id":"e4","user_id":"u1","event_time_ms":40000,"feedback":{"request_id":"r1","item_id":"i2","kind":"WATCH","watch_ms":30000}})" "\n"
-    R"({"event_id":"","user_id":"u1","event_time_ms":40000,"feedback":{"request_id":"r1","item_id":"i2","kind":"CLICK"}})" "\n"
-    R"({"event_id":"e2","user_id":"u1","event_time_ms":2000,"feedback":{"request_id":"r1","item_id":"i1","kind":"LIKE"}})" "\n";
+    R"({"event_id":"e3","user_id":"u2","event_time_ms":2500,"feedback":{"request_id":"r9","item_id":"i9","kind":"CLICK"}})"
+    "\n"
+    R"({"event_id":"e4","user_id":"u1","event_time_ms":40000,"feedback":{"request_id":"r1","item_id":"i2","kind":"WATCH","watch_ms":30000}})"
+    "\n"
+    R"({"event_id":"","user_id":"u1","event_time_ms":40000,"feedback":{"request_id":"r1","item_id":"i2","kind":"CLICK"}})"
+    "\n"
+    R"({"event_id":"e2","user_id":"u1","event_time_ms":2000,"feedback":{"request_id":"r1","item_id":"i1","kind":"LIKE"}})"
+    "\n";
 constexpr const char* kName = "0-7-0";  // Seven records, then the end.
 
 class OnCallTest : public testing::Test {
@@ -106,7 +114,8 @@ TEST_F(OnCallTest, ADeadLetterIsShownWithItsBytesAndWhatTheDecoderSays) {
   EXPECT_EQ(Run({"deadletters", "show", "0:3", "--file", letters}).code, 4);
   EXPECT_EQ(Run({"deadletters", "show", "0-3", "--file", letters}).code, 2);
   EXPECT_EQ(Run({"deadletters", "list", "--file", folder_ / "none"}).code, 2);
-  EXPECT_EQ(Run({"deadletters", "list", "--file", letters, "--since", "2022-04-24"}).code, 2) << "a file keeps no times";
+  EXPECT_EQ(Run({"deadletters", "list", "--file", letters, "--since", "2022-04-24"}).code, 2)
+      << "a file keeps no times";
 }
 
 TEST_F(OnCallTest, ARequeueAsksWhichLettersBeforeItLooksForABroker) {
@@ -127,9 +136,12 @@ TEST_F(OnCallTest, ASessionIsExplainedByItsNameFromTheFilesThatItCameFrom) {
 
   EXPECT_EQ(page.code, 0) << page.output;
   EXPECT_THAT(page.output, HasSubstr("trajectory    0-7-0, built again from offsets 0"));
-  EXPECT_THAT(page.output, HasSubstr("session       1970-01-01T00:00:01.000Z to 1970-01-01T00:00:40.000Z, 39000 ms, 3 events, flushed\n"));
+  EXPECT_THAT(
+      page.output,
+      HasSubstr("session       1970-01-01T00:00:01.000Z to 1970-01-01T00:00:40.000Z, 39000 ms, 3 events, flushed\n"));
   EXPECT_THAT(page.output, HasSubstr("learned       not yet"));
-  EXPECT_THAT(page.output, HasSubstr("session engagement 3  watch 0.6\n")) << "a like and a valid consumption; 30 s at 0.02";
+  EXPECT_THAT(page.output, HasSubstr("session engagement 3  watch 0.6\n"))
+      << "a like and a valid consumption; 30 s at 0.02";
   EXPECT_THAT(page.output, HasSubstr("i1  reward engagement 2  watch 0  likes 1\n"));
   EXPECT_THAT(page.output, HasSubstr("i2  reward engagement 1  watch 0.6  watch_ms 30000\n"));
   EXPECT_THAT(page.output, HasSubstr("offset 4  e4  WATCH of i2 in request r1, watched 30000 ms\n"));
@@ -171,7 +183,8 @@ TEST_F(OnCallTest, ANameThatTheLogDoesNotGiveIsInvalidAndAWrongSpellingAUsageErr
 TEST_F(OnCallTest, AReplayUnderOtherRewardsSaysWhatTheSameSessionsAreWorth) {
   const std::string other = Write("other.yaml", "rewards:\n  like: 9\n");
 
-  const json line = Run({"replay", events_, "--rewards", other, "--json", "--set", "fuseline.log_level=error"}).Line(0);
+  const json line =
+      Run({"replay", events_, "--rewards", other, "--json", "--set", "fuseline.log_level=error"}).Line(0);
 
   const json& rewards = line["rewards"];
   EXPECT_EQ(rewards["sessions"], 1) << line;
@@ -187,11 +200,15 @@ TEST_F(OnCallTest, AReplayUnderOtherRewardsSaysWhatTheSameSessionsAreWorth) {
 }
 
 TEST_F(OnCallTest, ARewardSpecificationThatIsMoreOrLessIsAUsageError) {
-  const Outcome more = Run({"replay", events_, "--rewards", Write("more.yaml", "rewards:\n  like: 9\nlearner:\n  gamma: 0.5\n")});
+  const Outcome more =
+      Run({"replay", events_, "--rewards", Write("more.yaml", "rewards:\n  like: 9\nlearner:\n  gamma: 0.5\n")});
   EXPECT_EQ(more.code, 2);
   EXPECT_THAT(more.output, HasSubstr("more.yaml:3: a reward specification has the section rewards alone"));
   EXPECT_EQ(Run({"replay", events_, "--rewards", folder_ / "none.yaml"}).code, 2);
-  EXPECT_EQ(Run({"replay", events_, "--state", folder_ / "state", "--rewards", Write("good.yaml", "rewards:\n  like: 9\n")}).code, 2);
+  EXPECT_EQ(
+      Run({"replay", events_, "--state", folder_ / "state", "--rewards", Write("good.yaml", "rewards:\n  like: 9\n")})
+          .code,
+      2);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
-// What the person on call types, on a real broker: dead letters of a running process are found in their topic and go back to the log,
-// where they are read as events; the open sessions of a user are seen beside the process; a closed one is explained from the topic of trajectories and, without one, built again from the log under
-// the same name; a second specification learns what the first one did, unless it asks for something else.
+// What the person on call types, on a real broker: dead letters of a running process are found in their topic and go
+// back to the log, where they are read as events; the open sessions of a user are seen beside the process; a closed
+// one is explained from the topic of trajectories and, without one, built again from the log under the same name; a
+// second specification learns what the first one did, unless it asks for something else.
 
 #include <fstream>
 #include <set>
@@ -29,11 +30,13 @@ constexpr std::uint64_t kEvents = 6'000;
 constexpr std::int64_t kPatienceMs = 60'000;
 
 // Appends values to one partition; waits until they are there.
-Status Append(const KafkaProcess& kafka, const std::string& topic, std::int32_t partition, const std::vector<std::string>& values) {
+Status Append(const KafkaProcess& kafka, const std::string& topic, std::int32_t partition,
+              const std::vector<std::string>& values) {
   Status delivered;
   kafka::Connection connection;
   connection.bootstrap_servers = kafka.bootstrap_servers();
-  FUSELINE_ASSIGN_OR_RETURN(const auto producer, kafka::Producer::Open(connection, {}, [&](const kafka::DeliveryReport& report) {
+  FUSELINE_ASSIGN_OR_RETURN(const auto producer,
+                            kafka::Producer::Open(connection, {}, [&](const kafka::DeliveryReport& report) {
                               if (!report.status.ok()) delivered = report.status;
                             }));
   for (const std::string& value : values) {
@@ -56,8 +59,9 @@ class OnCallTest : public testing::Test {
  protected:
   // Exit status, and standard output.
   std::pair<int, std::string> Run(const KafkaProcess& kafka, std::vector<std::string> arguments) {
-    for (const std::string& setting : {"kafka.brokers=" + kafka.bootstrap_servers(), "kafka.events_topic=" + topic_,
-                                       "kafka.dead_letters_topic=" + letters_, "kafka.trajectories_topic=" + trajectories_}) {
+    for (const std::string& setting :
+         {"kafka.brokers=" + kafka.bootstrap_servers(), "kafka.events_topic=" + topic_,
+          "kafka.dead_letters_topic=" + letters_, "kafka.trajectories_topic=" + trajectories_}) {
       arguments.insert(arguments.end(), {"--set", setting});
     }
     std::string output;
@@ -70,7 +74,8 @@ class OnCallTest : public testing::Test {
   }
 
   TempDir dir_;
-  const std::string topic_ = "on_call." + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()).substr(0, 40);
+  const std::string topic_ =
+      "on_call." + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()).substr(0, 40);
   const std::string letters_ = topic_ + ".letters";
   const std::string trajectories_ = topic_ + ".trajectories";
 };
@@ -78,13 +83,16 @@ class OnCallTest : public testing::Test {
 TEST_F(OnCallTest, WhatCouldNotBeUsedGoesBackToTheLogOnceAndIsReadAsAnEvent) {
   FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
   ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start());
-  ASSERT_THAT(kafka->CreateTopic(topic_, 2, {{"retention.ms", "-1"}, {"message.timestamp.type", "CreateTime"}}), IsOk());
+  ASSERT_THAT(kafka->CreateTopic(topic_, 2, {{"retention.ms", "-1"}, {"message.timestamp.type", "CreateTime"}}),
+              IsOk());
   const std::string long_id(40, 'x');
   ASSERT_THAT(Append(*kafka, topic_, 1, {"not an event", Click(long_id, 2'000), Click("good", 1'000)}), IsOk());
   // A producer with long ids, and limits that are too narrow for them.
   LoopProcess narrow(*kafka, *redis, topic_, {"ingest.max_string_bytes=16", "kafka.dead_letters_topic=" + letters_});
   ASSERT_THAT(narrow.Start(), IsOk());
-  ASSERT_THAT(narrow.WaitUntil([](const json& status) { return status["accounting"]["malformed"] == 2; }, kPatienceMs), IsOk());
+  ASSERT_THAT(
+      narrow.WaitUntil([](const json& status) { return status["accounting"]["malformed"] == 2; }, kPatienceMs),
+      IsOk());
   EXPECT_EQ(narrow.Interrupt(), 130) << narrow.log();
 
   const auto [listed, list] = Run(*kafka, {"deadletters", "list", "--json", "--since", "2020-01-01"});
@@ -104,10 +112,13 @@ TEST_F(OnCallTest, WhatCouldNotBeUsedGoesBackToTheLogOnceAndIsReadAsAnEvent) {
   LoopProcess wide(*kafka, *redis, topic_, {"kafka.dead_letters_topic=" + letters_});
   ASSERT_THAT(wide.Start(), IsOk());
   // "not an event" is malformed still; the requeued one is the record at offset 1 again, and that is read well now.
-  EXPECT_THAT(wide.WaitUntil([](const json& status) {
-    const json& account = status["accounting"];
-    return account["read"] == 4 && account["malformed"] == 1 && account["duplicate"] == 1;
-  }, kPatienceMs), IsOk());
+  EXPECT_THAT(wide.WaitUntil(
+                  [](const json& status) {
+                    const json& account = status["accounting"];
+                    return account["read"] == 4 && account["malformed"] == 1 && account["duplicate"] == 1;
+                  },
+                  kPatienceMs),
+              IsOk());
 
   // Beside the running process, and after it.
   const auto show = [&] { return Run(*kafka, {"sessions", "show", "latecomer", "--state", wide.state(), "--json"}); };
@@ -120,7 +131,10 @@ TEST_F(OnCallTest, WhatCouldNotBeUsedGoesBackToTheLogOnceAndIsReadAsAnEvent) {
   EXPECT_EQ(open["sessions"][0]["events"][0]["event_id"], "good");
   EXPECT_EQ(open["sessions"][0]["events"][1]["text"], "CLICK of i in request r");
   EXPECT_EQ(open["sessions"][0]["closes_after_ms"], 2'000 + 1'800'000 + 120'000);
-  EXPECT_EQ(LastLine(Run(*kafka, {"sessions", "show", "nobody", "--state", wide.state(), "--json"}).second)["sessions"].size(), 0U);
+  EXPECT_EQ(
+      LastLine(Run(*kafka, {"sessions", "show", "nobody", "--state", wide.state(), "--json"}).second)["sessions"]
+          .size(),
+      0U);
   EXPECT_EQ(wide.Interrupt(), 130);
   EXPECT_EQ(show(), std::pair(0, sessions));
 }
@@ -130,11 +144,17 @@ TEST_F(OnCallTest, WhatCannotGoBackIsRefusedWithTheReason) {
   ASSERT_THAT(kafka->CreateTopic(topic_, 3), IsOk());
   // "CgA=" is two bytes of what were five, "e30=" is {}.
   std::ofstream(dir_ / "letters")
-      << R"({"source":")" << topic_ << R"(","partition":0,"offset":1,"fate":"malformed","reason":"x","size_bytes":5,"bytes":"CgA="})" "\n"
-      << R"({"source":"a.jsonl","partition":0,"offset":2,"line":3,"fate":"malformed","reason":"y","size_bytes":2,"bytes":"e30="})" "\n"
-      << R"({"source":")" << topic_ << R"(","partition":7,"offset":3,"fate":"malformed","reason":"z","size_bytes":2,"bytes":"e30="})" "\n";
+      << R"({"source":")" << topic_
+      << R"(","partition":0,"offset":1,"fate":"malformed","reason":"x","size_bytes":5,"bytes":"CgA="})"
+         "\n"
+      << R"({"source":"a.jsonl","partition":0,"offset":2,"line":3,"fate":"malformed","reason":"y","size_bytes":2,"bytes":"e30="})"
+         "\n"
+      << R"({"source":")" << topic_
+      << R"(","partition":7,"offset":3,"fate":"malformed","reason":"z","size_bytes":2,"bytes":"e30="})"
+         "\n";
 
-  const auto [code, report] = Run(*kafka, {"deadletters", "requeue", "--all", "--refused-too", "--file", dir_ / "letters"});
+  const auto [code, report] =
+      Run(*kafka, {"deadletters", "requeue", "--all", "--refused-too", "--file", dir_ / "letters"});
 
   EXPECT_EQ(code, 0);
   EXPECT_THAT(report, HasSubstr("0:1  refused: its bytes were cut to 2 of 5"));
@@ -184,8 +204,9 @@ TEST_F(OnCallTest, ASessionHasOneNameInTheOutboxAndInTheLog) {
   ASSERT_OK_AND_ASSIGN(const json status, run.StoredStatus());
   ASSERT_GT(status["learner"]["versions"], 0) << status;
   // Of another process nothing was durable in the learner when it died.
-  LoopProcess killed(*kafka, *redis, topic_, {"sessionizer.gap_ms=120000", "learner.checkpoint_every_trajectories=1000000",
-                                              "learner.version_every_steps=1000000"});
+  LoopProcess killed(*kafka, *redis, topic_,
+                     {"sessionizer.gap_ms=120000", "learner.checkpoint_every_trajectories=1000000",
+                      "learner.version_every_steps=1000000"});
   ASSERT_THAT(killed.Start(), IsOk());
   ASSERT_THAT(killed.WaitUntilLearned(kEvents, kPatienceMs), IsOk());
   killed.Kill();
@@ -205,12 +226,14 @@ TEST_F(OnCallTest, ASessionHasOneNameInTheOutboxAndInTheLog) {
     ASSERT_EQ(outbox_code, 0) << outbox_output;
     json of_outbox = LastLine(outbox_output);
     EXPECT_EQ(of_outbox["found"], "outbox of " + killed.state());
-    for (const char* key : {"user_id", "first_ms", "last_ms", "predecessor", "stream_time_ms", "session_reward", "steps", "events"}) {
+    for (const char* key :
+         {"user_id", "first_ms", "last_ms", "predecessor", "stream_time_ms", "session_reward", "steps", "events"}) {
       EXPECT_EQ(of_outbox[key], line[key]) << key;
     }
   }
   // What the first version's lineage names last, that version learned.
-  ASSERT_OK_AND_ASSIGN(const std::string manifest_bytes, ReadFile(run.state() + "/policy/versions/00000001/manifest.pb"));
+  ASSERT_OK_AND_ASSIGN(const std::string manifest_bytes,
+                       ReadFile(run.state() + "/policy/versions/00000001/manifest.pb"));
   v1::PolicyManifest manifest;
   ASSERT_TRUE(manifest.ParseFromString(manifest_bytes));
   ASSERT_GT(manifest.lineage().names_taken_size(), 0);
@@ -228,9 +251,10 @@ TEST_F(OnCallTest, ASecondSpecificationLearnsTheSameFromTheSameAndOtherwiseFromO
   ASSERT_THAT(MakeEventsTopic(*kafka, topic_, /*partitions=*/3, events), IsOk());
   const auto compare = [&](const std::string& specification) {
     EXPECT_THAT(WriteFileAtomically(dir_ / "spec.yaml", specification), IsOk());
-    const auto [code, output] = Run(*kafka, {"replay", "--topic", "--json", "--rewards", dir_ / "spec.yaml", "--set",
-                                             "learner.warmup_transitions=50", "--set", "learner.version_every_steps=10", "--set",
-                                             "learner.actor_delay_steps=0"});
+    const auto [code, output] =
+        Run(*kafka,
+            {"replay", "--topic", "--json", "--rewards", dir_ / "spec.yaml", "--set", "learner.warmup_transitions=50",
+             "--set", "learner.version_every_steps=10", "--set", "learner.actor_delay_steps=0"});
     EXPECT_EQ(code, 0);
     return LastLine(output)["rewards"];
   };

@@ -71,6 +71,7 @@ Result<kafka::StartPosition> SessionStage::TakeOver(std::int32_t partition, cons
   if (!begin) return tl::unexpected(std::move(begin).error());
   owned_.insert(partition);
   Note(partition);
+  NoteOwned(partition, true);
   instruments_.log.Info("sessionizer.partition_taken", "partition", partition, "begin", begin->value_or(-1), "committed",
                         word ? word->offset : -1);
   return *begin ? kafka::StartPosition::Offset(**begin) : reading.from;
@@ -109,6 +110,7 @@ Status SessionStage::HandOver(std::span<const std::int32_t> partitions, std::int
 void SessionStage::Release(std::int32_t partition) {
   sessionizer_->Release(partition);
   sink_->Forget(partition);
+  NoteOwned(partition, false);
   owned_.erase(partition);
   paused_.erase(partition);
   offered_.erase(partition);
@@ -131,6 +133,7 @@ Status SessionStage::Run(std::stop_token stop) {
   }
   FUSELINE_RETURN_IF_ERROR(Commit());
   do {
+    TakeAcknowledgements(0);
     FUSELINE_RETURN_IF_ERROR(OfferAll());
   } while (!all_offered_ && SleepFor(stop, 1));
   sink_->Close();
@@ -293,6 +296,13 @@ void SessionStage::Note(std::int32_t partition) {
     status.offering = true;
     status.idle = false;
   });
+}
+
+// Gauges of a partition stay after it has left: this one says whose are true.
+void SessionStage::NoteOwned(std::int32_t partition, bool owned) {
+  instruments_.metrics
+      .GetGauge("fuseline_ingest_partition_owned", "1 while this process reads the partition", {{"partition", std::to_string(partition)}})
+      .Set(owned ? 1 : 0);
 }
 
 }  // namespace fuseline

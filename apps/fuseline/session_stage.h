@@ -82,6 +82,7 @@ class SessionStage {
   Status OfferAll();
   Result<bool> Offer(std::int32_t partition);
   void Note(std::int32_t partition);
+  void NoteOwned(std::int32_t partition, bool owned);
 
   const v1::Config config_;
   const std::unique_ptr<Sessionizer> sessionizer_;

@@ -1,0 +1,124 @@
+// Proven of the stage that makes sessions, in front of a topic whose broker refuses what it is given, for good and again and again: what
+// is not durable is sent again in order from the first that is not, so the topic holds an unbroken row of every name, and nothing
+// leaves the outbox before it is there.
+// Method: the real stage, sessionizer and producer; librdkafka's mock cluster makes the refusals.
+#include "session_stage.h"
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "fuseline/ingest/file_source.h"
+#include "fuseline/kafka/consumer.h"
+#include "fuseline/kafka/mock_cluster.h"
+#include "fuseline/proto/event_codec.h"
+#include "fuseline/proto/settings.h"
+#include "fuseline/proto/trajectory_name.h"
+#include "fuseline/proto/trajectory_record.h"
+#include "fuseline/test_support/matchers.h"
+#include "fuseline/test_support/temp_dir.h"
+#include "trajectory_topic.h"
+
+namespace fuseline {
+namespace {
+
+constexpr int kSessions = 3'000;
+constexpr int kMessageTooLarge = 10;
+
+class SessionStageTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK_AND_ASSIGN(cluster_, kafka::MockCluster::Start(1));
+    ASSERT_THAT(cluster_->CreateTopic("trajectories", 1), IsOk());
+    config_ = DefaultSettings();
+    config_.mutable_kafka()->set_brokers(cluster_->connection().bootstrap_servers);
+    config_.mutable_kafka()->clear_group_id();
+    config_.mutable_sessionizer()->set_gap_ms(1'000);
+    config_.mutable_sessionizer()->set_lateness_ms(0);
+    config_.mutable_sessionizer()->set_commit_records(100);
+    config_.mutable_ingest()->set_batch_records(50);
+    config_.mutable_learner()->set_queue_trajectories(64);
+  }
+
+  // One request of another user every two seconds: each closes the session before it.
+  std::string WriteEvents() {
+    const std::string path = dir_ / "events.jsonl";
+    std::ofstream file(path);
+    for (int i = 0; i < kSessions; ++i) {
+      v1::Event event;
+      event.set_event_id("e" + std::to_string(i));
+      event.set_user_id("u" + std::to_string(i));
+      event.set_event_time_ms(1'000'000 + i * 2'000);
+      event.mutable_exposure()->set_request_id("r" + std::to_string(i));
+      event.mutable_exposure()->add_items()->set_item_id("i");
+      file << EncodeEventJson(event) << '\n';
+    }
+    return path;
+  }
+
+  // Names in the topic as a reader takes them; fails at a gap. `repeats`: those that it drops.
+  std::vector<std::string> TakenNames(int* repeats) {
+    std::vector<std::string> names;
+    kafka::ConsumerOptions options;
+    options.topic = "trajectories";
+    auto consumer = kafka::Consumer::Open(cluster_->connection(), options);
+    EXPECT_THAT(consumer, IsOk());
+    EXPECT_THAT((*consumer)->Assign({{0, kafka::StartPosition::Earliest()}}), IsOk());
+    std::optional<v1::TrajectoryName> last;
+    for (bool at_end = false; !at_end;) {
+      const auto batch = (*consumer)->Consume(1'000, 100);
+      EXPECT_THAT(batch, IsOk());
+      if (!batch) break;
+      for (const kafka::Message& message : batch->messages()) {
+        const auto record = DecodeTrajectoryRecord(message.value, 0);
+        EXPECT_THAT(record, IsOk());
+        if (!record || record->has_progress()) continue;
+        const v1::Trajectory& trajectory = record->trajectory();
+        EXPECT_EQ(message.key, trajectory.user_id());
+        if (last && CompareNames(trajectory.name(), *last) <= 0) {
+          ++*repeats;
+          continue;
+        }
+        EXPECT_EQ(trajectory.has_predecessor() ? NameText(trajectory.predecessor()) : "none", last ? NameText(*last) : "none");
+        last = trajectory.name();
+        names.push_back(NameText(*last));
+      }
+      at_end = batch->ends().contains(0);
+    }
+    return names;
+  }
+
+  test::TempDir dir_;
+  std::unique_ptr<kafka::MockCluster> cluster_;
+  v1::Config config_;
+  Log log_{Severity::kError};
+  Metrics metrics_;
+  SystemClock clock_;
+};
+
+TEST_F(SessionStageTest, WhatABrokerRefusesIsSentAgainInOrderUntilAllIsThere) {
+  const std::vector<int> refusals = {kMessageTooLarge, 0, 0, kMessageTooLarge, kMessageTooLarge, 0, kMessageTooLarge};
+  cluster_->FailNext(kafka::MockCluster::Request::kProduce, refusals);
+  ASSERT_OK_AND_ASSIGN(auto sessionizer, Sessionizer::Open(dir_ / "sessions", config_.sessionizer(), clock_, log_, metrics_));
+  const Sessionizer& outbox = *sessionizer;
+  ASSERT_OK_AND_ASSIGN(auto topic, TrajectoryTopic::Open(config_, {log_, metrics_, clock_}));
+  StatusBoard status;
+  SessionStage stage(config_, std::move(sessionizer), std::move(topic), status, {log_, metrics_, clock_});
+  ASSERT_THAT(stage.TakeOver(0, std::nullopt, 0, {}), IsOk());
+  ASSERT_OK_AND_ASSIGN(auto source, FileSource::Open(FileSourceOptionsOf(config_.ingest(), {WriteEvents()}), nullptr));
+  stage.Read(std::move(source), nullptr);
+
+  ASSERT_THAT(stage.Run({}), IsOk());
+  ASSERT_THAT(stage.Leave(/*patience_ms=*/30'000), IsOk());
+
+  EXPECT_EQ(outbox.outbox_size(0), 0u);
+  EXPECT_GT(metrics_.GetCounter("fuseline_sessionizer_delivery_failures_total", "").value(), 0);
+  int repeats = 0;
+  EXPECT_EQ(TakenNames(&repeats).size(), static_cast<std::size_t>(kSessions));
+  std::cout << repeats << " repeats\n";
+}
+
+}  // namespace
+}  // namespace fuseline

@@ -64,8 +64,6 @@ v1::Sessionizer SessionSettings() {
   settings.set_gap_ms(1'800'000);
   settings.set_lateness_ms(60'000);
   settings.set_cut_every_ms(0);
-  settings.set_commit_interval_ms(1000);
-  settings.set_commit_records(10'000'000);
   return settings;
 }
 
@@ -96,6 +94,8 @@ std::uint64_t Sessions::OpenSessions() const {
   for (const std::int32_t partition : sessionizer_->partitions()) sum += sessionizer_->Position(partition).open_sessions;
   return sum;
 }
+
+double Sessions::HeldMib() const { return static_cast<double>(sessionizer_->memory_bytes()) / (1 << 20); }
 
 double Sessions::DiskMib() const {
   double bytes = 0;

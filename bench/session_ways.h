@@ -43,7 +43,7 @@ class EventTopic {
   std::int64_t events_ = 0;
 };
 
-// Gap 30 min, 60 s of lateness, no cut lines, a commit each second: what the peer does, too.
+// Gap 30 min, 60 s of lateness, no cut lines, as the peer; the rest is the default, so a commit at least each 250 ms.
 v1::Sessionizer SessionSettings();
 
 // A sessionizer on an empty folder, committed when it asks for it. Every trajectory is read from the outbox and handed to
@@ -57,6 +57,7 @@ class Sessions {
   void Finish();  // The last commits.
   v1::Accounting Account() const;
   std::uint64_t OpenSessions() const;
+  double HeldMib() const;  // By its own account.
   double DiskMib() const;
 
  private:

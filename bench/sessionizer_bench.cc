@@ -1,5 +1,5 @@
 // What a durable session costs, in CPU time of one core, beside the ceiling, the obvious way and a stream engine, all from
-// the same topic of a real broker, with the same gap, grace and event limit, committed each second:
+// the same topic of a real broker, with the same gap, grace and event limit, committed at least each second:
 //   read      consume and check: the ceiling of everything behind ingest
 //   sessions  topic → KafkaSource → Sessionizer → committed, outbox read and acknowledged (as in one process)
 //   to_topic  the same, its trajectories written to a topic and acknowledged by the broker before the outbox lets go (as apart)

@@ -104,14 +104,14 @@ void Measure(const Point& point) {
   const std::int64_t first = open ? static_cast<std::int64_t>(point.workload.users) : 0;
   const double first_s = open ? feed.Run(first) : 0;
   const double drawn_s = feed.Run(kDrawn);
-  std::printf("%-24s %10.2f %10.2f %12lu %10.0f %10.0f\n", point.name.c_str(), open ? 1e6 * first_s / static_cast<double>(first) : 0,
-              1e6 * drawn_s / kDrawn, feed.sessions().OpenSessions(), PeakMemoryMib() - before_mib,
+  std::printf("%-24s %10.2f %10.2f %12lu %10.0f %10.0f %10.0f\n", point.name.c_str(), open ? 1e6 * first_s / static_cast<double>(first) : 0,
+              1e6 * drawn_s / kDrawn, feed.sessions().OpenSessions(), feed.sessions().HeldMib(), PeakMemoryMib() - before_mib,
               feed.sessions().DiskMib());
   std::fflush(stdout);
 }
 
 void Main(const std::vector<std::string>& names) {
-  std::printf("%-24s %10s %10s %12s %10s %10s\n", "", "first us", "drawn us", "open", "peak MiB", "disk MiB");
+  std::printf("%-24s %10s %10s %12s %10s %10s %10s\n", "", "first us", "drawn us", "open", "held MiB", "peak MiB", "disk MiB");
   std::fflush(stdout);
   for (const Point& point : Points()) {
     if (!names.empty() && std::find(names.begin(), names.end(), point.name) == names.end()) continue;

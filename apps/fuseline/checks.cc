@@ -110,6 +110,7 @@ Result<std::int32_t> LookAtTrajectoriesTopic(kafka::Admin& admin, const v1::Conf
                  "and the two must agree");
   }
   FUSELINE_ASSIGN_OR_FAIL(const auto settings, admin.TopicConfigs(topic));
+  FUSELINE_FAIL_IF_ERROR(CheckKeeps(settings, config.kafka().longest_outage_ms(), "kafka.longest_outage_ms"));
   const auto largest = settings.find("max.message.bytes");
   const std::int64_t bytes = largest == settings.end() ? 0 : std::atoll(largest->second.c_str());
   if (bytes < TrajectoryRecordBytesMax(config)) {

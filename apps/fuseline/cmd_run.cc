@@ -24,6 +24,7 @@ Status RunEverything(const v1::Config& config, const KafkaReading& reading, Stop
   FUSELINE_ASSIGN_OR_RETURN(parts.publication, OpenPublication(config, epoch, freshness, instruments));
   Pipeline pipeline(config, std::move(parts), freshness, instruments);
   FUSELINE_RETURN_IF_ERROR(ReadEventsTopic(config, reading, dead_letters.get(), pipeline.sessions()));
+  FUSELINE_RETURN_IF_ERROR(pipeline.sessions().AuthorTicks());
 
   OperatorPages pages([&] { return pipeline.status(); }, freshness, instruments);
   FUSELINE_RETURN_IF_ERROR(pages.Start(config.http().address(), state.folders.root));

@@ -27,6 +27,7 @@ Status Sessionize(const v1::Config& config, KafkaReading reading, StopSignal& st
   SessionStage stage(config, std::move(sessionizer), std::move(topic), status, instruments);
   reading.group = true;
   FUSELINE_RETURN_IF_ERROR(ReadEventsTopic(config, reading, dead_letters.get(), stage));
+  FUSELINE_RETURN_IF_ERROR(stage.AuthorTicks());
 
   FUSELINE_RETURN_IF_ERROR(pages.Start(config.http().address(), state.folders.root));
   instruments.log.Info("sessionize.started", "group", config.kafka().group_id(), "pages", pages.address());

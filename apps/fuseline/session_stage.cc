@@ -122,6 +122,12 @@ void SessionStage::Release(std::int32_t partition) {
   });
 }
 
+Status SessionStage::AuthorTicks() {
+  if (config_.sessionizer().idle_timeout_ms() == 0) return OkStatus();
+  FUSELINE_ASSIGN_OR_RETURN(ticks_, TickAuthor::Open(config_, instruments_));
+  return OkStatus();
+}
+
 // --- the loop ---
 
 Status SessionStage::Run(std::stop_token stop) {
@@ -130,6 +136,7 @@ Status SessionStage::Run(std::stop_token stop) {
     FUSELINE_RETURN_IF_ERROR(HoldBack());
     FUSELINE_RETURN_IF_ERROR(TakeBatch(stop));
     FUSELINE_RETURN_IF_ERROR(CommitAndOffer());
+    AppendTicks();
   }
   FUSELINE_RETURN_IF_ERROR(Commit());
   do {
@@ -254,6 +261,16 @@ void SessionStage::TakeAcknowledgements(std::int64_t wait_ms) {
   offered_.clear();
   marked_ms_.clear();
   all_offered_ = false;
+}
+
+void SessionStage::AppendTicks() {
+  if (!ticks_) return;
+  std::map<std::int32_t, PartitionPulse> owned;
+  for (const std::int32_t partition : owned_) {
+    const bool caught_up = taken_.empty() && !paused_.contains(partition) && source_->caught_up(partition);
+    owned[partition] = PulseOf(sessionizer_->Processed(partition), caught_up);
+  }
+  ticks_->Look(owned);
 }
 
 Status SessionStage::OfferAll() {

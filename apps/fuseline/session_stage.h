@@ -17,6 +17,7 @@
 #include "fuseline/v1/config.pb.h"
 #include "pipeline_status.h"
 #include "publication.h"
+#include "tick_author.h"
 #include "trajectory_sink.h"
 
 namespace fuseline {
@@ -58,6 +59,9 @@ class SessionStage {
   // What is read; its partitions were taken over before, or will be inside its Next. `progress` may be empty.
   void Read(std::unique_ptr<EventSource> source, std::function<InputProgress()> progress);
   const std::set<std::int32_t>& partitions() const { return owned_; }
+  // From now on silent partitions are ticked, after sessionizer.idle_timeout_ms; 0: never. Only for a topic that is read as it grows.
+  // Errors: kInvalidInput for connection settings.
+  Status AuthorTicks();
 
   // Until the source has ended or a stop is asked for; then everything is committed and offered, and the sink is closed.
   // Errors: what makes going on impossible. What was committed until then is safe.
@@ -79,6 +83,7 @@ class SessionStage {
   Status Commit();
   void TellGroup();
   void TakeAcknowledgements(std::int64_t wait_ms);
+  void AppendTicks();
   Status OfferAll();
   Result<bool> Offer(std::int32_t partition);
   void Note(std::int32_t partition);
@@ -101,6 +106,7 @@ class SessionStage {
   std::int64_t commit_again_us_ = 0;
   Backoff commit_backoff_, source_backoff_;
   Status failure_;
+  std::unique_ptr<TickAuthor> ticks_;  // None: nobody ticks here.
   std::unique_ptr<EventSource> source_;  // Last: closing it gives partitions up.
 };
 

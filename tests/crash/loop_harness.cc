@@ -87,6 +87,8 @@ Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partit
 
 ServedProcess::ServedProcess(const KafkaProcess& kafka, const std::string& subcommand, std::vector<std::string> settings)
     : state_(dir_ / "state") {
+  // A topic that is compared record by record is only read, unless a test wants it otherwise.
+  settings.insert(settings.begin(), "sessionizer.idle_timeout_ms=0");
   settings.push_back("kafka.brokers=" + kafka.bootstrap_servers());
   settings.push_back("fuseline.state_dir=" + state_);
   settings.push_back("http.address=127.0.0.1:0");
@@ -138,7 +140,7 @@ namespace {
 
 std::vector<std::string> LoopSettings(const RedisProcess& redis, const std::string& topic, std::vector<std::string> settings) {
   settings.push_back("kafka.events_topic=" + topic);
-  settings.push_back("kafka.group_id=" + std::filesystem::path(redis.socket_path()).parent_path().filename().string());
+  settings.insert(settings.begin(), "kafka.group_id=" + std::filesystem::path(redis.socket_path()).parent_path().filename().string());
   settings.push_back("redis.address=unix:" + redis.socket_path());
   return settings;
 }

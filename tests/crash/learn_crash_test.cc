@@ -94,6 +94,9 @@ TEST_F(LearnCrashTest, BehindATopicThatRepeatsItselfTheSameIsLearnedThoughItIsKi
   ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start());
   ServedProcess learn = LearnFrom(*kafka, *redis, "repeating.trajectories");
 
+  ASSERT_THAT(learn.Start({"--dry-run"}), IsOk());
+  ASSERT_EQ(learn.Wait(), 0) << learn.log();
+
   // When: it is killed in the middle, twice, and left alone the third time.
   const auto expected = (*expected_)["trajectories"].get<std::uint64_t>();
   for (const std::uint64_t part : {expected / 3, 2 * expected / 3}) {

@@ -98,6 +98,29 @@ TEST_F(WholeProgramTest, OneProcessAtATimeHoldsAStateFolder) {
   EXPECT_EQ(stored["accounting"]["read"], kEvents);
 }
 
+TEST_F(WholeProgramTest, LostSessionsOfARunAreBuiltAgainFromTheLowWaterAndALostLearnerIsRefused) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start());
+  LoopProcess run(*kafka, *redis, kTopic, {"fuseline.log_level=warn"});
+  ASSERT_THAT(run.Start(), IsOk());
+  ASSERT_THAT(run.WaitUntilLearned(kEvents, /*patience_ms=*/60'000), IsOk());
+  ASSERT_EQ(run.Interrupt(), 130) << run.log();
+  ASSERT_OK_AND_ASSIGN(const auto before, run.StoredStatus());
+
+  std::filesystem::remove_all(run.state() + "/sessions");
+  ASSERT_THAT(run.Start(), IsOk());
+  ASSERT_THAT(run.WaitUntilLearned(kEvents, /*patience_ms=*/60'000), IsOk());
+  ASSERT_EQ(run.Interrupt(), 130) << run.log();
+  ASSERT_OK_AND_ASSIGN(const auto after, run.StoredStatus());
+  EXPECT_EQ(after["partitions"], before["partitions"]);
+  EXPECT_EQ(after["learner"], before["learner"]);
+
+  std::filesystem::remove_all(run.state());
+  ASSERT_THAT(run.Start(), IsOk());
+  EXPECT_EQ(run.Wait(), 4) << run.log();
+  EXPECT_THAT(run.log(), testing::HasSubstr("fuseline.state_dir"));
+}
+
 TEST_F(WholeProgramTest, ATopicThatIsNotThereIsAnErrorAndNotMade) {
   FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
   std::string output;

@@ -198,6 +198,8 @@ Result<std::optional<std::int64_t>> Sessionizer::TakeOver(std::int32_t id, const
     if (is_known) FUSELINE_FAIL_IF_ERROR(Drop(id));
   }
   FUSELINE_ASSIGN_OR_FAIL(Partition* const partition, impl_->Use(id));
+  // What was stored here before the partition went to others would set the group's word back.
+  std::erase_if(partition->commit_points, [&](const CommittableOffset& point) { return point.offset <= committed->offset; });
   // A rebuild that was cut off is complete from its own end on, not before: it is led there, whatever is asked for now.
   const v1::PartitionState& state = partition->sessions.state();
   const bool leads_further = state.has_rebuilding() && state.rebuilding().until_offset() >= committed->offset;

@@ -142,6 +142,7 @@ class World {
     readers_.resize(truths_.size());
     committed_.resize(truths_.size());
     owners_.assign(truths_.size(), kNobody);
+    taken_over_.assign(truths_.size(), -1);
     machines_.resize(static_cast<std::size_t>(1 + dice_.Below(3)));
   }
   ~World() {
@@ -250,6 +251,7 @@ class World {
     const auto begin = machine.sessionizer->TakeOver(p, committed, /*log_start=*/0);
     ASSERT_THAT(begin, IsOk()) << Where(p);
     if (committed && *begin && **begin < committed->offset) ++counts_->rebuilds;
+    taken_over_[p] = committed ? committed->offset : -1;
     machine.next_read[p] = std::max<std::int64_t>(0, begin->value_or(0) - dice_.Below(3));
     owners_[p] = to;
     ++counts_->moves;
@@ -288,6 +290,7 @@ class World {
     if (owners_[p] != m || dice_.OneIn(3)) return;  // The group refuses a zombie's commit.
     const auto committable = sessionizer.Committable(p);
     if (!committable) return;
+    ASSERT_GE(committable->offset, taken_over_[p]) << Where(p) << "the group's word goes back";
     ASSERT_NO_FATAL_FAILURE(CheckCommittable(p, *committable));
     const std::string json = EncodeOffsetMetadata(committable->metadata);
     ASSERT_LT(json.size(), 1'024u);
@@ -403,6 +406,7 @@ class World {
   std::vector<Reader> readers_;
   std::vector<std::vector<std::pair<std::int64_t, std::string>>> committed_;  // What the group was told, all of it.
   std::vector<std::size_t> owners_;
+  std::vector<std::int64_t> taken_over_;  // The group's word when the owner began.
   SystemClock clock_;
   Log log_{Severity::kError};
   Metrics metrics_;

@@ -5,10 +5,12 @@
 #   make build    build/release/bin/fuseline alone
 #   make bench    the figures of bench/BENCHMARKS.md
 #   make bench-peers   builds the foreign programs that `make bench` then runs beside ours
+#   make soak     2,000,000 events and 200 kills of `fuseline sessionize`; an hour at most, and the next call goes on
 #   make format   clang-format over the sources
 #   make setup    what the machine needs; the targets above do it first
 #
-# Arguments: DEMO_ARGS="--seed 7", TEST_ARGS="-L unit" (handed to ctest), JOBS=4.
+# Arguments: DEMO_ARGS="--seed 7", TEST_ARGS="-L unit" (handed to ctest), JOBS=4, SOAK_ARGS="--for 10m --kills 50",
+# SOAK_DIR=/var/tmp/soak.
 
 BUILD := build/release
 JOBS ?= $(shell nproc)
@@ -21,7 +23,7 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := true
 export CCACHE_SLOPPINESS := pch_defines,time_macros
 
-.PHONY: build bench bench-peers configure demo format setup test
+.PHONY: build bench bench-peers configure demo format setup soak test
 .DEFAULT_GOAL := build
 
 setup:
@@ -40,6 +42,13 @@ demo: build
 test: configure
 	@cmake --build $(BUILD)
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) $(TEST_ARGS)
+
+SOAK_DIR ?= build/soak
+SOAK_ARGS ?= --for 60m
+
+soak: configure
+	@cmake --build $(BUILD) --target fuseline_soak
+	@FUSELINE_BIN_DIR=$(BUILD)/bin $(BUILD)/bin/fuseline_soak --folder $(SOAK_DIR) $(SOAK_ARGS)
 
 bench: configure
 	@cmake --build $(BUILD)

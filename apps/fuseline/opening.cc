@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "checks.h"
+#include "fuseline/core/backoff.h"
+#include "fuseline/core/stage.h"
 #include "fuseline/kafka/admin.h"
 #include "fuseline/kafka/producer.h"
 #include "fuseline/proto/settings.h"
@@ -16,17 +18,35 @@ namespace {
 
 constexpr std::int64_t kClaimPatienceMs = 30'000;
 
-// By what the group and the log say of a partition.
-Result<kafka::StartPosition> AskAndTakeOver(const v1::Config& config, const KafkaReading& reading, kafka::Consumer& consumer,
-                                            std::int32_t partition, SessionStage& stage) {
+// What the group and the log say of a partition.
+struct SaidOfPartition {
   std::optional<kafka::CommittedOffset> word;
+  std::int64_t log_start = 0;
+};
+
+Result<SaidOfPartition> Ask(const v1::Config& config, kafka::Consumer& consumer, std::int32_t partition) {
+  SaidOfPartition said;
   if (!config.kafka().group_id().empty()) {
     const std::int32_t one[] = {partition};
     FUSELINE_ASSIGN_OR_FAIL(auto committed, consumer.Committed(one));
-    if (!committed.empty()) word = std::move(committed.begin()->second);
+    if (!committed.empty()) said.word = std::move(committed.begin()->second);
   }
   FUSELINE_ASSIGN_OR_FAIL(const kafka::Watermarks log, consumer.QueryWatermarks(partition));
-  return stage.TakeOver(partition, word, log.low, reading);
+  said.log_start = log.low;
+  return said;
+}
+
+// Asks again while Kafka is busy: a group's coordinator is made, and moves, while everything else goes on, and a member that gave
+// up here would leave the partition to nobody.
+Result<SaidOfPartition> AskPatiently(const v1::Config& config, kafka::Consumer& consumer, std::int32_t partition) {
+  const SystemClock clock;
+  const std::int64_t end_us = clock.monotonic_us() + config.kafka().connect_timeout_ms() * 1'000;
+  Backoff backoff(10, 1'000, config.fuseline().seed());
+  for (;;) {
+    auto said = Ask(config, consumer, partition);
+    if (said || said.error().code != Code::kUnavailable || clock.monotonic_us() >= end_us) return said;
+    SleepFor({}, backoff.NextMs());
+  }
 }
 
 Status CheckInput(const std::filesystem::path& root, const std::string& input) {
@@ -80,7 +100,8 @@ Status ReadEventsTopic(const v1::Config& config, const KafkaReading& reading, De
   options.group = reading.group;
   options.until_end = reading.until_end;
   options.start = [&config, &stage, reading](kafka::Consumer& consumer, std::int32_t partition) {
-    auto begin = AskAndTakeOver(config, reading, consumer, partition, stage);
+    const auto said = AskPatiently(config, consumer, partition);
+    auto begin = said ? stage.TakeOver(partition, said->word, said->log_start, reading) : tl::unexpected(said.error());
     if (!begin) stage.Fail(begin.error());
     return begin;
   };

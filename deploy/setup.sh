@@ -52,7 +52,7 @@ packages=(
   prometheus-cpp-dev libcpp-httplib-dev libexpected-dev libopenblas-openmp-dev nlohmann-json3-dev
   libssl-dev zlib1g-dev libzstd-dev libbz2-dev liblz4-dev libsnappy-dev
   # what it runs beside, and what tests it
-  redis-server redis-tools kcat faketime libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev
+  redis-server redis-tools kcat libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev
   python3-confluent-kafka python3-protobuf
 )
 if [ $with_kafka = 1 ]; then packages+=(openjdk-17-jre-headless); fi

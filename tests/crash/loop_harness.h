@@ -31,6 +31,9 @@ class ServedProcess {
   // `settings`: lines "section.key=value" besides those that point at broker and folder.
   ServedProcess(const KafkaProcess& kafka, const std::string& subcommand, std::vector<std::string> settings);
 
+  // Puts a wrapper before the program, from its next start on: one that becomes it, as env does.
+  void RunUnder(const std::vector<std::string>& wrapper) { arguments_.insert(arguments_.begin(), wrapper.begin(), wrapper.end()); }
+
   Status Start(const std::vector<std::string>& more_arguments = {});  // Returns at once.
   void Kill() { process_->Kill(); }
   void Signal(int signal_number) { process_->Signal(signal_number); }

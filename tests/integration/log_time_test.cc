@@ -1,5 +1,5 @@
 // Proven: time is in the log. A partition that falls silent, or never had an event, no longer stalls learning; ticks that are stale, or
-// come from a second owner, change nothing; rules that change in mid-stream take effect at their record, whatever the files say; an event from
+// come from a second owner, change nothing; a process whose wall clock is an hour off makes the same sessions of the same log; rules that change in mid-stream take effect at their record, whatever the files say; an event from
 // the future moves no clock; one record may close more sessions than any queue holds.
 // Method: the real program against a real broker and a real Redis. Two states are the same when accounts, stream times, names taken and
 // the weights' digest are.
@@ -192,6 +192,42 @@ TEST_F(SilentPartitionTest, TickedByTwoOwnersAndAZombieMovesAsTheLogSays) {
 
   EXPECT_EQ(of_the_log["learner"]["trajectories"], 5);
   for (const auto& partition : of_the_log["partitions"]) EXPECT_LT(partition["stream_time_ms"], 100'000'000) << partition;
+}
+
+// The program's wall clock, and no other, is off.
+std::vector<std::string> WallClockOffBy(const std::string& seconds) {
+  return {"/usr/bin/env", "LD_PRELOAD=" FUSELINE_WALL_CLOCK_SHIFT, "FUSELINE_WALL_CLOCK_SHIFT_S=" + seconds};
+}
+
+TEST_F(LogTimeTest, AWallClockThatIsAnHourOffChangesNothing) {
+  constexpr std::uint64_t kEvents = 20'000;
+  ASSERT_OK_AND_ASSIGN(const auto events, SimulatedEvents(/*seed=*/11, kEvents));
+  ASSERT_THAT(MakeEventsTopic(*kafka_, topic_, /*partitions=*/2, events), IsOk());
+  const std::vector<std::string> settings = {"learner.warmup_transitions=200", "learner.version_every_steps=50", "fuseline.log_level=warn"};
+  const nlohmann::json expected = StateOf(*Program(settings));
+  ASSERT_GT(expected["learner"]["versions"], 0) << expected;
+
+  // Brokers refuse records that are more than an hour ahead, so the fast clock is a little less.
+  for (const char* seconds : {"3500", "-3600"}) {
+    const auto program = Program(settings);
+    program->RunUnder(WallClockOffBy(seconds));
+    EXPECT_EQ(StateOf(*program), expected) << seconds;
+  }
+}
+
+TEST_F(SilentPartitionTest, IsTickedByTheStreamsTimeWhateverTheWallClockSays) {
+  MakeTopic();
+  AppendSessions();
+  const auto program = Program(ShortSessions(/*idle_timeout_ms=*/400));
+  program->RunUnder(WallClockOffBy("-3600"));
+  ASSERT_THAT(program->Start(), IsOk());
+
+  EXPECT_THAT(program->WaitUntil([](const auto& status) { return Learned(status) == 5; }, kPatienceMs), IsOk());
+
+  EXPECT_EQ(program->Interrupt(), 130) << program->log();
+  for (const auto& partition : StateOf(*Program(ShortSessions(0)))["partitions"]) {
+    EXPECT_LT(partition["stream_time_ms"], 1'000 + kPatienceMs) << partition;
+  }
 }
 
 // Rules are applied, events appended, and so again: every program sees the same records, each has another file.

@@ -4,6 +4,7 @@
 // Method: the real program. The same events in another topic with as many partitions have the same offsets, so names and bytes of one
 // undisturbed member are the measure for all others.
 
+#include <algorithm>
 #include <csignal>
 #include <optional>
 #include <string>
@@ -102,7 +103,24 @@ class GroupCrashTest : public testing::Test {
     const TakenTrajectories taken = TakeAll(stored);
     std::cout << topic << ": " << taken.repeats << " repeats\n";
     EXPECT_THAT(taken.faults, testing::IsEmpty());
-    EXPECT_TRUE(taken.bytes == expected_->bytes);
+    for (const auto& [partition, expected] : expected_->bytes) {
+      const std::vector<std::string>& actual = taken.bytes.at(partition);
+      EXPECT_EQ(actual.size(), expected.size()) << "partition " << partition;
+      const auto [a, e] = std::ranges::mismatch(actual, expected);
+      if (a == actual.end() || e == expected.end()) continue;
+      v1::TrajectoryRecord said, wanted;
+      ASSERT_TRUE(said.ParseFromString(*a) && wanted.ParseFromString(*e));
+      ADD_FAILURE() << "partition " << partition << ", said:\n" << Outline(said) << "wanted:\n" << Outline(wanted);
+    }
+  }
+
+  // Without the steps' bodies.
+  static std::string Outline(v1::TrajectoryRecord record) {
+    std::string times;
+    for (const auto& step : record.trajectory().steps()) times += std::to_string(step.event_time_ms()) + ' ';
+    record.mutable_trajectory()->clear_steps();
+    record.mutable_trajectory()->clear_next_step();
+    return record.ShortDebugString() + " steps at " + times + '\n';
   }
 
   static std::vector<v1::Event>* events_;

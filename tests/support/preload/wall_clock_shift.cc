@@ -3,9 +3,7 @@
 // is right, so the shift is taken off again. libfaketime does not reach into C11's condition variables, with which the Kafka client waits.
 
 #include <dlfcn.h>
-#include <pthread.h>
 #include <sys/time.h>
-#include <threads.h>
 #include <time.h>
 
 #include <cstdlib>
@@ -65,16 +63,17 @@ time_t time(time_t* now) noexcept {
   return shifted.tv_sec;
 }
 
-int pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mutex, const timespec* until) {
-  static auto* const real = Real<int(pthread_cond_t*, pthread_mutex_t*, const timespec*)>("pthread_cond_timedwait", "GLIBC_2.3.2");
+// Conditions and locks are none of our business: pointers that are handed on.
+int pthread_cond_timedwait(void* condition, void* lock, const timespec* until) {
+  static auto* const real = Real<int(void*, void*, const timespec*)>("pthread_cond_timedwait", "GLIBC_2.3.2");
   const timespec kernel = KernelTime(*until);
-  return real(condition, mutex, &kernel);
+  return real(condition, lock, &kernel);
 }
 
-int cnd_timedwait(cnd_t* condition, mtx_t* mutex, const timespec* until) {
-  static auto* const real = Real<int(cnd_t*, mtx_t*, const timespec*)>("cnd_timedwait");
+int cnd_timedwait(void* condition, void* lock, const timespec* until) {
+  static auto* const real = Real<int(void*, void*, const timespec*)>("cnd_timedwait");
   const timespec kernel = KernelTime(*until);
-  return real(condition, mutex, &kernel);
+  return real(condition, lock, &kernel);
 }
 
 }  // extern "C"

@@ -25,7 +25,8 @@ std::string ContentOf(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<KafkaStreamsPeer>> KafkaStreamsPeer::Start(const std::string& bootstrap_servers, const std::string& topic) {
+Result<std::unique_ptr<KafkaStreamsPeer>> KafkaStreamsPeer::Start(const std::string& bootstrap_servers,
+                                                                  const std::string& topic) {
   constexpr const char* kScript = FUSELINE_PEERS_DIR "/kafka_streams/run.sh";
   std::unique_ptr<KafkaStreamsPeer> peer(new KafkaStreamsPeer());
   const std::string pipe = peer->folder_ / "commands";
@@ -33,7 +34,8 @@ Result<std::unique_ptr<KafkaStreamsPeer>> KafkaStreamsPeer::Start(const std::str
   // A child's own standard input is empty.
   const std::string command = "exec '" + std::string(kScript) + "' " + bootstrap_servers + " " + topic +  //
                               " <'" + pipe + "' 2>'" + peer->folder_ / "log" + "'";
-  FUSELINE_ASSIGN_OR_FAIL(ChildProcess process, ChildProcess::Start({"bash", "-c", command}, peer->folder_ / "answers"));
+  FUSELINE_ASSIGN_OR_FAIL(ChildProcess process,
+                          ChildProcess::Start({"bash", "-c", command}, peer->folder_ / "answers"));
   peer->process_ = std::make_unique<ChildProcess>(std::move(process));
   peer->commands_ = ::open(pipe.c_str(), O_WRONLY | O_CLOEXEC);  // Waits until the child reads.
   if (peer->commands_ < 0) return Error(Code::kUnavailable, "cannot open a pipe", pipe);
@@ -55,8 +57,9 @@ Result<KafkaStreamsPeer::Pass> KafkaStreamsPeer::Run(const std::string& guarante
   }
   FUSELINE_ASSIGN_OR_FAIL(const std::string line, NextLine());
   Pass pass;
-  if (std::sscanf(line.c_str(), "events=%" SCNd64 " sessions=%" SCNd64 " accepted=%" SCNd64 " cpu_s=%lf wall_s=%lf rss_mb=%lf",
-                  &pass.events, &pass.sessions, &pass.accepted, &pass.cost.cpu_s, &pass.cost.wall_s, &pass.rss_mib) != 6) {
+  if (std::sscanf(
+          line.c_str(), "events=%" SCNd64 " sessions=%" SCNd64 " accepted=%" SCNd64 " cpu_s=%lf wall_s=%lf rss_mb=%lf",
+          &pass.events, &pass.sessions, &pass.accepted, &pass.cost.cpu_s, &pass.cost.wall_s, &pass.rss_mib) != 6) {
     return Error(Code::kUnavailable, "the peer says", line);
   }
   return pass;

@@ -11,8 +11,8 @@
 
 namespace fuseline::bench {
 
-// The Kafka Streams program of bench/peers/kafka_streams, as one process that makes many passes, so that its virtual machine
-// is warm. Thread-compatible.
+// The Kafka Streams program of bench/peers/kafka_streams, as one process that makes many passes, so that its virtual
+// machine is warm. Thread-compatible.
 class KafkaStreamsPeer {
  public:
   struct Pass {
@@ -24,7 +24,8 @@ class KafkaStreamsPeer {
   };
 
   // Errors: kNotFound if the peer was not built (`make bench-peers`).
-  static Result<std::unique_ptr<KafkaStreamsPeer>> Start(const std::string& bootstrap_servers, const std::string& topic);
+  static Result<std::unique_ptr<KafkaStreamsPeer>> Start(const std::string& bootstrap_servers,
+                                                         const std::string& topic);
   ~KafkaStreamsPeer();
 
   // The whole topic, by a new application. `guarantee`: exactly_once_v2 or at_least_once; `aggregate`: events or count.

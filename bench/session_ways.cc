@@ -85,13 +85,15 @@ void Sessions::Finish() {
 
 v1::Accounting Sessions::Account() const {
   v1::Accounting sum;
-  for (const std::int32_t partition : sessionizer_->partitions()) AddAccounting(sessionizer_->Position(partition).accounting, &sum);
+  for (const std::int32_t partition : sessionizer_->partitions())
+    AddAccounting(sessionizer_->Position(partition).accounting, &sum);
   return sum;
 }
 
 std::uint64_t Sessions::OpenSessions() const {
   std::uint64_t sum = 0;
-  for (const std::int32_t partition : sessionizer_->partitions()) sum += sessionizer_->Position(partition).open_sessions;
+  for (const std::int32_t partition : sessionizer_->partitions())
+    sum += sessionizer_->Position(partition).open_sessions;
   return sum;
 }
 

@@ -46,8 +46,8 @@ class EventTopic {
 // Gap 30 min, 60 s of lateness, no cut lines, as the peer; the rest is the default, so a commit at least each 250 ms.
 v1::Sessionizer SessionSettings();
 
-// A sessionizer on an empty folder, committed when it asks for it. Every trajectory is read from the outbox and handed to
-// `receive` before it is acknowledged; `flush` makes what was received durable.
+// A sessionizer on an empty folder, committed when it asks for it. Every trajectory is read from the outbox and handed
+// to `receive` before it is acknowledged; `flush` makes what was received durable.
 class Sessions {
  public:
   using Receive = std::function<void(const OutboxEntry&)>;
@@ -73,9 +73,9 @@ class Sessions {
   std::unique_ptr<Sessionizer> sessionizer_;
 };
 
-// What one would write first: each user's window under one key (time of the last event, then the events), got and put again
-// for each event. A window behind a gap is dropped when its user comes back; no timers, no duplicates, no rewards, no
-// offsets. Synced as often as ours.
+// What one would write first: each user's window under one key (time of the last event, then the events), got and put
+// again for each event. A window behind a gap is dropped when its user comes back; no timers, no duplicates, no
+// rewards, no offsets. Synced as often as ours.
 class NaiveSessions {
  public:
   NaiveSessions();

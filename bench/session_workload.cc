@@ -24,11 +24,14 @@ std::string ItemId(std::int64_t request, std::int64_t item) { return Id("item-",
 }  // namespace
 
 Workload::Workload(const WorkloadOptions& options)
-    : options_(options), random_(1, "session_workload", 0), users_(options.users + static_cast<std::size_t>(options.partitions)) {
+    : options_(options),
+      random_(1, "session_workload", 0),
+      users_(options.users + static_cast<std::size_t>(options.partitions)) {
   if (options.draw != Draw::kZipf) return;
   double sum = 0;
   cumulative_.reserve(options.users);
-  for (std::size_t rank = 1; rank <= options.users; ++rank) cumulative_.push_back(sum += 1.0 / static_cast<double>(rank));
+  for (std::size_t rank = 1; rank <= options.users; ++rank)
+    cumulative_.push_back(sum += 1.0 / static_cast<double>(rank));
 }
 
 bool Workload::Next(GeneratedEvent* event) {
@@ -37,7 +40,8 @@ bool Workload::Next(GeneratedEvent* event) {
   const std::size_t user = closing ? options_.users + static_cast<std::size_t>(next_ - options_.events) : DrawUser();
   v1::Event made = EventOf(user);
   if (closing) made.set_event_time_ms(made.event_time_ms() + kFarAheadMs);
-  event->partition = static_cast<std::int32_t>((closing ? user - options_.users : user) % static_cast<std::size_t>(options_.partitions));
+  event->partition = static_cast<std::int32_t>((closing ? user - options_.users : user) %
+                                               static_cast<std::size_t>(options_.partitions));
   event->time_ms = made.event_time_ms();
   event->user_id = made.user_id();
   made.SerializeToString(&event->bytes);
@@ -46,7 +50,8 @@ bool Workload::Next(GeneratedEvent* event) {
 }
 
 std::size_t Workload::DrawUser() {
-  if (options_.draw == Draw::kOnce && next_ < static_cast<std::int64_t>(options_.users)) return static_cast<std::size_t>(next_);
+  if (options_.draw == Draw::kOnce && next_ < static_cast<std::int64_t>(options_.users))
+    return static_cast<std::size_t>(next_);
   if (options_.draw != Draw::kZipf) return random_.NextBelow(options_.users);
   const double draw = random_.NextUniform(0, cumulative_.back());
   const auto found = std::upper_bound(cumulative_.begin(), cumulative_.end(), draw);
@@ -116,7 +121,8 @@ std::vector<EventBatch> BatchesOf(Workload workload, std::int64_t count) {
   for (std::int64_t i = 0; i < count && workload.Next(&event); ++i) {
     if (batcher.Add(event)) batches.push_back(batcher.Take(event.partition));
   }
-  for (std::int32_t partition = 0; partition < workload.partitions(); ++partition) batches.push_back(batcher.Take(partition));
+  for (std::int32_t partition = 0; partition < workload.partitions(); ++partition)
+    batches.push_back(batcher.Take(partition));
   return batches;
 }
 

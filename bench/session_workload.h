@@ -31,10 +31,11 @@ struct GeneratedEvent {
   std::string bytes;  // A serialised v1::Event.
 };
 
-// The events that the sessionizer is measured with, in order of event time and the same in every run: after a silence of the gap
-// a user's request of three items, then with equal chances a request or, three times as often, feedback on one of the last
-// request's items. Ids are padded so that an event has 212 bytes on average. Then, in each partition, one event far ahead, which
-// closes every session before it: so each event goes through its whole life in any engine, whether it knows of an end or not.
+// The events that the sessionizer is measured with, in order of event time and the same in every run: after a silence
+// of the gap a user's request of three items, then with equal chances a request or, three times as often, feedback on
+// one of the last request's items. Ids are padded so that an event has 212 bytes on average. Then, in each partition,
+// one event far ahead, which closes every session before it: so each event goes through its whole life in any engine,
+// whether it knows of an end or not.
 class Workload {
  public:
   explicit Workload(const WorkloadOptions& options);

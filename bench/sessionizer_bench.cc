@@ -1,13 +1,14 @@
-// What a durable session costs, in CPU time of one core, beside the ceiling, the obvious way and a stream engine, all from
-// the same topic of a real broker, with the same gap, grace and event limit, committed at least each second:
-//   read      consume and check: the ceiling of everything behind ingest
-//   sessions  topic → KafkaSource → Sessionizer → committed, outbox read and acknowledged (as in one process)
-//   to_topic  the same, its trajectories written to a topic and acknowledged by the broker before the outbox lets go (as apart)
-//   naive     Get and Put of the user's whole window for each event, from decoded batches, the first events only
-//   streams_exactly_once, streams_at_least_once   the Kafka Streams program of bench/peers/kafka_streams, if it was built
-//   streams_count   the same at least once, but a session keeps only the number of its events: what the engine alone costs
-// One run does all of them in turn, round after round. CPU time is user and system time of all threads of the process that
-// does the work, librdkafka's, RocksDB's and the virtual machine's included; the broker is another process.
+// What a durable session costs, in CPU time of one core, beside the ceiling, the obvious way and a stream engine, all
+// from the same topic of a real broker, with the same gap, grace and event limit, committed at least each second:
+//   read          consume and check: the ceiling of everything behind ingest
+//   sessions      topic → KafkaSource → Sessionizer → committed, outbox read and acknowledged (as in one process)
+//   to_topic      the same, its trajectories written to a topic before the outbox lets go (as apart)
+//   naive         Get and Put of the user's whole window for each event, from decoded batches, the first events only
+//   streams_exactly_once
+//   streams_at_least_once   the Kafka Streams program of bench/peers/kafka_streams, if it was built
+//   streams_count           the same at least once, a session keeps only its number of events: the engine alone
+// One run does all of them in turn, round after round. CPU time is user and system time of all threads of the process
+// that does the work, librdkafka's, RocksDB's and the virtual machine's included; the broker is another process.
 //   sessionizer_bench [--rounds N] [--events N] [--evenly] [WAY …]
 // 100,000 users, drawn by zipf(1.0) or evenly.
 #include <algorithm>
@@ -33,11 +34,13 @@ constexpr std::int64_t kPatienceMs = 60'000;
 
 struct Arguments {
   std::size_t rounds = 5;
-  std::int64_t events = 200'000;  // The peer takes its time.
+  std::int64_t events = 100'000;  // The peer takes its time.
   Draw draw = Draw::kZipf;
   std::vector<std::string> ways;
 
-  bool Wants(const std::string& way) const { return ways.empty() || std::find(ways.begin(), ways.end(), way) != ways.end(); }
+  bool Wants(const std::string& way) const {
+    return ways.empty() || std::find(ways.begin(), ways.end(), way) != ways.end();
+  }
 };
 
 // Every engine must have made the same sessions, or their costs are not those of the same work.
@@ -51,7 +54,8 @@ class SameSessions {
       std::printf("%ld events, %ld sessions closed, %d left open\n", events_, sessions, left_open_);
     }
     if (events == events_ && sessions == sessions_) return;
-    std::fprintf(stderr, "%s: %ld sessions of %ld events, not %ld of %ld\n", way.c_str(), sessions, events, sessions_, events_);
+    std::fprintf(stderr, "%s: %ld sessions of %ld events, not %ld of %ld\n", way.c_str(), sessions, events, sessions_,
+                 events_);
     std::exit(1);
   }
 
@@ -115,10 +119,12 @@ struct Way {
 };
 
 void PrintTable(const std::vector<Way>& ways) {
-  std::printf("%-22s %14s %12s %12s %10s %14s\n", "events/s", "median of CPU", "worst", "best", "us/event", "median of wall");
+  std::printf("%-22s %14s %12s %12s %10s %14s\n", "events/s", "median of CPU", "worst", "best", "us/event",
+              "median of wall");
   for (const Way& way : ways) {
     std::printf("%-22s %14.0f %12.0f %12.0f %10.2f %14.0f\n", way.name.c_str(), way.Median(), way.Rate(&Cost::cpu_s, 0),
-                way.Rate(&Cost::cpu_s, way.costs.size() - 1), 1e6 / way.Median(), way.Rate(&Cost::wall_s, way.costs.size() / 2));
+                way.Rate(&Cost::cpu_s, way.costs.size() - 1), 1e6 / way.Median(),
+                way.Rate(&Cost::wall_s, way.costs.size() / 2));
   }
   for (const Way& a : ways) {
     for (const Way& b : ways) {
@@ -194,7 +200,9 @@ int main(int argc, char** argv) {
     }
   }
   if (!understood || arguments.rounds < 1 || arguments.events < 1) {
-    std::fprintf(stderr, "usage: sessionizer_bench [--rounds N] [--events N] [--evenly] [read|sessions|to_topic|naive|streams_… …]\n");
+    std::fprintf(
+        stderr,
+        "usage: sessionizer_bench [--rounds N] [--events N] [--evenly] [read|sessions|to_topic|…]\n");
     return 2;
   }
   bench::Main(arguments);

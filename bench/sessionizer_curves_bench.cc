@@ -1,9 +1,10 @@
-// Where the cost of an event and the memory bend: from 10,000 to 10,000,000 users, from 1 to 64 partitions, and with less memory
-// than the open sessions need. Events are made in this process, one batch after another, because a topic of 10,000,000
-// users would be larger than many a disk: no broker, so the cost is the sessionizer's alone, from checked batches to
-// committed sessions, outbox read and acknowledged. Each point runs in a process of its own and prints one line:
-//   zipf    1,000,000 events of users drawn by zipf(1.0), 20 ms apart: sessions close on the way
-//   open    one event of each user, so that each has an open session, then (measured apart) 1,000,000 of users drawn evenly
+// Where the cost of an event and the memory bend: from 10,000 to 10,000,000 users, from 1 to 64 partitions, and with
+// less memory than the open sessions need. Events are made in this process, one batch after another, because a topic of
+// 10,000,000 users would be larger than many a disk: no broker, so the cost is the sessionizer's alone, from checked
+// batches to committed sessions, outbox read and acknowledged. Each point runs in a process of its own.
+//   zipf, partitions   1,000,000 events of users drawn by zipf(1.0), 20 ms apart: sessions close on the way
+//   open               one event of each user, so that each has an open session, then (`drawn`, measured apart)
+//                      1,000,000 of users drawn evenly
 // CPU time is that of the whole process less that of making the events; memory is what comes on top of the generator's.
 //   sessionizer_curves_bench [POINT …], points as the first column names them
 #include <algorithm>
@@ -45,7 +46,8 @@ std::vector<Point> Points() {
     workload.spacing_ms = kOpenSpanMs / static_cast<double>(workload.events);
     points.push_back({"open/" + std::to_string(users), workload});
     for (const std::int64_t mib : {1024, 256}) {
-      if (users >= 1'000'000) points.push_back({"open/" + std::to_string(users) + "/" + std::to_string(mib) + "MiB", workload, mib});
+      if (users >= 1'000'000)
+        points.push_back({"open/" + std::to_string(users) + "/" + std::to_string(mib) + "MiB", workload, mib});
     }
   }
   for (const std::int32_t partitions : {1, 2, 4, 8, 16, 32, 64}) {
@@ -57,7 +59,8 @@ std::vector<Point> Points() {
 // Feeds a sessionizer with generated events.
 class Feed {
  public:
-  explicit Feed(const Point& point) : workload_(point.workload), batcher_(point.workload.partitions), sessions_(SettingsOf(point)) {}
+  explicit Feed(const Point& point)
+      : workload_(point.workload), batcher_(point.workload.partitions), sessions_(SettingsOf(point)) {}
 
   // Returns the seconds of CPU that all but making the events took.
   double Run(std::int64_t events) {
@@ -104,14 +107,16 @@ void Measure(const Point& point) {
   const std::int64_t first = open ? static_cast<std::int64_t>(point.workload.users) : 0;
   const double first_s = open ? feed.Run(first) : 0;
   const double drawn_s = feed.Run(kDrawn);
-  std::printf("%-24s %10.2f %10.2f %12lu %10.0f %10.0f %10.0f\n", point.name.c_str(), open ? 1e6 * first_s / static_cast<double>(first) : 0,
-              1e6 * drawn_s / kDrawn, feed.sessions().OpenSessions(), feed.sessions().HeldMib(), PeakMemoryMib() - before_mib,
+  std::printf("%-24s %10.2f %10.2f %12lu %10.0f %10.0f %10.0f\n", point.name.c_str(),
+              open ? 1e6 * first_s / static_cast<double>(first) : 0, 1e6 * drawn_s / kDrawn,
+              feed.sessions().OpenSessions(), feed.sessions().HeldMib(), PeakMemoryMib() - before_mib,
               feed.sessions().DiskMib());
   std::fflush(stdout);
 }
 
 void Main(const std::vector<std::string>& names) {
-  std::printf("%-24s %10s %10s %12s %10s %10s %10s\n", "", "first us", "drawn us", "open", "held MiB", "peak MiB", "disk MiB");
+  std::printf("%-24s %10s %10s %12s %10s %10s %10s\n", "", "first us", "drawn us", "open", "held MiB", "peak MiB",
+              "disk MiB");
   std::fflush(stdout);
   for (const Point& point : Points()) {
     if (!names.empty() && std::find(names.begin(), names.end(), point.name) == names.end()) continue;

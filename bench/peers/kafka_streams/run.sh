@@ -12,5 +12,6 @@ if [ ! -e "$jars" ] || [ ! -e "$classes" ]; then
   echo "run.sh: the Kafka Streams peer is not built: make bench-peers" >&2
   exit 3
 fi
-exec java -Xms2g -Xmx2g ${FUSELINE_PEER_JAVA:-} -Dorg.slf4j.simpleLogger.defaultLogLevel="${FUSELINE_KAFKA_LOG_LEVEL:-error}" \
+exec java -Xms2g -Xmx2g ${FUSELINE_PEER_JAVA:-} \
+  -Dorg.slf4j.simpleLogger.defaultLogLevel="${FUSELINE_KAFKA_LOG_LEVEL:-error}" \
   -cp "$jars/*:$classes" fuseline.peer.SessionsPeer "$@"

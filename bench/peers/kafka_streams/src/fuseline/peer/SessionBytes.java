@@ -6,9 +6,10 @@ import java.util.HashSet;
 import java.util.Set;
 
 /**
- * The aggregate of one session as the bytes that the store holds: the number of events, then those that are kept, each as
- * {length, hash of its id, the event's own bytes}. The store hands these bytes out and takes new ones for every event, so an
- * aggregate of objects would be decoded and encoded as often; here adding an event is one scan for its id and one copy.
+ * The aggregate of one session as the bytes that the store holds: the number of events, then those that are kept, each
+ * as {length, hash of its id, the event's own bytes}. The store hands these out and takes new ones for every event,
+ * so an aggregate of objects would be decoded and encoded as often; here adding an event is one scan for its id and one
+ * copy.
  */
 final class SessionBytes {
   static final byte[] EMPTY = new byte[Integer.BYTES];

@@ -20,7 +20,7 @@ import org.apache.kafka.streams.kstream.Windowed;
 import org.apache.kafka.streams.kstream.WindowedSerdes;
 import org.apache.kafka.streams.state.SessionStore;
 
-/** Events by user → sessions of a 30 minutes' gap and 60 s of grace in a RocksDB store → each closed session once. */
+/** Events by user → sessions (gap 30 min, grace 60 s) in a RocksDB store → each closed session once. */
 final class SessionTopology {
   static final Duration GAP = Duration.ofMinutes(30);
   static final Duration GRACE = Duration.ofSeconds(60);

@@ -27,14 +27,16 @@ import org.apache.kafka.streams.StreamsConfig;
 /**
  * Makes sessions of a topic again and again, and says what each pass cost.
  *
- * <p>It says `ready`; then each line of standard input, `GUARANTEE AGGREGATE` (exactly_once_v2 or at_least_once; events or count), is one pass
- * over the whole topic by a new application with empty state. It is answered by one line of standard output:
+ * <p>It says `ready`; then each line of standard input, `GUARANTEE AGGREGATE` (exactly_once_v2 or at_least_once; events
+ * or count), is one pass over the whole topic by a new application with empty state. It is answered by one line of
+ * standard output:
  *
  * <pre>events=N sessions=N accepted=N cpu_s=X wall_s=X rss_mb=N</pre>
  *
- * <p>The costs are those between the first record's arrival and the group's commit of the topic's end: user and system time
- * of all threads of this process, so compiler, collector and RocksDB too, but neither the start of the virtual machine nor
- * that of the application. The first passes are slower, until the machine code is there: ask for one or two to warm up.
+ * <p>The costs are those between the first record's arrival and the group's commit of the topic's end: user and system
+ * time of all threads of this process, so compiler, collector and RocksDB too, but neither the start of the virtual
+ * machine nor that of the application. The first passes are slower, until the machine code is there: ask for one or two
+ * to warm up.
  */
 public final class SessionsPeer {
   private final String brokers;
@@ -71,7 +73,8 @@ public final class SessionsPeer {
     Map<TopicPartition, Long> ends = ends();
     admin.createTopics(List.of(new NewTopic(output, ends.size(), (short) 1))).all().get();
     SessionTopology topology = new SessionTopology();
-    KafkaStreams streams = new KafkaStreams(topology.build(topic, output, keepEvents), settings(application, guarantee, folder));
+    KafkaStreams streams =
+        new KafkaStreams(topology.build(topic, output, keepEvents), settings(application, guarantee, folder));
     System.gc();  // What the last pass left behind is not this one's.
     streams.start();
     while (topology.events.sum() == 0) Thread.sleep(1);
@@ -84,8 +87,9 @@ public final class SessionsPeer {
     }
     cpuNs = cpuNs() - cpuNs;
     wallNs = System.nanoTime() - wallNs;
-    String answer = String.format("events=%d sessions=%d accepted=%d cpu_s=%.3f wall_s=%.3f rss_mb=%d", topology.events.sum(),
-        topology.sessions.sum(), topology.accepted.sum(), cpuNs / 1e9, wallNs / 1e9, residentMb());
+    String answer = String.format("events=%d sessions=%d accepted=%d cpu_s=%.3f wall_s=%.3f rss_mb=%d",
+        topology.events.sum(), topology.sessions.sum(), topology.accepted.sum(),
+        cpuNs / 1e9, wallNs / 1e9, residentMb());
     streams.close(Duration.ofSeconds(60));
     streams.cleanUp();
     remove(application);
@@ -148,7 +152,8 @@ public final class SessionsPeer {
 
   private static long residentMb() throws IOException {
     try (var lines = Files.lines(Path.of("/proc/self/status"))) {
-      return lines.filter(line -> line.startsWith("VmHWM:")).mapToLong(line -> Long.parseLong(line.replaceAll("\\D", ""))).sum() >> 10;
+      return lines.filter(line -> line.startsWith("VmHWM:"))
+          .mapToLong(line -> Long.parseLong(line.replaceAll("\\D", ""))).sum() >> 10;
     }
   }
 }

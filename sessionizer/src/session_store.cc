@@ -78,9 +78,14 @@ rocksdb::Options StoreOptions(std::size_t memory_max_bytes, rocksdb::Env* env) {
   options.memtable_whole_key_filtering = true;
   options.memtable_prefix_bloom_size_ratio = 0.02;
   rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(std::max<std::size_t>(memory_max_bytes / 4, 1 << 20));
+  // One shard, and filters in pieces: a filter of millions of cold users is larger than a shard of many would be, and then every
+  // event of a user who is not in memory reads all of it.
+  table.block_cache = rocksdb::NewLRUCache(std::max<std::size_t>(memory_max_bytes / 4, 1 << 20), /*num_shard_bits=*/0);
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+  table.partition_filters = true;
   table.cache_index_and_filter_blocks = true;
+  table.pin_top_level_index_and_filter = true;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   options.enable_blob_files = true;
   options.min_blob_size = kBlobBytesMin;

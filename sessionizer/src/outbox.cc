@@ -1,6 +1,6 @@
 #include "outbox.h"
 
-#include <tuple>
+#include <algorithm>
 #include <utility>
 
 #include "session_codec.h"
@@ -16,8 +16,8 @@ v1::TrajectoryName Outbox::NameOf(const Place& place) const {
 }
 
 void Outbox::Add(const v1::TrajectoryName& name, std::string_view bytes) {
+  filling_places_.push_back({name.offset(), name.ordinal(), static_cast<std::uint32_t>(filling_.size())});
   AppendToPage({.offset = name.offset(), .ordinal = name.ordinal(), .bytes = bytes}, &filling_);
-  filling_places_.push_back({name.offset(), name.ordinal()});
   ++size_;
 }
 
@@ -43,7 +43,11 @@ Status Outbox::Restore(std::uint64_t number, std::string_view bytes) {
   FUSELINE_ASSIGN_OR_RETURN(const std::vector<PagedTrajectory> trajectories, DecodePage(bytes));
   Page& page = pages_.emplace_back();
   page.number = number;
-  for (const PagedTrajectory& each : trajectories) page.places.push_back({each.offset, each.ordinal});
+  const char* begin = bytes.data();
+  for (const PagedTrajectory& each : trajectories) {
+    page.places.push_back({each.offset, each.ordinal, static_cast<std::uint32_t>(begin - bytes.data())});
+    begin = each.bytes.data() + each.bytes.size();
+  }
   size_ += page.places.size();
   next_number_ = number + 1;
   return OkStatus();
@@ -60,6 +64,7 @@ void Outbox::Acknowledge(const v1::TrajectoryName& name) {
     }
     dropped_.push_back(page.number);
     kept_bytes_ -= page.bytes.size();
+    if (fetched_number_ == page.number) fetched_.clear();
     pages_.pop_front();
   }
 }
@@ -71,22 +76,23 @@ std::optional<v1::TrajectoryName> Outbox::first() const {
 }
 
 Result<std::vector<OutboxEntry>> Outbox::Take(const std::optional<v1::TrajectoryName>& after, std::size_t max,
-                                                const std::function<Result<std::string>(std::uint64_t number)>& read) const {
+                                              const std::function<Result<std::string>(std::uint64_t number)>& read) {
   std::vector<OutboxEntry> entries;
-  const auto is_after = [&](std::int64_t offset, std::uint32_t ordinal) {
-    return !after || std::pair(offset, ordinal) > std::pair(after->offset(), after->ordinal());
+  const auto is_taken = [&](const Place& place) {
+    return after && std::pair(place.offset, place.ordinal) <= std::pair(after->offset(), after->ordinal());
   };
   for (const Page& page : pages_) {
     if (entries.size() == max) break;
-    if (!is_after(page.places.back().offset, page.places.back().ordinal)) continue;
-    std::string fetched;
-    if (page.bytes.empty()) {
-      FUSELINE_ASSIGN_OR_FAIL(fetched, read(page.number));
+    const auto first = std::partition_point(page.places.begin() + static_cast<std::ptrdiff_t>(page.acknowledged), page.places.end(), is_taken);
+    if (first == page.places.end()) continue;
+    if (page.bytes.empty() && (fetched_.empty() || fetched_number_ != page.number)) {
+      FUSELINE_ASSIGN_OR_FAIL(fetched_, read(page.number));
+      fetched_number_ = page.number;
     }
-    FUSELINE_ASSIGN_OR_FAIL(const std::vector<PagedTrajectory> all, DecodePage(page.bytes.empty() ? fetched : page.bytes));
-    for (std::size_t i = page.acknowledged; i < all.size() && entries.size() < max; ++i) {
-      if (is_after(all[i].offset, all[i].ordinal)) entries.push_back({NameOf({all[i].offset, all[i].ordinal}), std::string(all[i].bytes)});
-    }
+    const std::string_view bytes = page.bytes.empty() ? fetched_ : page.bytes;
+    if (first->begin >= bytes.size()) return Error(Code::kCorrupt, "a page of the outbox is shorter than it was:", page.number);
+    FUSELINE_ASSIGN_OR_FAIL(const std::vector<PagedTrajectory> next, DecodePage(bytes.substr(first->begin), max - entries.size()));
+    for (const PagedTrajectory& each : next) entries.push_back({NameOf({each.offset, each.ordinal}), std::string(each.bytes)});
   }
   return entries;
 }

@@ -40,16 +40,18 @@ class Outbox {
   std::optional<v1::TrajectoryName> first() const;
   bool changed() const { return !filling_.empty() || !dropped_.empty(); }
   std::size_t filling_bytes() const { return filling_.size(); }
-  std::size_t kept_bytes() const { return kept_bytes_; }
+  std::size_t kept_bytes() const { return kept_bytes_ + fetched_.size(); }
 
-  // Committed ones from just behind `after`, at most `max`. `read` gives the bytes of a page that are not kept here.
+  // Committed ones from just behind `after`, at most `max`. `read` gives the bytes of a page that are not kept here;
+  // those of the last one are, since pages are taken a few at a time.
   Result<std::vector<OutboxEntry>> Take(const std::optional<v1::TrajectoryName>& after, std::size_t max,
-                                  const std::function<Result<std::string>(std::uint64_t number)>& read) const;
+                                        const std::function<Result<std::string>(std::uint64_t number)>& read);
 
  private:
   struct Place {
     std::int64_t offset = 0;
     std::uint32_t ordinal = 0;
+    std::uint32_t begin = 0;  // In the page's bytes.
   };
   struct Page {
     std::uint64_t number = 0;
@@ -67,6 +69,8 @@ class Outbox {
   std::vector<std::uint64_t> dropped_;
   std::uint64_t size_ = 0;
   std::size_t kept_bytes_ = 0;
+  std::string fetched_;  // The bytes of one page that are not kept there, or nothing.
+  std::uint64_t fetched_number_ = 0;
 };
 
 }  // namespace fuseline

@@ -130,10 +130,10 @@ void AppendToPage(const PagedTrajectory& trajectory, std::string* page) {
   PutBlock(trajectory.bytes, page);
 }
 
-Result<std::vector<PagedTrajectory>> DecodePage(std::string_view page) {
+Result<std::vector<PagedTrajectory>> DecodePage(std::string_view page, std::size_t max) {
   std::vector<PagedTrajectory> trajectories;
   Reader reader(page);
-  while (!reader.done()) {
+  while (!reader.done() && trajectories.size() < max) {
     PagedTrajectory& trajectory = trajectories.emplace_back();
     trajectory.offset = static_cast<std::int64_t>(reader.Varint());
     trajectory.ordinal = static_cast<std::uint32_t>(reader.Varint());

@@ -46,6 +46,7 @@ struct PagedTrajectory {
   std::string_view bytes;
 };
 void AppendToPage(const PagedTrajectory& trajectory, std::string* page);
-Result<std::vector<PagedTrajectory>> DecodePage(std::string_view page);
+// The first `max` of them.
+Result<std::vector<PagedTrajectory>> DecodePage(std::string_view page, std::size_t max = std::string_view::npos);
 
 }  // namespace fuseline

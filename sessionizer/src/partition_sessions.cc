@@ -406,7 +406,7 @@ PartitionSessions::Slot PartitionSessions::NewUser(std::string_view user_id, std
     free_slots_.pop_back();
   }
   users_[slot].emplace(user_id, hash);
-  users_memory_ += user_id.size();
+  users_memory_ += user_id.size() + users_[slot]->window.memory_bytes();  // An empty window's string has room.
   slot_of_user_->Insert(hash, slot);
   return slot;
 }
@@ -431,9 +431,10 @@ Result<PartitionSessions::Slot> PartitionSessions::WarmUser(const v1::ColdUser& 
   FUSELINE_ASSIGN_OR_FAIL(SessionWindow window, WindowOf(cold));
   const Slot slot = NewUser(cold.user_id(), HashOf(cold.user_id()));
   User& user = *users_[slot];
+  users_memory_ -= user.window.memory_bytes();
   user.window = std::move(window);
-  user.low_point = PointNumberFor(cold.lowest_offset());  // The count stays as it was.
   users_memory_ += user.window.memory_bytes();
+  user.low_point = PointNumberFor(cold.lowest_offset());  // The count stays as it was.
   state_.set_open_sessions(state_.open_sessions() + user.window.session_count() - cold.sessions());
   const std::span<OpenEvent> events = user.window.mutable_events();
   for (std::size_t i = 0; i < events.size(); ++i) {

@@ -1,8 +1,11 @@
 #include "serving.h"
 
+#include <filesystem>
 #include <iostream>
 
+#include "fuseline/sessionizer/sessionizer.h"
 #include "starting_point.h"
+#include "stored_status.h"
 
 namespace fuseline {
 namespace {
@@ -42,7 +45,11 @@ int Serve(const ServingOptions& options, Role role, const ServingBody& body) {
   Log log(*severity);
   Metrics metrics;
   SystemClock clock;
-  const Status outcome = body(*config, {.from = *from, .cold_start = options.cold_start}, stop, {log, metrics, clock});
+  const auto serve = [&] { return body(*config, {.from = *from, .cold_start = options.cold_start}, stop, {log, metrics, clock}); };
+  Status outcome = serve();
+  // The session state is a cache of the log: opened again, it is set aside and rebuilt. What else is corrupt is not.
+  const std::filesystem::path sessions = StateFolders(config->fuseline().state_dir()).sessions;
+  while (outcome.code == Code::kCorrupt && !stop.stopped() && Sessionizer::FoundCorrupt(sessions)) outcome = serve();
   if (!outcome.ok()) return Fail(outcome);
   return stop.stopped() ? static_cast<int>(kExitInterrupted) : static_cast<int>(kExitOk);
 }

@@ -752,7 +752,9 @@ Status PartitionSessions::FinishRebuildBefore(std::int64_t offset) {
   if (!rebuilding() || offset < state_.rebuilding().until_offset()) return OkStatus();
   const v1::OffsetMetadata& metadata = state_.rebuilding().metadata();
   if (state_.accounting().pending() != metadata.accounting().pending()) {
-    return ErrorStatus(Code::kCorrupt, "rebuilt sessions are not those of the committed offset; partition, offset, open events, committed:",
+    return ErrorStatus(Code::kInvalidInput,
+                       "rebuilt sessions are not those of the committed offset: the log has changed; begin again with --cold-start;"
+                       " partition, offset, open events, committed:",
                        partition_, state_.rebuilding().until_offset(), state_.accounting().pending(), metadata.accounting().pending());
   }
   *state_.mutable_accounting() = metadata.accounting();

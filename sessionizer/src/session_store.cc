@@ -56,10 +56,16 @@ std::string ColdKey(std::int32_t partition, std::int64_t end_ms, std::string_vie
 
 Status FromRocks(const rocksdb::Status& status, std::string_view doing) {
   if (status.ok()) return OkStatus();
-  if (status.IsCorruption()) return ErrorStatus(Code::kCorrupt, doing, status.ToString());
+  // A file of the store's own that is not there, or is shorter than it was, is as bad as one that is wrong inside.
+  if (status.IsCorruption() || status.IsPathNotFound()) return ErrorStatus(Code::kCorrupt, doing, status.ToString());
   if (status.IsNotFound()) return ErrorStatus(Code::kNotFound, doing, status.ToString());
   if (status.IsInvalidArgument() || status.IsNotSupported()) return ErrorStatus(Code::kInternal, doing, status.ToString());
   return ErrorStatus(Code::kUnavailable, doing, status.ToString());  // Disk full, I/O error, in use, being resumed.
+}
+
+// Of what must be there: something else that is stored says so.
+Status FromRocksHeld(const rocksdb::Status& status, std::string_view doing) {
+  return status.IsNotFound() ? ErrorStatus(Code::kCorrupt, doing, status.ToString()) : FromRocks(status, doing);
 }
 
 template <typename Message>
@@ -92,6 +98,10 @@ rocksdb::Options StoreOptions(std::size_t memory_max_bytes, rocksdb::Env* env) {
   options.compression = rocksdb::kLZ4Compression;
   options.blob_compression_type = rocksdb::kNoCompression;  // They live for minutes: not worth the time.
   options.keep_log_file_num = 3;
+  // A write that a crash has torn ends the write-ahead log; anything else in it that cannot be read is an error, not the end. Who
+  // damages the very last write makes it look torn: then the state is that of the commit before, which is as good.
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  options.track_and_verify_wals_in_manifest = true;
   options.info_log_level = rocksdb::WARN_LEVEL;
   return options;
 }
@@ -236,13 +246,13 @@ Status SessionStore::LoadPages(std::int32_t partition, const std::function<Statu
 
 Result<std::string> SessionStore::ReadSegment(std::int32_t partition, std::uint32_t number) const {
   std::string bytes;
-  FUSELINE_FAIL_IF_ERROR(FromRocks(db_->Get(rocksdb::ReadOptions(), NumberKey('j', partition, number), &bytes), "reading a journal segment:"));
+  FUSELINE_FAIL_IF_ERROR(FromRocksHeld(db_->Get(rocksdb::ReadOptions(), NumberKey('j', partition, number), &bytes), "reading a journal segment:"));
   return bytes;
 }
 
 Result<std::string> SessionStore::ReadPage(std::int32_t partition, std::uint64_t number) const {
   std::string bytes;
-  FUSELINE_FAIL_IF_ERROR(FromRocks(db_->Get(rocksdb::ReadOptions(), NumberKey('o', partition, number), &bytes), "reading a page of the outbox:"));
+  FUSELINE_FAIL_IF_ERROR(FromRocksHeld(db_->Get(rocksdb::ReadOptions(), NumberKey('o', partition, number), &bytes), "reading a page of the outbox:"));
   return bytes;
 }
 
@@ -251,7 +261,7 @@ Result<v1::ColdUser> SessionStore::ReadCold(std::int32_t partition, std::string_
   FUSELINE_FAIL_IF_ERROR(Parse(head, "cold user", &user));
   const std::int64_t end_ms = user.earliest_end_ms();
   std::string bytes;
-  FUSELINE_FAIL_IF_ERROR(FromRocks(db_->Get(rocksdb::ReadOptions(), ColdKey(partition, end_ms, user_id), &bytes), "reading cold sessions:"));
+  FUSELINE_FAIL_IF_ERROR(FromRocksHeld(db_->Get(rocksdb::ReadOptions(), ColdKey(partition, end_ms, user_id), &bytes), "reading cold sessions:"));
   FUSELINE_FAIL_IF_ERROR(Parse(bytes, "cold sessions", &user));
   user.set_earliest_end_ms(end_ms);
   user.set_user_id(std::string(user_id));

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "fuseline/core/check.h"
+#include "fuseline/core/file.h"
 #include "fuseline/proto/trajectory_name.h"
 #include "fuseline/sessionizer/partition_sessions.h"
 #include "outbox.h"
@@ -20,6 +21,7 @@ namespace {
 constexpr std::size_t kCommitPointsMax = 4096;
 constexpr std::size_t kUsersClosedAtOnce = 1024;
 constexpr int kSegmentsRewrittenPerCommit = 4;
+constexpr char kCorruptMark[] = "FOUND_CORRUPT";  // In a folder whose state cannot be used; says why.
 
 struct Partition {
   Partition(std::int32_t id, const SessionShape& shape, std::int64_t max_trajectory_bytes, SessionStore* store)
@@ -79,6 +81,9 @@ struct Sessionizer::Impl {
   std::size_t outbox_memory_max() const { return memory_max() / 16; }
   std::size_t unsaved_memory_max() const { return memory_max() / 16; }
 
+  Status OpenStore(rocksdb::Env* env);
+  Status SetAside(const Status& reason);
+  Status Remember(Status status);
   Status LoadStates();
   Result<Partition*> Use(std::int32_t id);
   Status LoadPartition(std::int32_t id, v1::PartitionState state, Partition& partition);
@@ -87,6 +92,8 @@ struct Sessionizer::Impl {
     const auto found = used.find(id);
     return found == used.end() ? nullptr : &found->second;
   }
+  Status Process(EventBatch&& batch);
+  Status Flush(std::int32_t id);
   Status CloseAll(Partition& partition);
   Status RewriteSegments(std::int32_t id, Partition& partition);
   void Keep(Partition& partition, const std::vector<Closing>& closings);
@@ -99,6 +106,7 @@ struct Sessionizer::Impl {
   const Clock& clock;
   Log& log;
   SessionizerMetrics metrics;
+  std::filesystem::path folder;  // Empty: only to look at.
   std::unique_ptr<SessionStore> store;
   std::map<std::int32_t, v1::PartitionState> stored;  // Not used yet.
   std::map<std::int32_t, Partition> used;
@@ -114,9 +122,47 @@ Result<std::unique_ptr<Sessionizer>> Sessionizer::Open(const std::filesystem::pa
                                                        const v1::Sessionizer& settings, const Clock& clock, Log& log,
                                                        Metrics& metrics, rocksdb::Env* env) {
   auto impl = std::make_unique<Impl>(settings, clock, log, metrics);
-  FUSELINE_ASSIGN_OR_FAIL(impl->store, SessionStore::Open(folder, impl->store_memory_max(), env));
-  FUSELINE_FAIL_IF_ERROR(impl->LoadStates());
+  impl->folder = folder;
+  Status opened = impl->OpenStore(env);
+  if (opened.code == Code::kCorrupt) {
+    FUSELINE_FAIL_IF_ERROR(impl->SetAside(opened));
+    opened = impl->OpenStore(env);
+  }
+  FUSELINE_FAIL_IF_ERROR(std::move(opened));
   return std::unique_ptr<Sessionizer>(new Sessionizer(std::move(impl)));
+}
+
+bool Sessionizer::FoundCorrupt(const std::filesystem::path& folder) { return ReadFile(folder / kCorruptMark).has_value(); }
+
+Status Sessionizer::Impl::OpenStore(rocksdb::Env* env) {
+  if (const auto reason = ReadFile(folder / kCorruptMark)) return ErrorStatus(Code::kCorrupt, *reason);
+  FUSELINE_ASSIGN_OR_RETURN(store, SessionStore::Open(folder, store_memory_max(), env));
+  return LoadStates();
+}
+
+Status Sessionizer::Impl::SetAside(const Status& reason) {
+  store.reset();
+  stored.clear();
+  std::filesystem::path aside;
+  for (int number = 1; aside.empty() || std::filesystem::exists(aside); ++number) {
+    aside = folder;
+    aside += ".corrupt-" + std::to_string(number);
+  }
+  std::error_code error;
+  std::filesystem::rename(folder, aside, error);
+  if (error) return ErrorStatus(Code::kUnavailable, "corrupt state cannot be set aside:", folder.string(), error.message(), reason.message);
+  log.Error("sessionizer.state_set_aside", "folder", aside.string(), "reason", reason.message);
+  metrics.states_set_aside.Increment();
+  return SyncFolder(folder.parent_path());
+}
+
+// Who opens the folder next must know what was found in it, though perhaps it would not find it so soon, or this process is killed.
+Status Sessionizer::Impl::Remember(Status status) {
+  if (status.code != Code::kCorrupt || folder.empty()) return status;
+  if (Status marked = WriteFileAtomically(folder / kCorruptMark, status.message); !marked.ok()) {
+    log.Error("sessionizer.state_unreadable", "reason", status.message, "not_marked", marked.message);
+  }
+  return status;
 }
 
 Result<std::unique_ptr<Sessionizer>> Sessionizer::OpenReadOnly(const std::filesystem::path& folder,
@@ -140,7 +186,7 @@ Result<Partition*> Sessionizer::Impl::Use(std::int32_t id) {
   if (const auto found = used.find(id); found != used.end()) return &found->second;
   Partition& partition = used.try_emplace(id, id, shape, settings.max_trajectory_bytes(), store.get()).first->second;
   if (const auto state = stored.find(id); state != stored.end()) {
-    if (Status loaded = LoadPartition(id, state->second, partition); !loaded.ok()) {
+    if (Status loaded = Remember(LoadPartition(id, state->second, partition)); !loaded.ok()) {
       used.erase(id);
       return tl::unexpected(std::move(loaded));
     }
@@ -215,22 +261,26 @@ Result<std::optional<std::int64_t>> Sessionizer::TakeOver(std::int32_t id, const
 
 void Sessionizer::Release(std::int32_t id) {
   impl_->used.erase(id);
-  if (const Status loaded = impl_->LoadStates(); !loaded.ok()) {
+  if (const Status loaded = impl_->Remember(impl_->LoadStates()); !loaded.ok()) {
     impl_->log.Error("sessionizer.state_unreadable", "partition", id, "reason", loaded.message);
   }
 }
 
 Status Sessionizer::Drop(std::int32_t id) {
-  FUSELINE_RETURN_IF_ERROR(impl_->store->DropPartition(id));
+  FUSELINE_RETURN_IF_ERROR(impl_->Remember(impl_->store->DropPartition(id)));
   impl_->used.erase(id);
   impl_->stored.erase(id);
   return OkStatus();
 }
 
-Status Sessionizer::Process(EventBatch&& batch) {
-  FUSELINE_ASSIGN_OR_RETURN(Partition* const partition, impl_->Use(batch.partition));
+Status Sessionizer::Process(EventBatch&& batch) { return impl_->Remember(impl_->Process(std::move(batch))); }
+
+Status Sessionizer::Flush(std::int32_t id) { return impl_->Remember(impl_->Flush(id)); }
+
+Status Sessionizer::Impl::Process(EventBatch&& batch) {
+  FUSELINE_ASSIGN_OR_RETURN(Partition* const partition, Use(batch.partition));
   PartitionSessions& sessions = partition->sessions;
-  FUSELINE_RETURN_IF_ERROR(impl_->CloseAll(*partition));
+  FUSELINE_RETURN_IF_ERROR(CloseAll(*partition));
   for (const Record& record : batch.records) {
     if (record.offset < sessions.state().next_offset()) continue;
     if (sessions.state().finished()) {
@@ -240,13 +290,13 @@ Status Sessionizer::Process(EventBatch&& batch) {
     const std::uint64_t rules_version = sessions.rules().version();
     FUSELINE_ASSIGN_OR_RETURN(const Verdict verdict, sessions.Judge(record));
     partition->changed = true;
-    ++impl_->records_since_commit;
+    ++records_since_commit;
     if (verdict == Verdict::kControl && sessions.rules().version() != rules_version) {
-      impl_->log.Info("sessionizer.rules_changed", "partition", batch.partition, "offset", record.offset, "version",
-                      sessions.rules().version(), "in_force", InWords(ShapeOf(sessions.rules())));
-      impl_->WarnOfRules(batch.partition, *partition);
+      log.Info("sessionizer.rules_changed", "partition", batch.partition, "offset", record.offset, "version",
+               sessions.rules().version(), "in_force", InWords(ShapeOf(sessions.rules())));
+      WarnOfRules(batch.partition, *partition);
     }
-    if (sessions.closing()) FUSELINE_RETURN_IF_ERROR(impl_->CloseAll(*partition));
+    if (sessions.closing()) FUSELINE_RETURN_IF_ERROR(CloseAll(*partition));
   }
   if (!sessions.state().finished()) {
     if (batch.next_offset > sessions.state().next_offset() || sessions.rebuilding()) partition->changed = true;
@@ -255,14 +305,14 @@ Status Sessionizer::Process(EventBatch&& batch) {
   return batch.end_of_input ? Flush(batch.partition) : OkStatus();
 }
 
-Status Sessionizer::Flush(std::int32_t id) {
-  FUSELINE_ASSIGN_OR_RETURN(Partition* const partition, impl_->Use(id));
-  FUSELINE_RETURN_IF_ERROR(impl_->CloseAll(*partition));
+Status Sessionizer::Impl::Flush(std::int32_t id) {
+  FUSELINE_ASSIGN_OR_RETURN(Partition* const partition, Use(id));
+  FUSELINE_RETURN_IF_ERROR(CloseAll(*partition));
   if (partition->sessions.state().finished()) return OkStatus();
   partition->sessions.BeginFlush();
   partition->changed = true;
-  FUSELINE_RETURN_IF_ERROR(impl_->CloseAll(*partition));
-  impl_->flushed_since_commit = true;
+  FUSELINE_RETURN_IF_ERROR(CloseAll(*partition));
+  flushed_since_commit = true;
   return OkStatus();
 }
 
@@ -296,7 +346,7 @@ bool Sessionizer::NeedsCommit() const {
   return changed && impl_->clock.monotonic_us() - impl_->last_commit_us >= impl_->settings.commit_interval_ms() * 1000;
 }
 
-Status Sessionizer::Commit() { return impl_->Commit(); }
+Status Sessionizer::Commit() { return impl_->Remember(impl_->Commit()); }
 
 // When all together hold too much, each gives up its part of that.
 std::size_t Sessionizer::Impl::MemoryFor(const Partition& partition) const {
@@ -363,7 +413,9 @@ void Sessionizer::Impl::MarkCommitted(std::int32_t id, Partition& partition) {
 
 Result<std::vector<OutboxEntry>> Sessionizer::Outbox(std::int32_t id, const std::optional<v1::TrajectoryName>& after, std::size_t max) {
   FUSELINE_ASSIGN_OR_FAIL(Partition* const partition, impl_->Use(id));
-  return partition->outbox.Take(after, max, [&](std::uint64_t number) { return impl_->store->ReadPage(id, number); });
+  auto taken = partition->outbox.Take(after, max, [&](std::uint64_t number) { return impl_->store->ReadPage(id, number); });
+  if (!taken) return tl::unexpected(impl_->Remember(std::move(taken).error()));
+  return taken;
 }
 
 void Sessionizer::Acknowledge(const v1::TrajectoryName& name) {

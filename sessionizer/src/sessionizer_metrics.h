@@ -26,7 +26,8 @@ class SessionizerMetrics {
                                          "feedback of a kind unknown here, which earned nothing")),
         stubs(metrics.GetCounter("fuseline_sessionizer_stubs_total", "trajectories over max_trajectory_bytes")),
         commits(metrics.GetCounter("fuseline_sessionizer_commits_total", "synced batches")),
-        failed_commits(metrics.GetCounter("fuseline_sessionizer_failed_commits_total", "commits that must be repeated")) {}
+        failed_commits(metrics.GetCounter("fuseline_sessionizer_failed_commits_total", "commits that must be repeated")),
+        states_set_aside(metrics.GetCounter("fuseline_sessionizer_states_set_aside_total", "corrupt states, set aside")) {}
 
   // Counted here, and told with the next commit: a closing costs no look-up.
   void CountClosing(const Closing& closing) {
@@ -84,7 +85,7 @@ class SessionizerMetrics {
   std::map<v1::SessionEnd, std::uint64_t> sessions_by_end_;
 
  public:
-  const Counter repeated_exposures, unknown_kinds, stubs, commits, failed_commits;
+  const Counter repeated_exposures, unknown_kinds, stubs, commits, failed_commits, states_set_aside;
 };
 
 }  // namespace fuseline

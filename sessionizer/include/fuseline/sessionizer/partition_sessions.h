@@ -97,7 +97,7 @@ class PartitionSessions {
   ~PartitionSessions();
 
   // Takes one record. REQUIRES: record.offset >= state().next_offset(), not state().finished(), nothing is closing.
-  // Errors: kInvalidInput for rules of an unknown format; kCorrupt where a rebuilt partition is not what its metadata says; those of
+  // Errors: kInvalidInput for rules of an unknown format, and where a rebuilt partition is not what its metadata says; those of
   //         ColdSessions. After any, nothing has changed and the record may be given again.
   Result<Verdict> Judge(const Record& record);
   // Whether the record before has sessions to close.
@@ -114,7 +114,7 @@ class PartitionSessions {
   Result<Processed> Process(const Record& record);
 
   // Nothing below `offset` will come: skips holes in the log, and ends a rebuild that has got to where it should, so that a
-  // partition may be silent from there. REQUIRES: nothing is closing. Errors: kCorrupt as Judge.
+  // partition may be silent from there. REQUIRES: nothing is closing. Errors: kInvalidInput as Judge.
   Status AdvanceTo(std::int64_t offset);
 
   // The end of a finite input: what is open is closing, as flushed, by (user id, first event), named with next_offset. A second
@@ -154,7 +154,7 @@ class PartitionSessions {
   Status RestoreSegment(std::uint32_t number, std::string_view bytes);
   Status RestoreDone();
   // From the low water of `metadata`, or from where the state stands when that is further, up to `until_offset`.
-  // Errors: kInvalidInput if the metadata says something impossible; kCorrupt as Judge.
+  // Errors: kInvalidInput if the metadata says something impossible, or as Judge.
   Status BeginRebuild(std::int64_t until_offset, const v1::OffsetMetadata& metadata);
 
  private:

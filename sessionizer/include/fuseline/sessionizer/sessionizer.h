@@ -77,15 +77,18 @@ struct ShownSession {
 class Sessionizer {
  public:
   // Opens or makes the state in `folder`. `env` is for fault injection; null: RocksDB's own.
-  // Errors: kInvalidInput if the state is of another format; kUnavailable if the disk is full or failing, or the folder is in
-  //         use; kCorrupt if what is stored contradicts itself. A partition's sessions are read when it is used first, and so
-  //         kCorrupt may also come out of any of the methods below.
+  // State that contradicts itself is set aside as `folder`.corrupt-N, with an alarm, and an empty one is begun: TakeOver then has the
+  // partitions rebuilt from the log. Not all is read here: kCorrupt out of any of the methods below says the same of what is open.
+  // It is of no use then; whoever opens the folder next begins as above.
+  // Errors: kInvalidInput if the state is of another format; kUnavailable if the disk is full or failing, or the folder is in use.
   static Result<std::unique_ptr<Sessionizer>> Open(const std::filesystem::path& folder, const v1::Sessionizer& settings,
                                                    const Clock& clock, Log& log, Metrics& metrics,
                                                    rocksdb::Env* env = nullptr);
   // Only to look: writes nothing to the state, which must be there. REQUIRES: Commit is not called.
   static Result<std::unique_ptr<Sessionizer>> OpenReadOnly(const std::filesystem::path& folder, const v1::Sessionizer& settings,
                                                            const Clock& clock, Log& log, Metrics& metrics);
+  // Whether the next Open of the folder will set its state aside, since kCorrupt came out of a Sessionizer that had it open.
+  static bool FoundCorrupt(const std::filesystem::path& folder);
   ~Sessionizer();
 
   // Begins with a partition, or goes on with it, and says where reading begins. `committed` is the group's word: with C its offset
@@ -113,7 +116,7 @@ class Sessionizer {
   bool NeedsCommit() const;
 
   // Makes everything processed so far durable. Does nothing when there is nothing new.
-  // Errors: kUnavailable for a full or failing disk: nothing is lost, call again. kCorrupt: stop, and rebuild from the log.
+  // Errors: kUnavailable for a full or failing disk: nothing is lost, call again. kCorrupt: as Open says.
   Status Commit();
 
   // Committed trajectories of a partition that are not acknowledged, in the order of their names, `max` at most,

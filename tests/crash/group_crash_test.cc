@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <map>
 #include <optional>
 #include <string>
 #include <thread>
@@ -29,10 +30,17 @@ constexpr std::uint64_t kEvents = 30'000;
 constexpr int kPartitions = 6;
 constexpr std::int64_t kPatienceMs = 60'000;
 
-// Writes events as they would come, until all are written.
+// An event, and the partition in which the undisturbed member finds it.
+struct PlacedEvent {
+  v1::Event event;
+  std::int32_t partition = 0;
+};
+
+// Writes events as they would come, until all are written. To the partitions that they have elsewhere: a client that hears of a new topic
+// before all of its partitions are known would choose others for the first of them.
 class Flow {
  public:
-  Flow(KafkaProcess& kafka, std::string topic, const std::vector<v1::Event>& events)
+  Flow(KafkaProcess& kafka, std::string topic, const std::vector<PlacedEvent>& events)
       : stage_("flow", [this, &kafka, topic = std::move(topic), &events](std::stop_token stop) { return Write(kafka, topic, events, stop); }) {}
 
   Status WaitUntilAll() {
@@ -41,15 +49,17 @@ class Flow {
   }
 
  private:
-  Status Write(const KafkaProcess& kafka, const std::string& topic, const std::vector<v1::Event>& events, std::stop_token stop) {
+  Status Write(const KafkaProcess& kafka, const std::string& topic, const std::vector<PlacedEvent>& events, std::stop_token stop) {
     FUSELINE_ASSIGN_OR_RETURN(const auto producer, kafka::Producer::Open(ConnectionTo(kafka), {}, nullptr));
     for (std::size_t i = 0; i < events.size() && !stop.stop_requested(); ++i) {
-      const std::string bytes = events[i].SerializeAsString();
+      const v1::Event& event = events[i].event;
+      const std::string bytes = event.SerializeAsString();
       kafka::OutgoingMessage message;
       message.topic = topic;
-      message.key = events[i].user_id();
+      message.key = event.user_id();
       message.value = bytes;
-      message.timestamp_ms = events[i].event_time_ms();
+      message.partition = events[i].partition;
+      message.timestamp_ms = event.event_time_ms();
       FUSELINE_RETURN_IF_ERROR(producer->ProduceOrWait(message, kPatienceMs));
       if (i % 20 != 19 || hurries_) continue;
       producer->Poll(0);
@@ -70,8 +80,8 @@ class GroupCrashTest : public testing::Test {
     if (!kafka) return;
     auto events = SimulatedEvents(/*seed=*/11, kEvents);
     ASSERT_THAT(events, IsOk());
-    events_ = new std::vector<v1::Event>(std::move(*events));
-    ASSERT_THAT(MakeEventsTopic(**kafka, "group.events", kPartitions, *events_), IsOk());
+    ASSERT_THAT(MakeEventsTopic(**kafka, "group.events", kPartitions, *events), IsOk());
+    ASSERT_NO_FATAL_FAILURE(Place(**kafka, *std::move(events)));
     Member member(**kafka, "group.events", "group.expected", "undisturbed");
     ASSERT_THAT(member.Start(), IsOk());
     ASSERT_NO_FATAL_FAILURE(WaitUntilCommitted(**kafka, member, "group.events", "undisturbed"));
@@ -86,6 +96,19 @@ class GroupCrashTest : public testing::Test {
     ASSERT_GT(trajectories, 300u);
   }
 
+  static void Place(const KafkaProcess& kafka, std::vector<v1::Event> events) {
+    ASSERT_OK_AND_ASSIGN(const StoredTopic topic, ReadTopic(kafka, "group.events"));
+    std::map<std::string, std::int32_t> partition_of;  // By user.
+    for (const auto& [partition, records] : topic) {
+      for (const StoredRecord& record : records) partition_of[record.key] = partition;
+    }
+    events_ = new std::vector<PlacedEvent>();
+    for (v1::Event& event : events) {
+      const std::int32_t partition = partition_of.at(event.user_id());
+      events_->push_back({std::move(event), partition});
+    }
+  }
+
   static void WaitUntilCommitted(const KafkaProcess& kafka, ServedProcess& process, const std::string& topic, const std::string& group) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
     for (;;) {
@@ -95,6 +118,21 @@ class GroupCrashTest : public testing::Test {
       ASSERT_TRUE(process.running()) << process.log();
       ASSERT_LT(std::chrono::steady_clock::now(), deadline) << process.log();
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+
+  // Names are offsets: a flow that was written in another order could not have the same ones.
+  static void ExpectSameEvents(const KafkaProcess& kafka, const std::string& topic) {
+    ASSERT_OK_AND_ASSIGN(const StoredTopic flow, ReadTopic(kafka, topic));
+    ASSERT_OK_AND_ASSIGN(const StoredTopic measure, ReadTopic(kafka, "group.events"));
+    for (const auto& [partition, expected] : measure) {
+      const auto& actual = flow.at(partition);
+      ASSERT_EQ(actual.size(), expected.size()) << "partition " << partition;
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        v1::Event said, wanted;
+        ASSERT_TRUE(said.ParseFromString(actual[i].value) && wanted.ParseFromString(expected[i].value));
+        ASSERT_EQ(said.event_id(), wanted.event_id()) << "partition " << partition << ", offset " << i;
+      }
     }
   }
 
@@ -123,10 +161,16 @@ class GroupCrashTest : public testing::Test {
     return record.ShortDebugString() + " steps at " + times + '\n';
   }
 
-  static std::vector<v1::Event>* events_;
+  static std::vector<v1::Event> Events() {
+    std::vector<v1::Event> events;
+    for (const PlacedEvent& placed : *events_) events.push_back(placed.event);
+    return events;
+  }
+
+  static std::vector<PlacedEvent>* events_;
   static TakenTrajectories* expected_;
 };
-std::vector<v1::Event>* GroupCrashTest::events_ = nullptr;
+std::vector<PlacedEvent>* GroupCrashTest::events_ = nullptr;
 TakenTrajectories* GroupCrashTest::expected_ = nullptr;
 
 TEST_F(GroupCrashTest, MembersThatComeGoAndAreKilledChangeNothing) {
@@ -159,6 +203,7 @@ TEST_F(GroupCrashTest, MembersThatComeGoAndAreKilledChangeNothing) {
   EXPECT_EQ(third.Interrupt(), 130) << third.log();
   EXPECT_EQ(first.Interrupt(), 130) << first.log();
 
+  ExpectSameEvents(*kafka, "moving.events");
   ExpectUndisturbed(*kafka, "moving.trajectories");
 }
 
@@ -235,7 +280,7 @@ TEST_F(GroupCrashTest, AnOffsetWithoutReadableMetadataIsRefusedUntilAColdStart) 
 
 TEST_F(GroupCrashTest, ALogThatNoLongerHoldsTheLowWaterIsRefused) {
   FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
-  ASSERT_THAT(MakeEventsTopic(*kafka, "cut.events", kPartitions, *events_), IsOk());
+  ASSERT_THAT(MakeEventsTopic(*kafka, "cut.events", kPartitions, Events()), IsOk());
   Member before(*kafka, "cut.events", "cut.trajectories", "cut");
   ASSERT_THAT(before.Start(), IsOk());
   ASSERT_NO_FATAL_FAILURE(WaitUntilCommitted(*kafka, before, "cut.events", "cut"));

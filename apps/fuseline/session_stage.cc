@@ -70,6 +70,7 @@ Result<kafka::StartPosition> SessionStage::TakeOver(std::int32_t partition, cons
   }
   if (!begin) return tl::unexpected(std::move(begin).error());
   owned_.insert(partition);
+  all_offered_ = false;  // What it has stored here may wait in the outbox, and its log be silent from now on.
   Note(partition);
   NoteOwned(partition, true);
   instruments_.log.Info("sessionizer.partition_taken", "partition", partition, "begin", begin->value_or(-1), "committed",

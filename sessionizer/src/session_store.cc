@@ -19,6 +19,7 @@ namespace {
 constexpr char kFormatKey[] = "f";
 constexpr std::size_t kPrefixBytes = 5;  // Kind and partition.
 constexpr std::uint64_t kBlobBytesMin = 16 << 10;
+constexpr std::int64_t kFreeBytesMin = 8 << 20;
 constexpr char kKinds[] = {'p', 'm', 'j', 'u', 'c', 'o'};
 
 template <typename Number>
@@ -319,6 +320,11 @@ Result<ColdSessions::DueUsers> SessionStore::Due(std::int32_t partition, std::in
 }
 
 Status SessionStore::Write(StoreBatch& batch) {
+  // A write-ahead log in which a write found no room cannot be written to again (RocksDB 7.8: with its assertions the process ends). So
+  // there must be room for the write, and some for what others write meanwhile.
+  FUSELINE_ASSIGN_OR_RETURN(const std::int64_t free_bytes, FreeDiskBytes(db_->GetName()));
+  const auto needed = static_cast<std::int64_t>(2 * batch.batch_->GetDataSize()) + kFreeBytesMin;
+  if (free_bytes < needed) return ErrorStatus(Code::kUnavailable, "too little free disk for the session store; bytes free, needed:", free_bytes, needed);
   if (failed_) FUSELINE_RETURN_IF_ERROR(FromRocks(db_->Resume(), "resuming the session store:"));
   rocksdb::WriteOptions durable;
   durable.sync = true;

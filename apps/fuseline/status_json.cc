@@ -74,6 +74,7 @@ std::string StatusJson(const PipelineStatus& status, const Freshness::Report& fr
   const v1::Accounting accounting = status.accounting();
   const Json json = {
       {"running", running},
+      {"ingested", status.ingested},
       {"partitions", PartitionsJson(status)},
       {"accounting", ToJson(accounting)},
       {"accounting_balanced", IsBalanced(accounting)},

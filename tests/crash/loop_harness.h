@@ -40,6 +40,7 @@ class ServedProcess {
   int Wait() { return process_->Wait(); }
   int Interrupt();                // SIGINT; returns the exit status.
   bool running() { return process_ && process_->running(); }
+  std::int64_t pid() const { return process_->pid(); }  // REQUIRES: it was started.
 
   // /status of the running process; none while it does not answer.
   std::optional<nlohmann::json> Ask();

@@ -1,0 +1,289 @@
+// Proven of `fuseline sessionize` with a real broker, by making the fault and not an imitation of it: a disk that is full, a state
+// folder with flipped bytes, a broker that is gone while events keep coming. The topic of trajectories then holds, repeats
+// dropped, what an undisturbed member writes.
+// Method: as group_crash_test. FUSELINE_OUTAGE_S=300 keeps the broker away for that long.
+
+#include <sys/mount.h>
+
+#include <csignal>
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "fuseline/core/stage.h"
+#include "fuseline/kafka/producer.h"
+#include "fuseline/test_support/matchers.h"
+#include "fuseline/test_support/temp_dir.h"
+#include "trajectories_harness.h"
+
+namespace fuseline::test {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::steady_clock;
+
+const int kOutageS = std::getenv("FUSELINE_OUTAGE_S") == nullptr ? 4 : std::atoi(std::getenv("FUSELINE_OUTAGE_S"));
+const std::size_t kEvents = 20'000 + 500 * static_cast<std::size_t>(kOutageS);
+constexpr int kPartitions = 2;
+constexpr std::int64_t kPatienceMs = 120'000;
+
+// Polls with a deadline.
+template <typename Holds>
+bool Eventually(Holds holds, std::int64_t patience_ms = kPatienceMs) {
+  const auto deadline = steady_clock::now() + std::chrono::milliseconds(patience_ms);
+  while (!holds()) {
+    if (steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return true;
+}
+
+// A small disk. Needs the right to mount.
+class SmallDisk {
+ public:
+  explicit SmallDisk(const std::string& path) : path_(path) {
+    fs::create_directories(path_);
+    mounted_ = mount("tmpfs", path_.c_str(), "tmpfs", 0, "size=48m") == 0;
+  }
+  ~SmallDisk() {
+    if (mounted_) umount2(path_.c_str(), MNT_DETACH);
+  }
+  bool mounted() const { return mounted_; }
+  void Fill() {
+    std::ofstream ballast(path_ + "/ballast", std::ios::binary);
+    const std::string block(4'096, 'b');
+    while (ballast.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) continue;
+  }
+  void MakeRoom() { fs::remove(path_ + "/ballast"); }
+
+ private:
+  std::string path_;
+  bool mounted_ = false;
+};
+
+class SessionFaultCrashTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    auto kafka = SharedKafka();
+    if (!kafka) return;
+    auto events = SimulatedEvents(/*seed=*/12, kEvents);
+    ASSERT_THAT(events, IsOk());
+    events_ = new std::vector<v1::Event>(std::move(*events));
+    ASSERT_THAT(MakeEventsTopic(**kafka, "fault.events", kPartitions, *events_), IsOk());
+    Member member(**kafka, "fault.events", "fault.expected", "undisturbed");
+    ASSERT_THAT(member.Start(), IsOk());
+    ASSERT_TRUE(HasReadAll(**kafka, member, "fault.events", "undisturbed"));
+    ASSERT_EQ(member.Interrupt(), 130) << member.log();
+    expected_ = new TakenTrajectories(Taken(**kafka, "fault.expected"));
+  }
+
+  static TakenTrajectories Taken(const KafkaProcess& kafka, const std::string& topic) {
+    const auto stored = ReadTopic(kafka, topic);
+    EXPECT_THAT(stored, IsOk());
+    TakenTrajectories taken = TakeAll(stored.value_or(StoredTopic()));
+    EXPECT_THAT(taken.faults, testing::IsEmpty());
+    EXPECT_FALSE(taken.bytes.empty());
+    return taken;
+  }
+
+  static bool HasReadAll(const KafkaProcess& kafka, Member& member, const std::string& topic, const std::string& group) {
+    return Eventually([&] { return !member.running() || HasCommittedEverything(kafka, topic, group).value_or(false); }) && member.running();
+  }
+
+  static void ExpectUndisturbed(const KafkaProcess& kafka, const std::string& topic) {
+    const TakenTrajectories taken = Taken(kafka, topic);
+    std::cout << topic << ": " << taken.repeats << " repeats\n";
+    EXPECT_TRUE(taken.bytes == expected_->bytes);
+  }
+
+  static Status Produce(const KafkaProcess& kafka, const std::string& topic, std::size_t begin, std::size_t end,
+                        std::stop_token stop = {}, std::atomic<std::size_t>* paced = nullptr, std::atomic<bool>* hurries = nullptr) {
+    FUSELINE_ASSIGN_OR_RETURN(const auto producer, kafka::Producer::Open(ConnectionTo(kafka), {}, nullptr));
+    for (std::size_t i = begin; i < end && !stop.stop_requested(); ++i) {
+      const v1::Event& event = (*events_)[i];
+      const std::string bytes = event.SerializeAsString();
+      kafka::OutgoingMessage message;
+      message.topic = topic;
+      message.key = event.user_id();
+      message.value = bytes;
+      message.timestamp_ms = event.event_time_ms();
+      FUSELINE_RETURN_IF_ERROR(producer->ProduceOrWait(message, kPatienceMs));
+      if (paced == nullptr) continue;
+      *paced = i + 1;
+      if (i % 20 != 19 || *hurries) continue;
+      producer->Poll(0);
+      SleepFor(stop, 40);  // 500 events/s.
+    }
+    return producer->Flush(kPatienceMs);
+  }
+
+  static std::vector<v1::Event>* events_;
+  static TakenTrajectories* expected_;
+};
+std::vector<v1::Event>* SessionFaultCrashTest::events_ = nullptr;
+TakenTrajectories* SessionFaultCrashTest::expected_ = nullptr;
+
+// Records that the process has taken from the broker; 0 while it does not answer.
+std::size_t Ingested(Member& member) {
+  const auto status = member.Ask();
+  return status && status->contains("ingested") ? status->at("ingested").get<std::size_t>() : 0;
+}
+
+std::size_t Count(const std::string& text, const std::string& what) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++count;
+  return count;
+}
+
+TEST_F(SessionFaultCrashTest, AFullDiskStopsReadingUntilThereIsRoom) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  const TempDir dir;
+  SmallDisk disk(dir / "disk");
+  if (!disk.mounted()) {
+    ASSERT_FALSE(ComponentsAreRequired());
+    GTEST_SKIP() << "not proven here: no right to mount a tmpfs";
+  }
+  ASSERT_THAT(MakeEventsTopic(*kafka, "full.events", kPartitions, {}), IsOk());
+  Member member(*kafka, "full.events", "full.trajectories", "full", {"fuseline.min_free_disk_bytes=0"});
+  fs::create_directories(dir / "disk/state");
+  fs::create_directory_symlink(dir / "disk/state", member.state());
+  ASSERT_THAT(member.Start(), IsOk());
+  ASSERT_THAT(Produce(*kafka, "full.events", 0, kEvents / 4), IsOk());
+  ASSERT_TRUE(HasReadAll(*kafka, member, "full.events", "full")) << member.log();
+
+  disk.Fill();
+  const auto ingested = [&] { return Ingested(member); };
+  const auto failures = [&] { return Count(member.log(), "sessionizer.commit_postponed"); };
+  // A little at a time, until a commit does not find room any more.
+  std::size_t produced = kEvents / 4;
+  for (; produced < kEvents * 3 / 4 && failures() == 0; produced += 100) {
+    ASSERT_THAT(Produce(*kafka, "full.events", produced, produced + 100), IsOk());
+  }
+  ASSERT_TRUE(Eventually([&] { return failures() > 0; })) << member.log();
+  const std::uint64_t at_failure = ingested();
+  ASSERT_THAT(Produce(*kafka, "full.events", produced, kEvents), IsOk());
+  const std::size_t failures_before = failures();
+  ASSERT_TRUE(Eventually([&] { return failures() > failures_before + 3; })) << member.log();
+  EXPECT_EQ(ingested(), at_failure);  // It asks the source, which is paused, and the disk.
+  EXPECT_LT(at_failure, kEvents);
+  std::cout << "read " << at_failure << " of " << kEvents << " events, " << failures() << " commits failed\n";
+
+  disk.MakeRoom();
+  ASSERT_TRUE(HasReadAll(*kafka, member, "full.events", "full")) << member.log();
+  ASSERT_EQ(member.Interrupt(), 130) << member.log();
+  ExpectUndisturbed(*kafka, "full.trajectories");
+}
+
+TEST_F(SessionFaultCrashTest, StateWithFlippedBytesIsSetAsideAndRebuiltByTheSameProcess) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  ASSERT_THAT(MakeEventsTopic(*kafka, "flipped.events", kPartitions, {}), IsOk());
+  Member member(*kafka, "flipped.events", "flipped.trajectories", "flipped");
+  const auto flip = [&](const std::string& extension) {
+    int files = 0;
+    for (const auto& entry : fs::directory_iterator(member.state() + "/sessions")) {
+      if (entry.path().extension() != extension || entry.file_size() == 0) continue;
+      std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+      file.seekg(60);
+      const auto byte = static_cast<char>(file.get());
+      file.seekp(60);
+      file.put(static_cast<char>(byte ^ 0x20));
+      ++files;
+    }
+    return files;
+  };
+  std::size_t produced = 0;
+  const auto go_on = [&](std::size_t until) {
+    ASSERT_THAT(Produce(*kafka, "flipped.events", produced, until), IsOk());
+    produced = until;
+    ASSERT_TRUE(HasReadAll(*kafka, member, "flipped.events", "flipped")) << member.log();
+  };
+  const auto set_aside = [&] { return Count(member.log(), "sessionizer.state_set_aside"); };
+
+  // In the write-ahead log: found when the store is opened.
+  ASSERT_THAT(member.Start(), IsOk());
+  ASSERT_NO_FATAL_FAILURE(go_on(kEvents / 4));
+  member.Kill();
+  ASSERT_GT(flip(".log"), 0);
+  ASSERT_THAT(member.Start(), IsOk());
+  ASSERT_NO_FATAL_FAILURE(go_on(kEvents / 2));
+  EXPECT_EQ(set_aside(), 1u) << member.log();
+
+  // In a table, where a start has put what was in the log: found when a partition is taken over.
+  member.Kill();
+  ASSERT_THAT(member.Start(), IsOk());
+  ASSERT_NO_FATAL_FAILURE(go_on(kEvents / 2 + 100));
+  member.Kill();
+  ASSERT_GT(flip(".sst"), 0);
+  ASSERT_THAT(member.Start(), IsOk());
+  ASSERT_NO_FATAL_FAILURE(go_on(kEvents));
+  EXPECT_EQ(set_aside(), 2u) << member.log();
+  EXPECT_TRUE(fs::exists(member.state() + "/sessions.corrupt-1/CURRENT"));
+  EXPECT_TRUE(fs::exists(member.state() + "/sessions.corrupt-2/CURRENT"));
+
+  ASSERT_EQ(member.Interrupt(), 130) << member.log();
+  ExpectUndisturbed(*kafka, "flipped.trajectories");
+}
+
+// In KiB, of a process of its own.
+std::int64_t ResidentKiB(std::int64_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmRSS:")) return std::atoll(line.c_str() + 6);
+  }
+  return 0;
+}
+
+TEST_F(SessionFaultCrashTest, AnAbsentBrokerCostsNoMemoryAndIsCaughtUpWithWhileEventsKeepComing) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  const std::chrono::seconds outage(kOutageS);
+  ASSERT_THAT(MakeEventsTopic(*kafka, "away.events", kPartitions, {}), IsOk());
+  Member member(*kafka, "away.events", "away.trajectories", "away");
+  ASSERT_THAT(member.Start(), IsOk());
+  ASSERT_THAT(Produce(*kafka, "away.events", 0, 5'000), IsOk());
+  ASSERT_TRUE(HasReadAll(*kafka, member, "away.events", "away")) << member.log();
+  const std::int64_t resident_before = ResidentKiB(member.pid());
+  ASSERT_GT(resident_before, 0);
+
+  // Producers go on, and keep for themselves what the broker does not take.
+  constexpr std::size_t kFirst = 5'000;
+  std::atomic<std::size_t> produced = kFirst;
+  std::atomic<bool> hurries = false;
+  Stage flow("flow", [&](std::stop_token stop) { return Produce(*kafka, "away.events", kFirst, kEvents, stop, &produced, &hurries); });
+  kafka->Kill();
+  std::int64_t resident_most = 0;
+  for (const auto end = steady_clock::now() + outage; steady_clock::now() < end;) {
+    resident_most = std::max(resident_most, ResidentKiB(member.pid()));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  ASSERT_TRUE(member.running()) << member.log();
+  ASSERT_THAT(kafka->Restart(), IsOk());
+  // What had gathered until now is read, and all that came since but for the last moment's, while more keeps coming.
+  const auto back = steady_clock::now();
+  const std::size_t gathered = produced;
+  std::size_t at_once = 0;
+  ASSERT_TRUE(Eventually([&] {
+    at_once = produced;
+    return Ingested(member) + 200 > at_once;
+  })) << member.log();
+  std::cout << "away " << outage.count() << " s: resident " << resident_before / 1024 << " MiB before, " << resident_most / 1024
+            << " at most; " << gathered - kFirst << " events behind and " << at_once - gathered << " more were read in "
+            << std::chrono::duration<double>(steady_clock::now() - back).count() << " s\n";
+  EXPECT_LT(at_once, kEvents) << "nothing was coming any more";
+  EXPECT_LT(resident_most, resident_before + 32 * 1024);
+
+  hurries = true;
+  ASSERT_THAT(flow.Join(), IsOk());
+  ASSERT_TRUE(HasReadAll(*kafka, member, "away.events", "away")) << member.log();
+  ASSERT_EQ(member.Interrupt(), 130) << member.log();
+  ExpectUndisturbed(*kafka, "away.trajectories");
+}
+
+}  // namespace
+}  // namespace fuseline::test

@@ -1,13 +1,15 @@
 // What garbage costs: a topic of valid events and one where every twentieth record is malformed, read, decoded and, as far as they are
-// malformed, written to a dead-letter topic, all on a real broker. A batch is handed over only when its letters are durable.
+// malformed, written to a dead-letter topic, all on a real broker. A batch is handed over only when its letters are durable. With
+// `stage`, the whole stage: what was read is made into sessions, committed as by default.
 //
-// Usage: dead_letter_bench [rounds]. Both topics are read in turn; the ratio of the medians is printed.
+// Usage: dead_letter_bench [rounds [stage]]. Both topics are read in turn; the ratio of the medians is printed.
 #include <ctime>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,7 +17,10 @@
 #include "fuseline/core/check.h"
 #include "fuseline/ingest/kafka_source.h"
 #include "fuseline/kafka/producer.h"
+#include "fuseline/proto/settings.h"
+#include "fuseline/sessionizer/sessionizer.h"
 #include "fuseline/test_support/kafka_process.h"
+#include "fuseline/test_support/temp_dir.h"
 
 namespace fuseline {
 namespace {
@@ -95,7 +100,32 @@ void Fill(const kafka::Connection& connection, Input* input, bool with_garbage) 
   Must(producer->Flush(60'000));
 }
 
-void Read(const kafka::Connection& connection, Input* input) {
+// Events → durable sessions, in a folder that goes with it.
+class SessionMaker {
+ public:
+  SessionMaker() {
+    v1::Sessionizer settings = DefaultSettings().sessionizer();
+    settings.set_gap_ms(1'000'000'000);  // Nothing closes: closing costs the same for both.
+    settings.set_max_outbox(10'000'000);
+    sessionizer_ = Must(Sessionizer::Open(dir_ / "sessions", settings, clock_, log_, metrics_));
+  }
+  void Take(EventBatch&& batch) {
+    Must(sessionizer_->Process(std::move(batch)));
+    if (sessionizer_->NeedsCommit()) Must(sessionizer_->Commit());
+  }
+  void Finish() { Must(sessionizer_->Commit()); }
+
+ private:
+  test::TempDir dir_;
+  SystemClock clock_;
+  Log log_{Severity::kError};
+  Metrics metrics_;
+  std::unique_ptr<Sessionizer> sessionizer_;
+};
+
+void Read(const kafka::Connection& connection, Input* input, bool whole_stage) {
+  std::optional<SessionMaker> sessions;
+  if (whole_stage) sessions.emplace();
   const auto letters = Must(OpenDeadLetterTopic(connection, "dead"));
   Must(letters->Write({.source = "before the measurement, so that the producer is connected"}));
   Must(letters->Flush(60'000));
@@ -106,19 +136,21 @@ void Read(const kafka::Connection& connection, Input* input) {
   const auto source = Must(KafkaSource::Open(std::move(options), letters.get()));
   std::int64_t read = 0, malformed = 0;
   while (read < kEvents) {
-    const auto batch = Must(source->Next(100));
+    auto batch = Must(source->Next(100));
     if (!batch) continue;
     read += std::ssize(batch->records);
     malformed += std::count_if(batch->records.begin(), batch->records.end(),
                                [](const Record& record) { return record.fate == RecordFate::kMalformed; });
+    if (sessions) sessions->Take(*std::move(batch));
   }
+  if (sessions) sessions->Finish();
   input->cpu_rates.push_back(static_cast<double>(kEvents) / (Seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_s));
   input->wall_rates.push_back(static_cast<double>(kEvents) / (Seconds(CLOCK_MONOTONIC) - wall_s));
   FUSELINE_CHECK(malformed == input->malformed);
   Must(source->Close(10'000));
 }
 
-void Main(int rounds) {
+void Main(int rounds, bool whole_stage) {
   const auto broker = Must(test::KafkaProcess::Start());
   const kafka::Connection connection{.bootstrap_servers = broker->bootstrap_servers()};
   Must(broker->CreateTopic("dead", kPartitions));
@@ -128,7 +160,7 @@ void Main(int rounds) {
     Fill(connection, input, input == &garbage);
   }
   for (int round = 0; round < rounds; ++round) {
-    for (Input* input : {&clean, &garbage}) Read(connection, input);
+    for (Input* input : {&clean, &garbage}) Read(connection, input, whole_stage);
   }
   std::printf("%-10s %18s %18s  (medians of %d rounds)\n", "", "events/s of wall", "events/s of CPU", rounds);
   for (const Input* input : {&clean, &garbage}) {
@@ -142,4 +174,4 @@ void Main(int rounds) {
 }  // namespace
 }  // namespace fuseline
 
-int main(int argc, char** argv) { fuseline::Main(argc > 1 ? std::atoi(argv[1]) : 5); }
+int main(int argc, char** argv) { fuseline::Main(argc > 1 ? std::atoi(argv[1]) : 5, argc > 2); }

@@ -133,7 +133,8 @@ Status SessionStage::AuthorTicks() {
 
 Status SessionStage::Run(std::stop_token stop) {
   FUSELINE_RETURN_IF_ERROR(OfferAll());  // What a former life left in the outbox.
-  while (!stop.stop_requested() && !source_->finished()) {
+  // An input that has ended may have left batches or a commit that wait for a disk with room.
+  while (!stop.stop_requested() && !(source_->finished() && taken_.empty() && !commit_fails_)) {
     FUSELINE_RETURN_IF_ERROR(HoldBack());
     FUSELINE_RETURN_IF_ERROR(TakeBatch(stop));
     FUSELINE_RETURN_IF_ERROR(CommitAndOffer());
@@ -175,6 +176,7 @@ Status SessionStage::HoldBack() {
 }
 
 Status SessionStage::TakeBatch(std::stop_token stop) {
+  if (source_->finished()) SleepFor(stop, kWaitMs);  // Only what is here already waits, for the disk.
   auto batch = source_->Next(std::min<std::int64_t>(config_.ingest().poll_timeout_ms(), kWaitMs));
   FUSELINE_RETURN_IF_ERROR(Status(failure_));
   if (!batch && batch.error().code == Code::kConflict) {

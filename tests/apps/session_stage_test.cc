@@ -1,8 +1,10 @@
 // Proven of the stage that makes sessions, in front of a topic whose broker refuses what it is given, for good and again and again: what
 // is not durable is sent again in order from the first that is not, so the topic holds an unbroken row of every name, and nothing
-// leaves the outbox before it is there.
-// Method: the real stage, sessionizer and producer; librdkafka's mock cluster makes the refusals.
+// leaves the outbox before it is there. And: a disk that is really full stops it for as long as that lasts, and no longer.
+// Method: the real stage, sessionizer and producer; librdkafka's mock cluster makes the refusals, a small tmpfs is the disk.
 #include "session_stage.h"
+
+#include <sys/mount.h>
 
 #include <filesystem>
 #include <fstream>
@@ -10,6 +12,7 @@
 
 #include <gtest/gtest.h>
 
+#include "fuseline/core/stage.h"
 #include "fuseline/ingest/file_source.h"
 #include "fuseline/kafka/consumer.h"
 #include "fuseline/kafka/mock_cluster.h"
@@ -118,6 +121,64 @@ TEST_F(SessionStageTest, WhatABrokerRefusesIsSentAgainInOrderUntilAllIsThere) {
   int repeats = 0;
   EXPECT_EQ(TakenNames(&repeats).size(), static_cast<std::size_t>(kSessions));
   std::cout << repeats << " repeats\n";
+}
+
+// A disk of its own, full until there is room.
+class FullDisk {
+ public:
+  explicit FullDisk(std::string folder) : folder_(std::move(folder)) {
+    std::filesystem::create_directories(folder_);
+    mounted_ = mount("tmpfs", folder_.c_str(), "tmpfs", 0, "size=64m") == 0;
+  }
+  ~FullDisk() {
+    if (mounted_) umount2(folder_.c_str(), MNT_DETACH);
+  }
+  bool mounted() const { return mounted_; }
+  void Fill() {
+    std::ofstream filler(folder_ + "/filler", std::ios::binary);
+    const std::string block(4'096, 'x');
+    while (filler.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) continue;
+  }
+  // So much that little things find room, and others do not.
+  void MakeLittleRoom() {
+    const std::string filler = folder_ + "/filler";
+    std::filesystem::resize_file(filler, std::filesystem::file_size(filler) - 64 * 1'024);
+  }
+  void MakeRoom() { std::filesystem::remove(folder_ + "/filler"); }
+
+ private:
+  const std::string folder_;
+  bool mounted_ = false;
+};
+
+TEST_F(SessionStageTest, AnInputThatEndsWhileTheDiskIsFullIsFinishedWhenThereIsRoom) {
+  FullDisk disk(dir_ / "disk");
+  if (!disk.mounted()) GTEST_SKIP() << "SKIPPED: a disk of its own cannot be mounted here";
+  config_.mutable_ingest()->set_batch_records(2 * kSessions);  // All in one: the source has ended before the first commit.
+  // Opened again, the store has nothing in memory, which is its weakest point.
+  ASSERT_THAT(Sessionizer::Open(dir_ / "disk/sessions", config_.sessionizer(), clock_, log_, metrics_), IsOk());
+  ASSERT_OK_AND_ASSIGN(auto sessionizer, Sessionizer::Open(dir_ / "disk/sessions", config_.sessionizer(), clock_, log_, metrics_));
+  ASSERT_OK_AND_ASSIGN(auto topic, TrajectoryTopic::Open(config_, {log_, metrics_, clock_}));
+  StatusBoard status;
+  SessionStage stage(config_, std::move(sessionizer), std::move(topic), status, {log_, metrics_, clock_});
+  ASSERT_THAT(stage.TakeOver(0, std::nullopt, 0, {}), IsOk());
+  ASSERT_OK_AND_ASSIGN(auto source, FileSource::Open(FileSourceOptionsOf(config_.ingest(), {WriteEvents()}), nullptr));
+  stage.Read(std::move(source), nullptr);
+  const Counter failed = metrics_.GetCounter("fuseline_sessionizer_failed_commits_total", "");
+
+  disk.Fill();
+  Stage room("room", [&](std::stop_token stop) {
+    while (failed.value() < 2 && SleepFor(stop, 1)) continue;
+    disk.MakeLittleRoom();
+    while (failed.value() < 6 && SleepFor(stop, 1)) continue;
+    disk.MakeRoom();
+    return OkStatus();
+  });
+  ASSERT_THAT(stage.Run({}), IsOk());
+  ASSERT_THAT(stage.Leave(/*patience_ms=*/30'000), IsOk());
+
+  int repeats = 0;
+  EXPECT_EQ(TakenNames(&repeats).size(), static_cast<std::size_t>(kSessions));
 }
 
 }  // namespace

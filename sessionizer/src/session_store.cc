@@ -336,8 +336,8 @@ Status SessionStore::Write(StoreBatch& batch) {
   const auto needed = static_cast<std::int64_t>(2 * batch.batch_->GetDataSize()) + kFreeBytesMin;
   if (free_bytes < needed) return ErrorStatus(Code::kUnavailable, "too little free disk for the session store; bytes free, needed:", free_bytes, needed);
   if (failed_) FUSELINE_RETURN_IF_ERROR(FromRocks(db_->Resume(), "resuming the session store:"));
-  // After a failed write RocksDB begins a new write-ahead log only if there is something in memory to flush, and otherwise aborts at
-  // the next write (facebook/rocksdb issue 11643). So there always is something.
+  // Where the room went in between, RocksDB begins a new write-ahead log only if there is something in memory to flush
+  // (facebook/rocksdb issue 11643). So there always is something.
   std::uint64_t entries = 0;
   if (db_->GetIntProperty(rocksdb::DB::Properties::kNumEntriesActiveMemTable, &entries) && entries == 0) {
     rocksdb::WriteOptions fleeting;

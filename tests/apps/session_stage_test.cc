@@ -20,8 +20,8 @@
 #include "fuseline/proto/settings.h"
 #include "fuseline/proto/trajectory_name.h"
 #include "fuseline/proto/trajectory_record.h"
+#include "fuseline/test_support/kafka_process.h"
 #include "fuseline/test_support/matchers.h"
-#include "fuseline/test_support/server.h"
 #include "fuseline/test_support/temp_dir.h"
 #include "trajectory_topic.h"
 

@@ -109,7 +109,8 @@ TEST_F(OnCallTest, WhatCouldNotBeUsedGoesBackToTheLogOnceAndIsReadAsAnEvent) {
   EXPECT_THAT(report, HasSubstr("1:1  appended: as 1:3\n")) << "the dry run appended nothing";
   EXPECT_THAT(report, HasSubstr("appended 1 letters"));
 
-  LoopProcess wide(*kafka, *redis, topic_, {"kafka.dead_letters_topic=" + letters_});
+  // Of a group of its own: what the other has committed is true of its limits alone.
+  LoopProcess wide(*kafka, *redis, topic_, {"kafka.dead_letters_topic=" + letters_, "kafka.group_id=" + topic_ + ".wide"});
   ASSERT_THAT(wide.Start(), IsOk());
   // "not an event" is malformed still; the requeued one is the record at offset 1 again, and that is read well now.
   EXPECT_THAT(wide.WaitUntil(
@@ -203,9 +204,9 @@ TEST_F(OnCallTest, ASessionHasOneNameInTheOutboxAndInTheLog) {
   EXPECT_EQ(run.Interrupt(), 130);
   ASSERT_OK_AND_ASSIGN(const json status, run.StoredStatus());
   ASSERT_GT(status["learner"]["versions"], 0) << status;
-  // Of another process nothing was durable in the learner when it died.
+  // Of another process, in a group of its own, nothing was durable in the learner when it died.
   LoopProcess killed(*kafka, *redis, topic_,
-                     {"sessionizer.gap_ms=120000", "learner.checkpoint_every_trajectories=1000000",
+                     {"sessionizer.gap_ms=120000", "kafka.group_id=" + topic_ + ".killed", "learner.checkpoint_every_trajectories=1000000",
                       "learner.version_every_steps=1000000"});
   ASSERT_THAT(killed.Start(), IsOk());
   ASSERT_THAT(killed.WaitUntilLearned(kEvents, kPatienceMs), IsOk());

@@ -18,7 +18,7 @@
 namespace fuseline {
 namespace {
 
-constexpr std::size_t kCommitPointsMax = 4096;
+constexpr std::size_t kCommitPointsMax = 512;
 constexpr std::size_t kUsersClosedAtOnce = 1024;
 constexpr int kSegmentsRewrittenPerCommit = 4;
 constexpr char kCorruptMark[] = "FOUND_CORRUPT";  // In a folder whose state cannot be used; says why.
@@ -74,10 +74,11 @@ struct Sessionizer::Impl {
       : settings(from), shape(ShapeOf(from)), clock(with_clock), log(with_log), metrics(with_metrics),
         last_commit_us(with_clock.monotonic_us()) {}
 
-  // Memory is shared out: half for open sessions, a third for the store, the rest for the outbox and what is on its way.
+  // Memory is shared out: three eighths for open sessions, a third for the store, the rest for the outbox, what is on its way, and what
+  // the allocator cannot use.
   std::size_t memory_max() const { return static_cast<std::size_t>(settings.max_memory_bytes()); }
   std::size_t store_memory_max() const { return memory_max() / 3; }
-  std::size_t sessions_memory_max() const { return memory_max() / 2; }
+  std::size_t sessions_memory_max() const { return memory_max() / 8 * 3; }
   std::size_t outbox_memory_max() const { return memory_max() / 16; }
   std::size_t unsaved_memory_max() const { return memory_max() / 16; }
 

@@ -71,7 +71,7 @@ struct ShownSession {
 //
 //   TakeOver(partition) → Process(batch) … NeedsCommit() → Commit() → Outbox() → [learner or topic] → Acknowledge() → Committable()
 //
-// Thread-compatible: one thread owns it. Open sessions are held in memory up to about half of max_memory_bytes, the coldest beyond
+// Thread-compatible: one thread owns it. Open sessions are held in memory up to three eighths of max_memory_bytes, the coldest beyond
 // that in RocksDB. What shapes sessions is what the log says, or, before it says anything, what the settings said when the partition
 // was begun. Cost: see bench/BENCHMARKS.md.
 class Sessionizer {

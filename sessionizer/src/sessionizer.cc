@@ -96,6 +96,7 @@ struct Sessionizer::Impl {
   Status Process(EventBatch&& batch);
   Status Flush(std::int32_t id);
   Status CloseAll(Partition& partition);
+  Status GoOn(Partition& partition);
   Status RewriteSegments(std::int32_t id, Partition& partition);
   void Keep(Partition& partition, const std::vector<Closing>& closings);
   std::size_t MemoryFor(const Partition& partition) const;
@@ -235,7 +236,8 @@ Result<std::optional<std::int64_t>> Sessionizer::TakeOver(std::int32_t id, const
   if (!committed) {
     if (!is_known) return std::nullopt;
     if (local.next_offset < log_start) return lost("the stored position", local.next_offset);
-    FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const Partition* const partition, impl_->Use(id));
+    FUSELINE_ASSIGN_OR_FAIL(Partition* const partition, impl_->Use(id));
+    FUSELINE_FAIL_IF_ERROR(impl_->GoOn(*partition));
     return local.next_offset;
   }
   const v1::OffsetMetadata& metadata = committed->metadata;
@@ -257,6 +259,7 @@ Result<std::optional<std::int64_t>> Sessionizer::TakeOver(std::int32_t id, const
                     committed->offset);
     impl_->WarnOfRules(id, *partition);
   }
+  FUSELINE_FAIL_IF_ERROR(impl_->GoOn(*partition));
   return state.next_offset();
 }
 
@@ -315,6 +318,16 @@ Status Sessionizer::Impl::Flush(std::int32_t id) {
   FUSELINE_RETURN_IF_ERROR(CloseAll(*partition));
   flushed_since_commit = true;
   return OkStatus();
+}
+
+// What was committed in the middle of closings, or just at the end of a rebuild, is finished without waiting for another record: on a silent
+// partition none may come.
+Status Sessionizer::Impl::GoOn(Partition& partition) {
+  const bool unfinished = partition.sessions.closing() || partition.sessions.rebuilding();
+  if (!unfinished || partition.sessions.state().finished()) return OkStatus();
+  FUSELINE_RETURN_IF_ERROR(CloseAll(partition));
+  partition.changed = true;
+  return partition.sessions.state().finished() ? OkStatus() : partition.sessions.AdvanceTo(partition.sessions.state().next_offset());
 }
 
 // Everything that the last record closes; in several commits where that is more than memory should hold.

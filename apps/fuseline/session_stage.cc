@@ -103,7 +103,7 @@ Status SessionStage::HandOver(std::span<const std::int32_t> partitions, std::int
     }
     TakeAcknowledgements(waiting() ? kWaitMs : 0);
   } while (waiting() && instruments_.clock.monotonic_us() < end_us);
-  FUSELINE_RETURN_IF_ERROR(sessionizer_->Commit());
+  FUSELINE_RETURN_IF_ERROR(Commit());
   TellGroup();
   return OkStatus();
 }
@@ -215,20 +215,18 @@ Status SessionStage::ProcessTaken() {
 
 Status SessionStage::CommitAndOffer() {
   TakeAcknowledgements(0);
-  bool committed = false;
   if (commit_fails_ ? instruments_.clock.monotonic_us() >= commit_again_us_ : sessionizer_->NeedsCommit()) {
     Status status = Commit();
     if (status.code == Code::kUnavailable) {
       PostponeCommit(status);
     } else {
       FUSELINE_RETURN_IF_ERROR(std::move(status));
-      committed = true;
       commit_fails_ = false;
       commit_backoff_.Reset();
       TellGroup();
     }
   }
-  return committed || !all_offered_ ? OfferAll() : OkStatus();
+  return all_offered_ ? OkStatus() : OfferAll();
 }
 
 void SessionStage::PostponeCommit(const Status& reason) {
@@ -239,6 +237,8 @@ void SessionStage::PostponeCommit(const Status& reason) {
 
 Status SessionStage::Commit() {
   FUSELINE_RETURN_IF_ERROR(sessionizer_->Commit());
+  // Whoever asked for it: those that stay while others are handed over may read nothing more that would bring the next one.
+  all_offered_ = false;
   for (const std::int32_t partition : owned_) Note(partition);
   return OkStatus();
 }

@@ -185,5 +185,91 @@ TEST_F(SessionStageTest, AnInputThatEndsWhileTheDiskIsFullIsFinishedWhenThereIsR
   EXPECT_EQ(TakenNames(&repeats).size(), static_cast<std::size_t>(kSessions));
 }
 
+// Gives what it holds, then hands partition 1 over as a rebalance does, inside Next, and stays silent for `kSilentLooks`.
+class RebalancedSource final : public EventSource {
+ public:
+  static constexpr int kSilentLooks = 200;
+  RebalancedSource(std::vector<EventBatch> batches, std::function<void()> rebalance, std::function<void()> at_end)
+      : batches_(std::move(batches)), rebalance_(std::move(rebalance)), at_end_(std::move(at_end)) {}
+
+  Result<std::optional<EventBatch>> Next(std::int64_t) override {
+    if (given_ < batches_.size()) return std::optional(std::move(batches_[given_++]));
+    if (looks_++ == 0) rebalance_();
+    if (looks_ == kSilentLooks) at_end_();
+    return std::nullopt;
+  }
+  Status Pause(std::span<const std::int32_t>) override { return OkStatus(); }
+  Status Resume(std::span<const std::int32_t>) override { return OkStatus(); }
+  Status Commit(const std::map<std::int32_t, kafka::CommittedOffset>&) override { return OkStatus(); }
+  bool caught_up(std::int32_t) const override { return given_ == batches_.size(); }
+  bool finished() const override { return looks_ >= kSilentLooks; }
+
+ private:
+  std::vector<EventBatch> batches_;
+  const std::function<void()> rebalance_, at_end_;
+  std::size_t given_ = 0;
+  int looks_ = 0;
+};
+
+// A receiver with room for everything, which has all of it at once.
+class RecordingSink final : public TrajectorySink {
+ public:
+  Room RoomFor(std::int32_t) const override { return Room::kNow; }
+  Result<bool> Offer(const OutboxEntry& entry) override {
+    ++offered[entry.name.partition()];
+    durable_[entry.name.partition()] = entry.name;
+    return true;
+  }
+  Result<bool> Offer(const v1::ProgressMark& mark) override {
+    marks[mark.partition()] = mark.stream_time_ms();
+    return true;
+  }
+  std::map<std::int32_t, v1::TrajectoryName> Durable(std::int64_t) override { return std::exchange(durable_, {}); }
+  bool TakeSetback() override { return false; }
+  Status CheckHolds(const v1::TrajectoryName&) const override { return OkStatus(); }
+  void Forget(std::int32_t) override {}
+  void Close() override {}
+
+  std::map<std::int32_t, int> offered;
+  std::map<std::int32_t, std::int64_t> marks;
+
+ private:
+  std::map<std::int32_t, v1::TrajectoryName> durable_;
+};
+
+TEST_F(SessionStageTest, WhatAHandoverOfOthersCommitsIsOfferedThoughNothingMoreIsRead) {
+  config_.mutable_sessionizer()->set_commit_records(1'000'000);
+  config_.mutable_sessionizer()->set_commit_interval_ms(60'000);  // No commit but that of the handover.
+  ASSERT_OK_AND_ASSIGN(auto sessionizer, Sessionizer::Open(dir_ / "sessions", config_.sessionizer(), clock_, log_, metrics_));
+  auto owned_sink = std::make_unique<RecordingSink>();
+  const RecordingSink& sink = *owned_sink;
+  StatusBoard status;
+  SessionStage stage(config_, std::move(sessionizer), std::move(owned_sink), status, {log_, metrics_, clock_});
+  ASSERT_THAT(stage.TakeOver(0, std::nullopt, 0, {}), IsOk());
+  ASSERT_THAT(stage.TakeOver(1, std::nullopt, 0, {}), IsOk());
+  ASSERT_OK_AND_ASSIGN(auto file, FileSource::Open(FileSourceOptionsOf(config_.ingest(), {WriteEvents()}), nullptr));
+  std::vector<EventBatch> batches;
+  while (!file->finished()) {
+    ASSERT_OK_AND_ASSIGN(auto batch, file->Next(0));
+    if (!batch) continue;
+    batch->end_of_input = false;
+    batches.push_back(*std::move(batch));
+  }
+  int offered = 0;
+  std::int64_t marked_ms = 0;
+  auto source = std::make_unique<RebalancedSource>(
+      std::move(batches), [&] { stage.GiveUp(std::vector<std::int32_t>{1}, /*lost=*/false); },
+      [&] {
+        offered = sink.offered.contains(0) ? sink.offered.at(0) : 0;
+        marked_ms = sink.marks.contains(0) ? sink.marks.at(0) : 0;
+      });
+  stage.Read(std::move(source), nullptr);
+
+  ASSERT_THAT(stage.Run({}), IsOk());
+
+  EXPECT_EQ(offered, kSessions - 1);  // The last one is open.
+  EXPECT_EQ(marked_ms, 1'000'000 + (kSessions - 1) * 2'000);
+}
+
 }  // namespace
 }  // namespace fuseline

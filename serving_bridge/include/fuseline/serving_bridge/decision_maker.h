@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "fuseline/core/metrics.h"
+#include "fuseline/core/status.h"
+#include "fuseline/fusion/policy_network.h"
+#include "fuseline/serving_bridge/decision.h"
+#include "fuseline/serving_bridge/ranker.h"
+#include "fuseline/v1/event.pb.h"
+
+namespace fuseline {
+
+// The policy that a request meets. Borrowed for the call.
+struct ServingPolicy {
+  const PolicyNetwork* network = nullptr;  // Null: the static weights.
+  ExplorationBox box;                      // Of the version; not looked at without a network.
+  std::uint64_t version = 0;
+};
+
+// How a request becomes a decision, and a decision an exposure: everything about a ranker but where its versions come from.
+//
+// Where: inside Ranker, which follows Redis; and bare, where a loop runs in one process and hands over its versions itself.
+// A function of (options, request, policy): the same give the same decision. Thread-safe, with a Workspace per thread.
+class DecisionMaker {
+ public:
+  // One caller's buffers; cheap to keep, not to make.
+  class Workspace {
+   public:
+    Workspace();
+    Workspace(Workspace&&) noexcept;
+    Workspace& operator=(Workspace&&) noexcept;
+    ~Workspace();
+
+   private:
+    friend class DecisionMaker;
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+  };
+
+  // Of `options`, what speaks of Redis and of picking up is not looked at. REQUIRES: metrics outlive it.
+  // Errors: kInvalidInput for options that contradict themselves.
+  static Result<DecisionMaker> Create(const RankerOptions& options, Metrics& metrics);
+  DecisionMaker(DecisionMaker&&) noexcept;
+  DecisionMaker& operator=(DecisionMaker&&) noexcept;
+  ~DecisionMaker();
+
+  // As Ranker::Rank, with this policy as the live version.
+  Result<Decision> Decide(const RankingRequest& request, const ServingPolicy& policy, Workspace& workspace) const;
+
+  // As Ranker::FillExposure.
+  void FillExposure(const RankingRequest& request, const Decision& decision, v1::Exposure* exposure) const;
+
+ private:
+  struct Impl;
+  explicit DecisionMaker(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fuseline

@@ -1,0 +1,200 @@
+#include "fuseline/serving_bridge/decision_maker.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fuseline/core/digest.h"
+#include "fuseline/core/random.h"
+#include "fuseline/proto/schema.h"
+
+#include "exposure.h"
+#include "request_check.h"
+
+namespace fuseline {
+namespace {
+
+Status CheckOptions(const RankerOptions& options) {
+  FUSELINE_RETURN_IF_ERROR(ValidateSchema(options.schema));
+  if (options.ranges.lower_size() != 2 * options.schema.tasks_size()) {
+    return ErrorStatus(Code::kInvalidInput, "action ranges disagree with the schema's tasks:", options.ranges.lower_size());
+  }
+  if (!(options.box.lower <= 0.0F && options.box.upper >= 0.0F)) {
+    return ErrorStatus(Code::kInvalidInput, "exploration box does not hold 0:", options.box.lower, options.box.upper);
+  }
+  if (!(options.static_share >= 0.0 && options.static_share <= 1.0)) {
+    return ErrorStatus(Code::kInvalidInput, "static_share is outside [0, 1]:", options.static_share);
+  }
+  return OkStatus();
+}
+
+bool AllFinite(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
+}  // namespace
+
+struct DecisionMaker::Workspace::Impl {
+  ActorWorkspace actor;
+  std::vector<float> baseline, executed;  // [n, D]
+  std::vector<float> noise;               // [D]
+  std::vector<float> scores;              // [k]
+  std::vector<RankedItem> ranked;         // [n]
+};
+
+DecisionMaker::Workspace::Workspace() : impl_(std::make_unique<Impl>()) {}
+DecisionMaker::Workspace::Workspace(Workspace&&) noexcept = default;
+DecisionMaker::Workspace& DecisionMaker::Workspace::operator=(Workspace&&) noexcept = default;
+DecisionMaker::Workspace::~Workspace() = default;
+
+struct DecisionMaker::Impl {
+  Impl(const RankerOptions& its_options, ActionSpace its_space, Metrics& metrics)
+      : options(its_options),
+        encoder(options.schema),
+        space(std::move(its_space)),
+        check(options.schema, options.max_candidates),
+        exposures(options.schema, options.experiment),
+        requests_total{Requests(metrics, Arm::kLearning), Requests(metrics, Arm::kStatic)},
+        input_fallbacks_total(Fallbacks(metrics, "input")),
+        action_fallbacks_total(Fallbacks(metrics, "action")),
+        clamped_total(metrics.GetCounter("fuseline_serving_bridge_scores_clamped_total", "task scores outside their range")) {}
+
+  static Counter Requests(Metrics& metrics, Arm arm) {
+    return metrics.GetCounter("fuseline_serving_bridge_requests_total", "requests ranked", {{"arm", std::string(ArmName(arm))}});
+  }
+  static Counter Fallbacks(Metrics& metrics, const char* reason) {
+    return metrics.GetCounter("fuseline_serving_bridge_fallbacks_total", "requests that got the static weights because something was not finite",
+                              {{"reason", reason}});
+  }
+
+  Status ChooseActions(const RankingRequest& request, const ServingPolicy& policy, bool finite, Workspace::Impl& buffers,
+                       Decision& decision) const;
+  void FallBack(const Counter& counter, Workspace::Impl& buffers, Decision& decision) const;
+  void FillStatic(Workspace::Impl& buffers) const;
+  void Explore(const RankingRequest& request, const ExplorationBox& box, Workspace::Impl& buffers, Decision& decision) const;
+  void Order(const RankingRequest& request, Workspace::Impl& buffers, Decision& decision) const;
+
+  const RankerOptions options;
+  const FeatureEncoder encoder;
+  const ActionSpace space;
+  const RequestCheck check;
+  const ExposureWriter exposures;
+  const Counter requests_total[2];  // By arm.
+  const Counter input_fallbacks_total, action_fallbacks_total, clamped_total;
+};
+
+DecisionMaker::DecisionMaker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+DecisionMaker::DecisionMaker(DecisionMaker&&) noexcept = default;
+DecisionMaker& DecisionMaker::operator=(DecisionMaker&&) noexcept = default;
+DecisionMaker::~DecisionMaker() = default;
+
+Result<DecisionMaker> DecisionMaker::Create(const RankerOptions& options, Metrics& metrics) {
+  FUSELINE_FAIL_IF_ERROR(CheckOptions(options));
+  FUSELINE_ASSIGN_OR_FAIL(ActionSpace space, ActionSpace::Create(options.ranges));
+  return DecisionMaker(std::make_unique<Impl>(options, std::move(space), metrics));
+}
+
+Result<Decision> DecisionMaker::Decide(const RankingRequest& request, const ServingPolicy& policy, Workspace& workspace) const {
+  FUSELINE_ASSIGN_OR_FAIL(const bool finite, impl_->check.Check(request));
+  Workspace::Impl& buffers = *workspace.impl_;
+  const std::size_t values = request.candidates.size() * impl_->space.width();
+  buffers.baseline.resize(values);
+  buffers.executed.resize(values);
+
+  Decision decision;
+  decision.action_width = impl_->space.width();
+  decision.arm = AssignArm(request.user_id, impl_->options.salt, impl_->options.static_share);
+  impl_->requests_total[static_cast<std::size_t>(decision.arm)].Increment();
+  if (request.candidates.empty()) return decision;
+  FUSELINE_FAIL_IF_ERROR(impl_->ChooseActions(request, policy, finite, buffers, decision));
+  impl_->Order(request, buffers, decision);
+  return decision;
+}
+
+// Fills baseline and executed of every candidate.
+Status DecisionMaker::Impl::ChooseActions(const RankingRequest& request, const ServingPolicy& policy, bool finite,
+                                          Workspace::Impl& buffers, Decision& decision) const {
+  if (!finite) {
+    FallBack(input_fallbacks_total, buffers, decision);
+    return OkStatus();
+  }
+  ExplorationBox box = options.box;
+  if (decision.arm == Arm::kStatic || policy.network == nullptr) {
+    FillStatic(buffers);
+  } else {
+    FUSELINE_RETURN_IF_ERROR(policy.network->Act(request.user, request.context, request.candidates, buffers.actor, buffers.baseline));
+    if (!AllFinite(buffers.baseline)) {  // Finite weights, but products beyond float32.
+      FallBack(action_fallbacks_total, buffers, decision);
+      return OkStatus();
+    }
+    box = policy.box;
+    decision.policy_version = policy.version;
+  }
+  buffers.executed = buffers.baseline;
+  if (decision.arm == Arm::kLearning && options.explore) Explore(request, box, buffers, decision);
+  return OkStatus();
+}
+
+void DecisionMaker::Impl::FallBack(const Counter& counter, Workspace::Impl& buffers, Decision& decision) const {
+  counter.Increment();
+  decision.fell_back = true;
+  FillStatic(buffers);
+  buffers.executed = buffers.baseline;
+}
+
+void DecisionMaker::Impl::FillStatic(Workspace::Impl& buffers) const {
+  const auto action = space.static_action();
+  for (std::size_t i = 0; i < buffers.baseline.size(); i += action.size()) {
+    std::copy(action.begin(), action.end(), buffers.baseline.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+void DecisionMaker::Impl::Explore(const RankingRequest& request, const ExplorationBox& box, Workspace::Impl& buffers,
+                                  Decision& decision) const {
+  Random random(options.seed, "exploration", Fnv1a64(request.request_id));
+  buffers.noise.resize(space.width());
+  decision.log_density = DrawRequestNoise(buffers.baseline, box, random, buffers.noise);
+  decision.box = box;
+  for (std::size_t i = 0; i < buffers.executed.size(); i += buffers.noise.size()) {
+    for (std::size_t d = 0; d < buffers.noise.size(); ++d) buffers.executed[i + d] += buffers.noise[d];
+  }
+}
+
+// Fuses every candidate's scores and keeps the best.
+void DecisionMaker::Impl::Order(const RankingRequest& request, Workspace::Impl& buffers, Decision& decision) const {
+  const std::size_t width = space.width();
+  const std::size_t candidates = request.candidates.size();
+  buffers.ranked.resize(candidates);
+  buffers.scores.resize(encoder.task_count());
+  std::size_t clamped = 0;
+  for (std::size_t i = 0; i < candidates; ++i) {
+    clamped += exposures.UsableScores(request.candidates[i].task_scores, buffers.scores);
+    clamped += encoder.ClampTaskScores(buffers.scores);
+    buffers.ranked[i] = {i, space.FusedScore(buffers.scores, std::span<const float>(buffers.executed).subspan(i * width, width))};
+  }
+  if (clamped > 0) clamped_total.Increment(static_cast<double>(clamped));
+
+  const std::size_t shown = request.expose_count == 0 ? candidates : std::min(request.expose_count, candidates);
+  const auto better = [](const RankedItem& a, const RankedItem& b) {
+    return a.fused_score != b.fused_score ? a.fused_score > b.fused_score : a.candidate < b.candidate;
+  };
+  const auto end = buffers.ranked.begin() + static_cast<std::ptrdiff_t>(shown);
+  std::partial_sort(buffers.ranked.begin(), end, buffers.ranked.end(), better);
+  decision.order.assign(buffers.ranked.begin(), end);
+  decision.baseline_actions.reserve(shown * width);
+  decision.executed_actions.reserve(shown * width);
+  for (const RankedItem& item : decision.order) {
+    const auto from = static_cast<std::ptrdiff_t>(item.candidate * width);
+    const auto to = from + static_cast<std::ptrdiff_t>(width);
+    decision.baseline_actions.insert(decision.baseline_actions.end(), buffers.baseline.begin() + from, buffers.baseline.begin() + to);
+    decision.executed_actions.insert(decision.executed_actions.end(), buffers.executed.begin() + from, buffers.executed.begin() + to);
+  }
+}
+
+void DecisionMaker::FillExposure(const RankingRequest& request, const Decision& decision, v1::Exposure* exposure) const {
+  impl_->exposures.Fill(request, decision, exposure);
+}
+
+}  // namespace fuseline

@@ -1,0 +1,116 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "algorithm.h"
+#include "fuseline/fusion/action_space.h"
+#include "fuseline/learner/learner.h"
+#include "fuseline/proto/schema.h"
+#include "fuseline/proto/settings.h"
+#include "fuseline/v1/checkpoint.pb.h"
+#include "held_out.h"
+#include "merge.h"
+#include "replay_buffer.h"
+#include "transition_builder.h"
+
+namespace fuseline {
+
+inline std::uint64_t Unsigned(std::int64_t value) { return static_cast<std::uint64_t>(value); }
+
+// What the learner is made of. Its functions lie by subject: learner.cc the calls from outside, training.cc sessions and steps,
+// version_making.cc versions, learner_checkpoint.cc what is durable.
+struct Learner::Impl {
+  Impl(const std::filesystem::path& state_folder, const v1::Config& settings, std::string build_text, v1::ActionRanges action_ranges,
+       ActionSpace action_space, std::unique_ptr<Algorithm> algorithm_made, TransitionBuilder transition_builder, Log& log_to,
+       Metrics& metrics_to, const Clock& clock_of)
+      : folder(state_folder),
+        config(settings),
+        schema(SchemaOf(settings)),
+        build(std::move(build_text)),
+        ranges(std::move(action_ranges)),
+        space(std::move(action_space)),
+        algorithm(std::move(algorithm_made)),
+        log(log_to),
+        clock(clock_of),
+        builder(std::move(transition_builder)),
+        replay(builder.layout(), static_cast<std::size_t>(settings.learner().replay_transitions())),
+        held_out(builder.layout(), static_cast<std::size_t>(settings.gate().max_sessions())),
+        statistics(builder.encoder().scalable_columns()),
+        normaliser(Normaliser::Identity(builder.encoder().state_width())),
+        merge(static_cast<std::size_t>(settings.learner().queue_trajectories()), log_to),
+        sizes(SizesOf(settings.learner())),
+        rewards(settings.rewards(), settings.learner().reward_cap()),
+        steps_total(metrics_to.GetCounter("fuseline_learner_steps_total", "update steps")),
+        undone_total(metrics_to.GetCounter("fuseline_learner_steps_undone_total", "update steps undone by the numeric guard")),
+        transitions_total(metrics_to.GetCounter("fuseline_learner_transitions_total", "transitions put into the replay buffer")),
+        trajectories_total(metrics_to.GetCounter("fuseline_learner_trajectories_total", "trajectories merged")),
+        accepted_total(metrics_to.GetCounter("fuseline_learner_versions_total", "versions made", {{"verdict", "accepted"}})),
+        refused_total(metrics_to.GetCounter("fuseline_learner_versions_total", "versions made", {{"verdict", "refused"}})),
+        box_share_gauge(metrics_to.GetGauge("fuseline_learner_box_share", "share of the transitions that the actor learns from")) {
+    SelectForActor();
+  }
+
+  std::string Shape() const;
+  Status StartNew();
+  Status Restore(const v1::LearnerCheckpoint& checkpoint);
+  Status Checkpoint();
+
+  void Absorb(const v1::Trajectory& trajectory);
+  std::uint64_t StepsOwed() const;
+  bool NextStepMakesVersion() const { return (counts.steps() + 1) % Unsigned(config.learner().version_every_steps()) == 0; }
+  bool MayStep() const { return StepsOwed() > 0 && !(pending && NextStepMakesVersion()); }
+  bool CheckpointDue() const {
+    return counts.trajectories() - checkpointed_trajectories >= Unsigned(config.learner().checkpoint_every_trajectories());
+  }
+  bool Idle() const { return !unsaved_version && !MayStep() && (StepsOwed() > 0 || (!merge.Ready() && !CheckpointDue())); }
+  Status Step();
+  void SelectForActor();
+  bool TrainsActor(const ConstRow& row) const;
+
+  Status MakeVersion();
+  Result<v1::GateVerdict> Judge() const;
+  v1::PolicyManifest Manifest(std::uint64_t version) const;
+  TensorMap VersionTensors() const;
+
+  std::filesystem::path folder;
+  v1::Config config;
+  v1::FeatureSchema schema;
+  std::string build;
+  v1::ActionRanges ranges;
+  ActionSpace space;
+  std::unique_ptr<Algorithm> algorithm;
+  Log& log;
+  const Clock& clock;
+  TransitionBuilder builder;
+  ReplayBuffer replay;
+  HeldOut held_out;
+  NormaliserStatistics statistics;
+  Normaliser normaliser;
+  Merge merge;
+  NetworkSizes sizes;
+  RewardSpec rewards;
+
+  std::string root;
+  v1::LearnerCounts counts;
+  std::vector<std::uint64_t> accepted{0};  // 0: the static weights.
+  std::vector<float> incumbent_actor;      // Empty while the static weights are the incumbent.
+  std::optional<PolicyVersion> pending;
+  bool unsaved_version = false;            // Pending, but no checkpoint holds it yet.
+  std::uint64_t checkpointed_trajectories = 0;
+  std::map<std::int32_t, v1::TrajectoryName> durable;
+  TransitionBatch batch, actor_batch;
+  std::function<void(const v1::Trajectory&)> see_merged;
+
+  Counter steps_total, undone_total, transitions_total, trajectories_total, accepted_total, refused_total;
+  Gauge box_share_gauge;
+};
+
+}  // namespace fuseline

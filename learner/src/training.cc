@@ -1,0 +1,85 @@
+#include <algorithm>
+#include <cmath>
+
+#include "learner_impl.h"
+
+namespace fuseline {
+
+void Learner::Impl::Absorb(const v1::Trajectory& trajectory) {
+  if (see_merged) see_merged(trajectory);
+  counts.set_trajectories(counts.trajectories() + 1);
+  counts.set_learned_through_ms(trajectory.stream_time_ms());
+  trajectories_total.Increment();
+  if (!trajectory.stub_reason().empty()) return counts.set_stubs(counts.stubs() + 1);
+
+  const bool frozen = counts.transitions_at_warmup() > 0;
+  TransitionBuilder::Account account;
+  if (IsHeldBack(config, trajectory.user_id())) {
+    counts.set_held_back(counts.held_back() + 1);
+    account = builder.AppendJudged(trajectory, held_out.rows());
+    held_out.Index();
+  } else {
+    account = builder.AppendTransitions(trajectory, replay.rows(), frozen ? nullptr : &statistics);
+    replay.Index();
+  }
+  counts.set_transitions(counts.transitions() + account.transitions);
+  transitions_total.Increment(static_cast<double>(account.transitions));
+  for (const auto& [reason, number] : account.left_out) (*counts.mutable_left_out())[reason] += number;
+
+  if (frozen || counts.transitions() < Unsigned(config.learner().warmup_transitions())) return;
+  counts.set_transitions_at_warmup(counts.transitions());
+  normaliser = statistics.Finish();
+}
+
+// floor(transitions since warm-up x rate) - steps, the rate in millionths: from the counts alone, so that nothing drifts.
+std::uint64_t Learner::Impl::StepsOwed() const {
+  if (counts.transitions_at_warmup() == 0) return 0;
+  constexpr std::uint64_t kMillion = 1'000'000;
+  const auto millionths = Unsigned(std::llround(config.learner().steps_per_transition() * static_cast<double>(kMillion)));
+  const std::uint64_t taken = counts.transitions() - counts.transitions_at_warmup();
+  const std::uint64_t due = taken / kMillion * millionths + taken % kMillion * millionths / kMillion;
+  return due > counts.steps() ? due - counts.steps() : 0;
+}
+
+// Explored around the incumbent or a version accepted at most box_rounds before it: an older baseline's box would nail the
+// policy to it.
+bool Learner::Impl::TrainsActor(const ConstRow& row) const {
+  if (!row.is(kHasDensity)) return config.learner().anchor_on_static();
+  const auto rounds = std::min<std::size_t>(static_cast<std::size_t>(config.learner().box_rounds()) + 1, accepted.size());
+  return std::find(accepted.end() - static_cast<std::ptrdiff_t>(rounds), accepted.end(), row.header->behaviour_version) !=
+         accepted.end();
+}
+
+// To be called whenever what TrainsActor says may have changed.
+void Learner::Impl::SelectForActor() {
+  replay.SelectForActor([this](const ConstRow& row) { return TrainsActor(row); });
+}
+
+Status Learner::Impl::Step() {
+  const Sampling sampling{.seed = config.fuseline().seed(),
+                          .step = counts.steps(),
+                          .count = static_cast<std::size_t>(sizes.batch),
+                          .per_request = IsPerRequest(config.learner())};
+  replay.Sample(sampling, normaliser, rewards, batch);
+  if (counts.steps() >= Unsigned(config.learner().actor_delay_steps()))
+    replay.SampleForActor(sampling, normaliser, rewards, actor_batch);
+  FUSELINE_ASSIGN_OR_RETURN(const StepFigures figures, algorithm->Step(batch, actor_batch, counts.steps()));
+  counts.set_steps(counts.steps() + 1);
+  steps_total.Increment();
+  if (figures.undone) {
+    counts.set_steps_undone(counts.steps_undone() + 1);
+    undone_total.Increment();
+    log.Error("learner.step_undone", "step", counts.steps(), "undone", counts.steps_undone());
+    return OkStatus();
+  }
+  counts.set_window_steps(counts.window_steps() + 1);
+  counts.set_window_box_share(counts.window_box_share() + replay.actor_share());
+  counts.set_window_critic_loss(counts.window_critic_loss() + figures.critic_loss);
+  if (figures.actor_moved) {
+    counts.set_window_actor_steps(counts.window_actor_steps() + 1);
+    counts.set_window_actor_loss(counts.window_actor_loss() + figures.actor_loss);
+  }
+  return OkStatus();
+}
+
+}  // namespace fuseline

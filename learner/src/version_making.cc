@@ -1,0 +1,112 @@
+#include <algorithm>
+#include <cmath>
+
+#include "fuseline/core/digest.h"
+#include "fuseline/fusion/weights_file.h"
+#include "gate.h"
+#include "learner_impl.h"
+
+namespace fuseline {
+
+TensorMap Learner::Impl::VersionTensors() const {
+  TensorMap tensors = algorithm->ActorTensors();
+  const auto columns = static_cast<std::uint32_t>(normaliser.mean.size());
+  tensors["normaliser.mean"] = {{columns}, normaliser.mean};
+  tensors["normaliser.scale"] = {{columns}, normaliser.scale};
+  return tensors;
+}
+
+Result<v1::GateVerdict> Learner::Impl::Judge() const {
+  bool finite = true;
+  for (const auto& [name, tensor] : VersionTensors())
+    for (const float value : tensor.values) finite = finite && std::isfinite(value);
+  const auto act_static = [this](std::span<const float> states) -> Result<std::vector<float>> {
+    std::vector<float> actions;
+    for (std::size_t n = 0; n < states.size() / normaliser.mean.size(); ++n)
+      actions.insert(actions.end(), space.static_action().begin(), space.static_action().end());
+    return actions;
+  };
+  const GateSubjects subjects{
+      .candidate = [this](std::span<const float> states) { return algorithm->Act(states); },
+      .incumbent = incumbent_actor.empty()
+                       ? Actor(act_static)
+                       : Actor([this](std::span<const float> states) { return algorithm->ActAs(incumbent_actor, states); }),
+      .deviation = [this](std::span<const float> states, std::span<const float> actions) -> Result<std::vector<double>> {
+        FUSELINE_ASSIGN_OR_FAIL(CriticValues values, algorithm->Values(states, actions));
+        return std::move(values.deviation);
+      },
+      .finite = finite,
+      .in_round = [this](const ConstRow& row) { return TrainsActor(row); }};
+  return JudgeVersion(config, space, normaliser, held_out.rows(), subjects);
+}
+
+v1::PolicyManifest Learner::Impl::Manifest(std::uint64_t version) const {
+  v1::PolicyManifest manifest;
+  manifest.set_version(version);
+  manifest.set_policy(config.policy().name());
+  manifest.set_algorithm(config.learner().algorithm());
+  manifest.set_preset(config.learner().preset());
+  *manifest.mutable_schema() = schema;
+  manifest.set_schema_digest(SchemaDigest(schema));
+  *manifest.mutable_actor() = algorithm->actor_shape();
+  *manifest.mutable_ranges() = ranges;
+  manifest.mutable_box()->set_lower(static_cast<float>(config.policy().box_lower()));
+  manifest.mutable_box()->set_upper(static_cast<float>(config.policy().box_upper()));
+
+  v1::Lineage& lineage = *manifest.mutable_lineage();
+  lineage.set_parent(accepted.back());
+  lineage.set_root(root);
+  lineage.set_trajectories_taken(counts.trajectories());
+  lineage.set_update_steps(counts.steps());
+  for (const v1::PartitionPosition& position : merge.Positions()) *lineage.add_names_taken() = position.last();
+  lineage.set_settings_sha256(SettingsDigest(config));
+  lineage.set_rewards_sha256(RewardsDigest(config.rewards()));
+  lineage.set_seed(config.fuseline().seed());
+  lineage.set_build(build);
+  const ComputeFacts& facts = algorithm->facts();
+  lineage.set_blas(facts.blas);
+  lineage.set_threads(static_cast<std::uint32_t>(facts.threads));
+  lineage.set_device(facts.device);
+
+  auto& figures = *manifest.mutable_metrics();
+  const double steps = std::max<double>(1, static_cast<double>(counts.window_steps()));
+  figures["critic_loss"] = counts.window_critic_loss() / steps;
+  figures["actor_loss"] = counts.window_actor_loss() / std::max<double>(1, static_cast<double>(counts.window_actor_steps()));
+  figures["box_term_share"] = counts.window_box_share() / steps;
+  figures["transitions"] = static_cast<double>(counts.transitions());
+  figures["buffered"] = static_cast<double>(replay.size());
+  figures["samples_per_transition"] =
+      static_cast<double>(counts.steps()) * static_cast<double>(sizes.batch) / static_cast<double>(counts.transitions());
+  figures["steps_undone"] = static_cast<double>(counts.steps_undone());
+  manifest.set_created_ms(clock.wall_ms());
+  return manifest;
+}
+
+Status Learner::Impl::MakeVersion() {
+  const std::uint64_t version = counts.versions() + 1;
+  PolicyVersion made{Manifest(version), EncodeWeights(VersionTensors())};
+  made.manifest.set_weights_sha256(Sha256Of(made.weights));
+  FUSELINE_ASSIGN_OR_RETURN(*made.manifest.mutable_gate(), Judge());
+  const bool passed = made.manifest.gate().passed();
+  (passed ? accepted_total : refused_total).Increment();
+  box_share_gauge.Set(made.manifest.metrics().at("box_term_share"));
+  log.Info("learner.version_made", "version", version, "passed", passed, "steps", counts.steps(), "box_share",
+           made.manifest.metrics().at("box_term_share"), "reasons", made.manifest.gate().reasons_size());
+
+  counts.set_versions(version);
+  counts.set_window_steps(0);
+  counts.set_window_box_share(0);
+  counts.set_window_critic_loss(0);
+  counts.set_window_actor_steps(0);
+  counts.set_window_actor_loss(0);
+  if (passed) {
+    accepted.push_back(version);
+    SelectForActor();
+    incumbent_actor = algorithm->actor_parameters();
+  }
+  pending = std::move(made);
+  unsaved_version = true;
+  return OkStatus();
+}
+
+}  // namespace fuseline

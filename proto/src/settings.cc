@@ -134,6 +134,13 @@ std::string SettingsDigest(const v1::Config& config) {
   *shaping.mutable_policy() = config.policy();
   *shaping.mutable_learner() = config.learner();
   *shaping.mutable_gate() = config.gate();
+  *shaping.mutable_batch_rl() = config.batch_rl();
+  *shaping.mutable_ddpg() = config.ddpg();
+  *shaping.mutable_td3() = config.td3();
+  *shaping.mutable_cql_sac() = config.cql_sac();
+  *shaping.mutable_iql() = config.iql();
+  *shaping.mutable_es() = config.es();
+  *shaping.mutable_cem() = config.cem();
   shaping.mutable_fuseline()->set_seed(config.fuseline().seed());
   *shaping.mutable_schema() = SchemaOf(config);
   return Sha256Of(CanonicalBytes(shaping));

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Runs one Kafka broker in the foreground: broker.sh DIR PORT
+# Runs one Kafka broker in the foreground: broker.sh DIR PORT [KEY=VALUE …]
 #
 # DIR holds its data and is formatted on first use; PORT is where clients connect, PORT+1 is the controller's, both on
-# 127.0.0.1. FUSELINE_KAFKA_CONTROLLER_PORT names another controller port, FUSELINE_KAFKA_HEAP the heap (512m).
+# 127.0.0.1. KEY=VALUE overrides a property of the broker. FUSELINE_KAFKA_CONTROLLER_PORT names another controller port,
+# FUSELINE_KAFKA_HEAP the heap (512m).
 # The process becomes java, so a signal sent to it reaches the broker.
 set -euo pipefail
 
-if [ $# -ne 2 ]; then
-  sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+if [ $# -lt 2 ]; then
+  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -37,4 +38,6 @@ if [ ! -e "$dir/data/meta.properties" ]; then
   "${java[@]}" kafka.tools.StorageTool format --standalone --ignore-formatted -t "$cluster" -c "$properties" >"$dir/format.log" 2>&1 ||
     { cat "$dir/format.log" >&2; exit 1; }
 fi
-exec "${java[@]}" -Xms128m -Xmx"${FUSELINE_KAFKA_HEAP:-512m}" kafka.Kafka "$properties"
+overrides=()
+for override in "${@:3}"; do overrides+=(--override "$override"); done
+exec "${java[@]}" -Xms128m -Xmx"${FUSELINE_KAFKA_HEAP:-512m}" kafka.Kafka "$properties" "${overrides[@]}"

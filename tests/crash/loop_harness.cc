@@ -87,9 +87,8 @@ Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partit
 
 ServedProcess::ServedProcess(const KafkaProcess& kafka, const std::string& subcommand, std::vector<std::string> settings)
     : state_(dir_ / "state") {
-  // A topic that is compared record by record is only read, unless a test wants it otherwise.
-  settings.insert(settings.begin(), "sessionizer.idle_timeout_ms=0");
-  settings.push_back("kafka.brokers=" + kafka.bootstrap_servers());
+  // A topic that is compared record by record is only read, unless a test wants it otherwise; the broker may be reached another way.
+  settings.insert(settings.begin(), {"sessionizer.idle_timeout_ms=0", "kafka.brokers=" + kafka.bootstrap_servers()});
   settings.push_back("fuseline.state_dir=" + state_);
   settings.push_back("http.address=127.0.0.1:0");
   arguments_ = {Program(), subcommand};

@@ -28,7 +28,7 @@ Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partit
 // A subcommand of the program under test that serves until it is stopped, with a state folder of its own.
 class ServedProcess {
  public:
-  // `settings`: lines "section.key=value" besides those that point at broker and folder.
+  // `settings`: lines "section.key=value" besides those that point at broker and folder; kafka.brokers may be another way to it.
   ServedProcess(const KafkaProcess& kafka, const std::string& subcommand, std::vector<std::string> settings);
 
   // Puts a wrapper before the program, from its next start on: one that becomes it, as env does.

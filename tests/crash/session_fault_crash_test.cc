@@ -34,17 +34,6 @@ const std::size_t kEvents = 20'000 + 500 * static_cast<std::size_t>(kOutageS);
 constexpr int kPartitions = 2;
 constexpr std::int64_t kPatienceMs = 120'000;
 
-// Polls with a deadline.
-template <typename Holds>
-bool Eventually(Holds holds, std::int64_t patience_ms = kPatienceMs) {
-  const auto deadline = steady_clock::now() + std::chrono::milliseconds(patience_ms);
-  while (!holds()) {
-    if (steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return true;
-}
-
 // A small disk. Needs the right to mount.
 class SmallDisk {
  public:
@@ -93,10 +82,6 @@ class SessionFaultCrashTest : public testing::Test {
     return taken;
   }
 
-  static bool HasReadAll(const KafkaProcess& kafka, Member& member, const std::string& topic, const std::string& group) {
-    return Eventually([&] { return !member.running() || HasCommittedEverything(kafka, topic, group).value_or(false); }) && member.running();
-  }
-
   static void ExpectUndisturbed(const KafkaProcess& kafka, const std::string& topic) {
     const TakenTrajectories taken = Taken(kafka, topic);
     std::cout << topic << ": " << taken.repeats << " repeats\n";
@@ -130,18 +115,6 @@ class SessionFaultCrashTest : public testing::Test {
 std::vector<v1::Event>* SessionFaultCrashTest::events_ = nullptr;
 TakenTrajectories* SessionFaultCrashTest::expected_ = nullptr;
 
-// Records that the process has taken from the broker; 0 while it does not answer.
-std::size_t Ingested(Member& member) {
-  const auto status = member.Ask();
-  return status && status->contains("ingested") ? status->at("ingested").get<std::size_t>() : 0;
-}
-
-std::size_t Count(const std::string& text, const std::string& what) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++count;
-  return count;
-}
-
 TEST_F(SessionFaultCrashTest, AFullDiskStopsReadingUntilThereIsRoom) {
   FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
   const TempDir dir;
@@ -160,7 +133,7 @@ TEST_F(SessionFaultCrashTest, AFullDiskStopsReadingUntilThereIsRoom) {
 
   disk.Fill();
   const auto ingested = [&] { return Ingested(member); };
-  const auto failures = [&] { return Count(member.log(), "sessionizer.commit_postponed"); };
+  const auto failures = [&] { return CountOf(member.log(), "sessionizer.commit_postponed"); };
   // A little at a time, until a commit does not find room any more.
   std::size_t produced = kEvents / 4;
   for (; produced < kEvents * 3 / 4 && failures() == 0; produced += 100) {
@@ -204,7 +177,7 @@ TEST_F(SessionFaultCrashTest, StateWithFlippedBytesIsSetAsideAndRebuiltByTheSame
     produced = until;
     ASSERT_TRUE(HasReadAll(*kafka, member, "flipped.events", "flipped")) << member.log();
   };
-  const auto set_aside = [&] { return Count(member.log(), "sessionizer.state_set_aside"); };
+  const auto set_aside = [&] { return CountOf(member.log(), "sessionizer.state_set_aside"); };
 
   // In the write-ahead log: found when the store is opened.
   ASSERT_THAT(member.Start(), IsOk());

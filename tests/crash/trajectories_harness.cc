@@ -131,4 +131,19 @@ Status Member::WaitUntilOwns(std::size_t partitions) {
   return WaitUntil([&](const nlohmann::json& status) { return status["partitions"].size() == partitions; }, kPatienceMs);
 }
 
+bool HasReadAll(const KafkaProcess& kafka, Member& member, const std::string& topic, const std::string& group) {
+  return Eventually([&] { return !member.running() || HasCommittedEverything(kafka, topic, group).value_or(false); }) && member.running();
+}
+
+std::uint64_t Ingested(Member& member) {
+  const auto status = member.Ask();
+  return status && status->contains("ingested") ? status->at("ingested").get<std::uint64_t>() : 0;
+}
+
+std::size_t CountOf(const std::string& text, const std::string& what) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++count;
+  return count;
+}
+
 }  // namespace fuseline::test

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <utility>
+#include <vector>
 
 #include <librdkafka/rdkafka.h>
 
@@ -72,7 +73,11 @@ Code CodeOf(rd_kafka_resp_err_t error) {
 
 }  // namespace
 
-Result<std::unique_ptr<KafkaProcess>> KafkaProcess::Start() {
+Result<std::unique_ptr<KafkaProcess>> KafkaProcess::Start() { return StartInTempDir(nullptr); }
+
+Result<std::unique_ptr<KafkaProcess>> KafkaProcess::StartBehind(TcpProxy& proxy) { return StartInTempDir(&proxy); }
+
+Result<std::unique_ptr<KafkaProcess>> KafkaProcess::StartInTempDir(TcpProxy* proxy) {
   FUSELINE_FAIL_IF_ERROR(CheckInstalled());
   Status status;
   for (int attempt = 0; attempt < kPortAttempts;
@@ -80,6 +85,11 @@ Result<std::unique_ptr<KafkaProcess>> KafkaProcess::Start() {
     std::unique_ptr<KafkaProcess> kafka(new KafkaProcess());
     kafka->folder_ = kafka->own_folder_.emplace().path();
     kafka->SetPorts(FreePort(), FreePort());
+    if (proxy != nullptr) {
+      kafka->proxied_port_ = FreePort();
+      kafka->proxy_port_ = proxy->port();
+      proxy->Serve(kafka->proxied_port_);
+    }
     status = kafka->Launch();
     if (status.ok()) return kafka;
   }
@@ -114,11 +124,16 @@ KafkaProcess::~KafkaProcess() = default;
 
 Status KafkaProcess::Launch() {
   const std::string log_path = folder_ + "/broker.log";
-  FUSELINE_ASSIGN_OR_RETURN(
-      process_, ChildProcess::Start(
-                    {"env", "FUSELINE_KAFKA_CONTROLLER_PORT=" + std::to_string(controller_port_),
-                     kBrokerScript, folder_, std::to_string(port_)},
-                    log_path));
+  std::vector<std::string> arguments = {"env", "FUSELINE_KAFKA_CONTROLLER_PORT=" + std::to_string(controller_port_),
+                                        kBrokerScript, folder_, std::to_string(port_)};
+  if (proxied_port_ != 0) {
+    const std::string direct = "PLAINTEXT://" + bootstrap_servers_ + ",PROXIED://127.0.0.1:";
+    const std::string controller = ",CONTROLLER://127.0.0.1:" + std::to_string(controller_port_);
+    arguments.push_back("listeners=" + direct + std::to_string(proxied_port_) + controller);
+    arguments.push_back("advertised.listeners=" + direct + std::to_string(proxy_port_) + controller);
+    arguments.push_back("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT");
+  }
+  FUSELINE_ASSIGN_OR_RETURN(process_, ChildProcess::Start(arguments, log_path));
   const Client client = MakeClient(bootstrap_servers_);
   return WaitUntilReady(*process_, log_path, kStartPatienceMs,
                         [&] { return AnswersMetadata(client.get()); });

@@ -11,6 +11,7 @@
 
 #include "fuseline/core/child_process.h"
 #include "fuseline/core/status.h"
+#include "fuseline/test_support/tcp_proxy.h"
 #include "fuseline/test_support/temp_dir.h"
 
 namespace fuseline::test {
@@ -27,6 +28,9 @@ class KafkaProcess {
   // The same with a folder of the caller's, which keeps data and ports for the next call. Errors: also kUnavailable if a
   // port of before is taken.
   static Result<std::unique_ptr<KafkaProcess>> Start(const std::string& folder);
+  // As the first, with a second listener behind `proxy`: whoever begins at the proxy's port is told to connect there for everything;
+  // bootstrap_servers() is the direct way.
+  static Result<std::unique_ptr<KafkaProcess>> StartBehind(TcpProxy& proxy);
 
   ~KafkaProcess();
 
@@ -45,6 +49,7 @@ class KafkaProcess {
 
  private:
   KafkaProcess() = default;
+  static Result<std::unique_ptr<KafkaProcess>> StartInTempDir(TcpProxy* proxy);
   Status Launch();
 
   void SetPorts(int port, int controller_port);
@@ -53,6 +58,7 @@ class KafkaProcess {
   std::string folder_;
   int port_ = 0;
   int controller_port_ = 0;
+  int proxied_port_ = 0, proxy_port_ = 0;  // 0: no second listener.
   std::string bootstrap_servers_;
   std::optional<ChildProcess> process_;
 };

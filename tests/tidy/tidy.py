@@ -26,6 +26,7 @@ ROOM_MAY_INCLUDE = {
     "serving_bridge": {"core", "proto", "redis", "fusion"},
     "simulator": {"core", "proto", "fusion", "serving_bridge"},
     "datasets": {"core", "proto"},
+    "comparison": {"core"},
     "test_support": {"core"},
 }
 # The event log is the one part of serving_bridge that speaks to Kafka, and may be left out of a build.
@@ -35,6 +36,7 @@ ROOM_OF_FOLDER = {
     "base/core": "core", "base/kafka": "kafka", "base/redis": "redis", "proto": "proto", "fusion": "fusion",
     "ingest": "ingest", "sessionizer": "sessionizer", "learner": "learner", "policy_store": "policy_store",
     "serving_bridge": "serving_bridge", "lab/simulator": "simulator", "lab/datasets": "datasets",
+    "lab/comparison": "comparison",
     "tests/support": "test_support",
 }
 FOLDER_OF_ROOM = {room: folder for folder, room in ROOM_OF_FOLDER.items()}
@@ -65,6 +67,7 @@ ROOM_MAY_USE = {
     "serving_bridge": {"eigen", "blas", "python"},
     "simulator": set(),
     "datasets": {"zlib", "zstd"},
+    "comparison": {"json"},
     "test_support": {"rdkafka", "hiredis"},
 }
 # Who handles messages may use what reads and writes them, e.g. length-delimited streams.

@@ -1,6 +1,6 @@
 // Proven: a SIGKILL of `fuseline run`, again and again at random moments while it reads a fixed topic, changes nothing. No
-// session is lost and none is taken twice: in the end the account of every partition, the names taken and the digest of the
-// weights are those of a run that was left alone.
+// session is lost and none is taken twice: in the end the account of every partition, the names taken, the digest of the
+// weights and that of every version ever made are those of a run that was left alone.
 // Method: the real program against a real broker and a real Redis. The moments are random and spread over the whole of the work,
 // reading and learning, and over the opening of the state folder; their seed is printed. Takes a minute or two on two cores, of which
 // it prints the time, and fails beyond ten.
@@ -8,13 +8,18 @@
 #include <algorithm>
 #include <chrono>
 #include <iostream>
+#include <map>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "fuseline/core/digest.h"
 #include "fuseline/core/random.h"
+#include "fuseline/policy_store/archive.h"
+#include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
 #include "fuseline/test_support/matchers.h"
 #include "loop_harness.h"
@@ -32,6 +37,7 @@ std::vector<std::string> Settings() {
   return {"learner.warmup_transitions=200",
           "learner.checkpoint_every_trajectories=40",
           "learner.version_every_steps=50",
+          "policy_store.keep_versions=1000",
           "sessionizer.commit_records=1500",
           "sessionizer.commit_interval_ms=50",
           "fuseline.log_level=warn"};
@@ -94,6 +100,22 @@ double SecondsSince(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+// Version → SHA-256 of its weights, then of its manifest but for who made it when.
+std::map<std::uint64_t, std::string> VersionsIn(const std::string& state) {
+  DiskFileSystem files;
+  const Archive archive = Archive::OpenReadOnly(state + "/policy", files);
+  std::map<std::uint64_t, std::string> versions;
+  for (const std::uint64_t version : archive.List().value_or(std::vector<std::uint64_t>())) {
+    const auto found = archive.Get(version);
+    if (!found) continue;
+    v1::PolicyManifest manifest = found->version.manifest;
+    manifest.clear_created_ms();
+    manifest.mutable_lineage()->clear_root();
+    versions[version] = ToHex(manifest.weights_sha256()) + " " + ToHex(Sha256Of(CanonicalBytes(manifest)));
+  }
+  return versions;
+}
+
 TEST(RunCrashTest, TwentyKillsAtRandomMomentsChangeNothing) {
   FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
   const std::uint64_t seed = static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
@@ -135,6 +157,9 @@ TEST(RunCrashTest, TwentyKillsAtRandomMomentsChangeNothing) {
   EXPECT_EQ(actual["trajectories"], expected["trajectories"]);
   EXPECT_EQ(actual["learner"], expected["learner"]);
   EXPECT_EQ(actual["live_version"], expected["live_version"]);
+  const auto versions = VersionsIn(undisturbed.state());
+  EXPECT_EQ(versions.size(), expected["learner"]["versions"].get<std::size_t>());
+  EXPECT_EQ(VersionsIn(killed.state()), versions);
 }
 
 }  // namespace

@@ -23,53 +23,11 @@ namespace {
 
 using test::Action;
 using test::ExploredStep;
+using test::Mark;
 using test::Name;
+using test::Record;
 using test::Session;
 using test::SmallConfig;
-
-v1::TrajectoryRecord Record(v1::Trajectory trajectory) {
-  v1::TrajectoryRecord record;
-  *record.mutable_trajectory() = std::move(trajectory);
-  return record;
-}
-
-v1::TrajectoryRecord Mark(std::int32_t partition, std::int64_t stream_time_ms) {
-  v1::TrajectoryRecord record;
-  record.mutable_progress()->set_partition(partition);
-  record.mutable_progress()->set_stream_time_ms(stream_time_ms);
-  return record;
-}
-
-// Two partitions' sessions: all ends, lists of one to three items, some requests of the static arm, some stubs.
-std::vector<std::vector<v1::Trajectory>> TwoPartitions(const v1::Config& config, int sessions) {
-  Random random(7, "stream", 0);
-  std::vector<std::vector<v1::Trajectory>> partitions(2);
-  for (std::int32_t p = 0; p < 2; ++p) {
-    std::int64_t time_ms = 0;
-    for (int s = 0; s < sessions; ++s) {
-      time_ms += static_cast<std::int64_t>(random.NextBelow(3)) * 1000;
-      std::vector<v1::Step> steps;
-      for (std::uint64_t t = 0, n = 1 + random.NextBelow(4); t < n; ++t) {
-        steps.push_back(ExploredStep(config, random, 1 + static_cast<int>(random.NextBelow(3)),
-                                     [&](const Action&) { return static_cast<std::int64_t>(random.NextBelow(30'000)); }));
-        if (random.NextBelow(8) == 0) steps.back().mutable_exposure()->clear_log_density();
-      }
-      constexpr std::array kEnds{v1::TERMINATED, v1::TRUNCATED, v1::FLUSHED};
-      const v1::SessionEnd end = kEnds[random.NextBelow(3)];
-      const v1::TrajectoryName* last = partitions[static_cast<std::size_t>(p)].empty() ? nullptr : &partitions[static_cast<std::size_t>(p)].back().name();
-      v1::Trajectory trajectory =
-          Session(Name(p, 10 * s), last, "u" + std::to_string(random.NextBelow(40)), time_ms, end, std::move(steps));
-      if (end == v1::TRUNCATED && random.NextBelow(3) > 0)
-        *trajectory.mutable_next_step() = ExploredStep(config, random, 2, [](const Action&) { return 0; });
-      if (random.NextBelow(20) == 0) {
-        trajectory.clear_steps();
-        trajectory.set_stub_reason("too large");
-      }
-      partitions[static_cast<std::size_t>(p)].push_back(std::move(trajectory));
-    }
-  }
-  return partitions;
-}
 
 class LearnerTest : public ::testing::Test {
  protected:
@@ -152,7 +110,7 @@ class LearnerTest : public ::testing::Test {
 
 TEST_F(LearnerTest, WhateverDiesAndWhateverTheInterleavingTheWeightsAreThoseOfTheUndisturbedRun) {
   const v1::Config config = SmallConfig();
-  const auto stream = TwoPartitions(config, 120);
+  const auto stream = test::Sessions(config, /*partitions=*/2, 120);
   const test::TempDir calm;
   const Outcome expected = Run(calm.path(), config, stream, nullptr);
   ASSERT_GT(expected.progress.versions, 3U);
@@ -175,7 +133,7 @@ TEST_F(LearnerTest, WhateverDiesAndWhateverTheInterleavingTheWeightsAreThoseOfTh
 
 TEST_F(LearnerTest, AGapStopsThePartitionAndARepeatIsDropped) {
   const v1::Config config = SmallConfig();
-  const auto stream = TwoPartitions(config, 5)[0];
+  const auto stream = test::Sessions(config, /*partitions=*/2, 5)[0];
   const test::TempDir folder;
   auto learner = Open(folder.path(), config).value();
 
@@ -197,7 +155,7 @@ TEST_F(LearnerTest, AGapStopsThePartitionAndARepeatIsDropped) {
 
 TEST_F(LearnerTest, TheMergeWaitsForASilentPartition) {
   const v1::Config config = SmallConfig();
-  auto stream = TwoPartitions(config, 3)[0];
+  auto stream = test::Sessions(config, /*partitions=*/2, 3)[0];
   for (v1::Trajectory& trajectory : stream) trajectory.set_stream_time_ms(5000);
   const test::TempDir folder;
   auto learner = Open(folder.path(), config).value();
@@ -215,7 +173,7 @@ TEST_F(LearnerTest, TheMergeWaitsForASilentPartition) {
 TEST_F(LearnerTest, AFlippedBitInTheCheckpointIsCorruptAndOtherNetworksAreRefused) {
   const v1::Config config = SmallConfig();
   const test::TempDir folder;
-  Run(folder.path(), config, TwoPartitions(config, 30), nullptr);
+  Run(folder.path(), config, test::Sessions(config, /*partitions=*/2, 30), nullptr);
   ASSERT_THAT(Open(folder.path(), config).value()->Checkpoint(), IsOk());
 
   v1::Config other = config;
@@ -305,7 +263,7 @@ TEST_F(LearnerTest, ALogWithoutActionsEndsInVersionsAndSaysThatNcisIsSkipped) {
   v1::Config config = SmallConfig();
   config.mutable_learner()->set_train_on_static(true);
   config.mutable_learner()->set_anchor_on_static(true);
-  auto stream = TwoPartitions(config, 60);
+  auto stream = test::Sessions(config, /*partitions=*/2, 60);
   for (auto& partition : stream) {
     for (v1::Trajectory& trajectory : partition) {
       for (v1::Step& step : *trajectory.mutable_steps()) step.mutable_exposure()->clear_log_density();

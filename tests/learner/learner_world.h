@@ -113,4 +113,50 @@ inline v1::Trajectory Session(const v1::TrajectoryName& name, const v1::Trajecto
   return trajectory;
 }
 
+// Sessions of so many partitions: all ends, lists of one to three items, some requests of the static arm, some stubs.
+// Session s of a partition has the offset 10 s.
+inline std::vector<std::vector<v1::Trajectory>> Sessions(const v1::Config& config, std::int32_t partitions, int sessions) {
+  Random random(7, "stream", 0);
+  std::vector<std::vector<v1::Trajectory>> stream(static_cast<std::size_t>(partitions));
+  for (std::int32_t p = 0; p < partitions; ++p) {
+    std::vector<v1::Trajectory>& partition = stream[static_cast<std::size_t>(p)];
+    std::int64_t time_ms = 0;
+    for (int s = 0; s < sessions; ++s) {
+      time_ms += static_cast<std::int64_t>(random.NextBelow(3)) * 1000;
+      std::vector<v1::Step> steps;
+      for (std::uint64_t t = 0, n = 1 + random.NextBelow(4); t < n; ++t) {
+        steps.push_back(ExploredStep(config, random, 1 + static_cast<int>(random.NextBelow(3)),
+                                     [&](const Action&) { return static_cast<std::int64_t>(random.NextBelow(30'000)); }));
+        if (random.NextBelow(8) == 0) steps.back().mutable_exposure()->clear_log_density();
+      }
+      constexpr std::array kEnds{v1::TERMINATED, v1::TRUNCATED, v1::FLUSHED};
+      const v1::SessionEnd end = kEnds[random.NextBelow(3)];
+      const v1::TrajectoryName* last = partition.empty() ? nullptr : &partition.back().name();
+      v1::Trajectory trajectory =
+          Session(Name(p, 10 * s), last, "u" + std::to_string(random.NextBelow(40)), time_ms, end, std::move(steps));
+      if (end == v1::TRUNCATED && random.NextBelow(3) > 0)
+        *trajectory.mutable_next_step() = ExploredStep(config, random, 2, [](const Action&) { return 0; });
+      if (random.NextBelow(20) == 0) {
+        trajectory.clear_steps();
+        trajectory.set_stub_reason("too large");
+      }
+      partition.push_back(std::move(trajectory));
+    }
+  }
+  return stream;
+}
+
+inline v1::TrajectoryRecord Record(v1::Trajectory trajectory) {
+  v1::TrajectoryRecord record;
+  *record.mutable_trajectory() = std::move(trajectory);
+  return record;
+}
+
+inline v1::TrajectoryRecord Mark(std::int32_t partition, std::int64_t stream_time_ms) {
+  v1::TrajectoryRecord record;
+  record.mutable_progress()->set_partition(partition);
+  record.mutable_progress()->set_stream_time_ms(stream_time_ms);
+  return record;
+}
+
 }  // namespace fuseline::test

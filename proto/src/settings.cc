@@ -127,7 +127,7 @@ v1::Config DefaultSettings() {
 
 v1::FeatureSchema SchemaOf(const v1::Config& config) { return config.has_schema() ? config.schema() : DefaultSchema(); }
 
-std::string SettingsDigest(const v1::Config& config) {
+v1::Config ShapingSettings(const v1::Config& config) {
   v1::Config shaping;
   *shaping.mutable_sessionizer() = config.sessionizer();
   *shaping.mutable_rewards() = config.rewards();
@@ -143,8 +143,10 @@ std::string SettingsDigest(const v1::Config& config) {
   *shaping.mutable_cem() = config.cem();
   shaping.mutable_fuseline()->set_seed(config.fuseline().seed());
   *shaping.mutable_schema() = SchemaOf(config);
-  return Sha256Of(CanonicalBytes(shaping));
+  return shaping;
 }
+
+std::string SettingsDigest(const v1::Config& config) { return Sha256Of(CanonicalBytes(ShapingSettings(config))); }
 
 Result<v1::Rewards> LoadRewards(const std::string& file) {
   v1::Config config = DefaultSettings();

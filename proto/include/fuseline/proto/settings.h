@@ -36,7 +36,9 @@ std::string PrintSettings(const v1::Config& config, bool with_help);
 // Lines "section.key=value (default, unit, range): help", for --help.
 std::string SettingsHelp();
 
-// SHA-256 over the canonical bytes of what shapes weights: sessionizer, rewards, policy, learner, gate, seed and schema.
+// What shapes weights, and nothing else: sessionizer, rewards, policy, learner, gate, the algorithms' own sections, seed and schema.
+v1::Config ShapingSettings(const v1::Config& config);
+// SHA-256 over its canonical bytes.
 std::string SettingsDigest(const v1::Config& config);
 
 // A reward specification: a YAML file with the section `rewards` alone, keys and checks as in a settings file. A key that is absent

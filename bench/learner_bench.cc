@@ -38,6 +38,8 @@ TransitionBatch RandomBatch(std::size_t batch) {
   b.next_mask = b.mask;
   b.terminated.assign(batch, 0);
   b.trains_actor.assign(batch, 1);
+  b.weight.assign(batch, 1);
+  b.log_density.assign(batch, 0);
   for (std::size_t i = 0; i < batch; ++i) b.box.insert(b.box.end(), {-0.15F, 0.15F});
   b.next_box = b.box;
   return b;
@@ -66,7 +68,7 @@ void Report(benchmark::State& state, const char* preset) {
 void BatchedStep(benchmark::State& state, const char* preset) {
   const v1::Config config = ConfigOf(preset);
   const std::vector<float> start(kAction, 0.0F);
-  const auto algorithm = CreateEnhancedRl(config, kState - 1, 1, start).value();
+  const auto algorithm = CreateAlgorithm(config, {kState - 1, 1, start}).value();
   const TransitionBatch batch = RandomBatch(static_cast<std::size_t>(SizesOf(config.learner()).batch));
   std::uint64_t step = 0;
   for (auto _ : state) benchmark::DoNotOptimize(algorithm->Step(batch, step++));

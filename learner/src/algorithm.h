@@ -14,6 +14,22 @@
 
 namespace fuseline {
 
+// What an algorithm has to solve. A state is W = shared + item columns, the shared ones first.
+struct Problem {
+  std::size_t shared_width = 0, item_width = 0;
+  std::vector<float> static_action;  // [D], normalised: where every policy starts.
+};
+
+// What the learner must know of an algorithm before it draws batches for it.
+struct AlgorithmTraits {
+  // One action for each request: its batches are lists of one item whose state is the shared columns (the item's are zero)
+  // and whose reward is the list's sum.
+  bool per_request = false;
+  // The actor learns only from what was explored around the current baseline: its batches are drawn from these transitions. Of any
+  // other algorithm the actor's batch is that of the critics.
+  bool boxed = false;
+};
+
 // One batch of transitions on the host, row-major float32; states are normalised. B transitions of up to L items.
 struct TransitionBatch {
   std::size_t batch = 0, items = 0;
@@ -23,6 +39,8 @@ struct TransitionBatch {
   std::vector<float> terminated;                              // [B]
   std::vector<float> trains_actor;                            // [B]; 1 where the actor's loss counts the transition.
   std::vector<float> box, next_box;                           // [B, 2]: lower, upper.
+  std::vector<float> weight;                                  // [B]; every loss multiplies by it. 1 unless prioritised or stale.
+  std::vector<float> log_density;                             // [B], of the executed action; 0 where none was logged.
 };
 
 struct StepFigures {
@@ -31,37 +49,37 @@ struct StepFigures {
   double box_share = 0;     // Of transitions that trained the actor.
   bool actor_moved = false;
   bool undone = false;      // Something was not finite: parameters and moments are as before the step.
+  std::vector<float> td_error;  // [B] of the critics' batch, before the step: mean |TD error| over members; empty: it has none.
 };
 
+// What the critics say. G = kRewardGroups where the algorithm has critics of each, else 1: of the rewards' sum, weighted by omega.
 struct CriticValues {
   std::vector<float> mean;        // [G, n], over a group's members.
   std::vector<double> deviation;  // [G]; the members' standard deviation, mean over pairs.
 };
 
-struct OptimiserCounts {
-  std::uint64_t critic_updates = 0, actor_updates = 0;
-};
-
 // What computes and where; part of the lineage.
 struct ComputeFacts {
-  std::string device;
-  std::string blas;
+  std::string device = "cpu";
+  std::string blas = "none";
   int threads = 1;
-  double sgemm_gflops = 0;  // Measured at start; tells a reference BLAS from a real one.
+  double sgemm_gflops = 0;  // Measured at start; tells a reference BLAS from a real one. 0: it multiplies no matrices.
 };
 
-// The port behind which an algorithm hides LibTorch: networks, targets and optimisers.
-// Thread-compatible. A function of its parameters, the batch and the step number alone.
+// The port behind which an algorithm hides its networks, targets and optimisers, and LibTorch where it needs that.
+// Thread-compatible. A function of its parameters, the batches and the step number alone: what is drawn comes from
+// Random(run seed, purpose, step).
 class Algorithm {
  public:
   virtual ~Algorithm() = default;
 
-  // One update of the critics by one batch, of the actor by another (an empty one leaves it), and, when due, of the targets.
+  // One update of the critics by one batch, of the actor by another (an empty one leaves it), and, when due, of the targets. All
+  // or nothing: what would not be finite leaves everything as it was.
   // Errors: kInternal for an exception of the library.
   virtual Result<StepFigures> Step(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step) = 0;
   Result<StepFigures> Step(const TransitionBatch& both, std::uint64_t step) { return Step(both, both, step); }
 
-  // Actions [n, D] of the current actor, or of one returned by actor_parameters() earlier; states [n, W] normalised.
+  // Actions [n, D] of the current policy, or of one returned by actor_parameters() earlier; states [n, W] normalised.
   virtual Result<std::vector<float>> Act(std::span<const float> states) const = 0;
   virtual Result<std::vector<float>> ActAs(std::span<const float> actor, std::span<const float> states) const = 0;
   virtual std::vector<float> actor_parameters() const = 0;
@@ -69,18 +87,34 @@ class Algorithm {
   // What the critics say of n pairs.
   virtual Result<CriticValues> Values(std::span<const float> states, std::span<const float> actions) const = 0;
 
-  virtual v1::NetworkShape actor_shape() const = 0;
-  virtual TensorMap ActorTensors() const = 0;  // actor.<i>.weight [out, in], actor.<i>.bias [out].
+  // The policy as fusion's PolicyNetwork serves it: its form (manifest.actor, or another that it knows), and its tensors.
+  virtual void DescribePolicy(v1::PolicyManifest& manifest) const = 0;
+  virtual TensorMap PolicyTensors() const = 0;
 
-  // Everything that a restart needs, exactly.
+  // Everything that a restart needs, exactly. Errors of Restore: kCorrupt.
   virtual TensorMap Save() const = 0;
-  virtual OptimiserCounts optimiser_counts() const = 0;
-  virtual Status Restore(const TensorMap& tensors, const OptimiserCounts& counts) = 0;
-  virtual std::string WeightsSha256() const = 0;  // Hex; over actor, critics and targets.
+  virtual Status Restore(const TensorMap& tensors) = 0;
+  virtual std::string WeightsSha256() const = 0;  // Hex; over all parameters and targets.
 
   virtual std::string description() const = 0;  // Of the networks' shapes.
   virtual const ComputeFacts& facts() const = 0;
 };
+
+// Algorithms by name. Adding one is adding a file to learner/src/algorithms (or learner/src/torch, for one that needs LibTorch) that
+// ends in FUSELINE_ALGORITHM; docs/adding_an_algorithm.md shows one.
+using AlgorithmFactory = Result<std::unique_ptr<Algorithm>> (*)(const v1::Config& config, const Problem& problem);
+
+// Errors: kInvalidInput for a name that is not among AlgorithmNames() (which it lists), or settings that cannot be.
+Result<std::unique_ptr<Algorithm>> CreateAlgorithm(const v1::Config& config, const Problem& problem);
+Result<AlgorithmTraits> AlgorithmTraitsOf(const std::string& name);
+
+class AlgorithmRegistrar {
+ public:
+  AlgorithmRegistrar(const std::string& name, AlgorithmTraits traits, AlgorithmFactory factory);
+};
+// At the end of the algorithm's file, in its anonymous namespace. A name that is taken stops the process at start.
+#define FUSELINE_ALGORITHM(name, traits, factory) \
+  [[maybe_unused]] const ::fuseline::AlgorithmRegistrar fuseline_algorithm_registrar(name, traits, factory)
 
 struct NetworkSizes {
   std::vector<std::int64_t> hidden;
@@ -89,13 +123,5 @@ struct NetworkSizes {
 };
 // The preset's sizes, and those that the settings name.
 NetworkSizes SizesOf(const v1::Learner& settings);
-
-// EnhancedRL (arXiv 2409.11678), or with learner.algorithm=integrated_rl UnifiedRL (arXiv 2404.17589): the same with one action
-// for each request, from the shared columns alone. The networks keep their shape; the weights of the item columns are zero and
-// stay so, because what is learned from is zero there. static_action [D]: where the actor starts.
-// Errors: kInvalidInput for learner.device=cuda where there is none.
-Result<std::unique_ptr<Algorithm>> CreateEnhancedRl(const v1::Config& config, std::size_t shared_width, std::size_t item_width,
-                                                    std::span<const float> static_action);
-bool IsPerRequest(const v1::Learner& settings);
 
 }  // namespace fuseline

@@ -23,11 +23,13 @@ Result<std::unique_ptr<Learner>> Learner::Open(const std::filesystem::path& fold
   FUSELINE_ASSIGN_OR_FAIL(v1::ActionRanges ranges, ActionRangesOf(config.policy(), schema));
   FUSELINE_ASSIGN_OR_FAIL(ActionSpace space, ActionSpace::Create(ranges));
   TransitionBuilder builder(config, schema);
-  FUSELINE_ASSIGN_OR_FAIL(auto algorithm, CreateEnhancedRl(config, builder.encoder().shared_width(), builder.encoder().item_width(), space.static_action()));
+  const std::span static_action = space.static_action();
+  const Problem problem{builder.encoder().shared_width(), builder.encoder().item_width(), {static_action.begin(), static_action.end()}};
+  FUSELINE_ASSIGN_OR_FAIL(auto algorithm, CreateAlgorithm(config, problem));
   const ComputeFacts& facts = algorithm->facts();
   log.Info("learner.compute_chosen", "device", facts.device, "blas", facts.blas, "threads", facts.threads, "sgemm_gflops",
            facts.sgemm_gflops);
-  if (facts.sgemm_gflops < kSlowSgemmGflops)
+  if (facts.sgemm_gflops > 0 && facts.sgemm_gflops < kSlowSgemmGflops)
     log.Warn("learner.blas_slow", "blas", facts.blas, "sgemm_gflops", facts.sgemm_gflops, "hint",
              "a reference BLAS trains 20 times slower: install OpenBLAS (openmp), or the pinned LibTorch");
 

@@ -6,7 +6,7 @@
 namespace fuseline {
 namespace {
 
-constexpr std::uint32_t kCheckpointFormat = 1;
+constexpr std::uint32_t kCheckpointFormat = 2;
 constexpr const char* kIncumbentTensor = "incumbent.actor";
 
 }  // namespace
@@ -32,7 +32,7 @@ Status Learner::Impl::Restore(const v1::LearnerCheckpoint& checkpoint) {
   FUSELINE_ASSIGN_OR_RETURN(const std::string bytes, ReadBlob(folder, checkpoint.tensors()));
   FUSELINE_ASSIGN_OR_RETURN(TensorMap tensors, DecodeWeights(bytes));
   counts = checkpoint.counts();
-  FUSELINE_RETURN_IF_ERROR(algorithm->Restore(tensors, {counts.critic_updates(), counts.actor_updates()}));
+  FUSELINE_RETURN_IF_ERROR(algorithm->Restore(tensors));
   if (tensors.contains(kIncumbentTensor)) incumbent_actor = tensors[kIncumbentTensor].values;
 
   FUSELINE_RETURN_IF_ERROR(replay.rows().Load(folder, checkpoint.replay()));
@@ -70,9 +70,6 @@ Status Learner::Impl::Checkpoint() {
   FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_tensors(), WriteBlob(folder, "tensors", EncodeWeights(tensors)));
   FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_replay(), replay.rows().Save(folder));
   FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_held_out(), held_out.rows().Save(folder));
-  const OptimiserCounts updates = algorithm->optimiser_counts();
-  counts.set_critic_updates(updates.critic_updates);
-  counts.set_actor_updates(updates.actor_updates);
   *checkpoint.mutable_counts() = counts;
   std::map<std::int32_t, v1::TrajectoryName> names;
   for (v1::PartitionPosition& position : merge.Positions()) {

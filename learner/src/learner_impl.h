@@ -46,6 +46,7 @@ struct Learner::Impl {
         statistics(builder.encoder().scalable_columns()),
         normaliser(Normaliser::Identity(builder.encoder().state_width())),
         merge(static_cast<std::size_t>(settings.learner().queue_trajectories()), log_to),
+        traits(AlgorithmTraitsOf(settings.learner().algorithm()).value()),  // It was made, so it is known.
         sizes(SizesOf(settings.learner())),
         rewards(settings.rewards(), settings.learner().reward_cap()),
         steps_total(metrics_to.GetCounter("fuseline_learner_steps_total", "update steps")),
@@ -95,6 +96,7 @@ struct Learner::Impl {
   NormaliserStatistics statistics;
   Normaliser normaliser;
   Merge merge;
+  AlgorithmTraits traits;
   NetworkSizes sizes;
   RewardSpec rewards;
 

@@ -2,12 +2,13 @@
 
 namespace fuseline {
 
-bool IsPerRequest(const v1::Learner& settings) { return settings.algorithm() == "integrated_rl"; }
-
 NetworkSizes SizesOf(const v1::Learner& settings) {
   const bool paper = settings.preset() == "paper";
   NetworkSizes sizes = paper ? NetworkSizes{{256, 128, 64}, 10, 256} : NetworkSizes{{64, 64}, 4, 128};
-  if (paper && IsPerRequest(settings)) sizes.critics_per_group = 12;
+  if (settings.algorithm() == "integrated_rl") {
+    if (paper) sizes.critics_per_group = 12;
+    if (settings.integrated_form() == "single") sizes.critics_per_group *= 2;  // One group has them all.
+  }
   if (!settings.hidden().empty()) sizes.hidden.assign(settings.hidden().begin(), settings.hidden().end());
   if (settings.critics_per_group() > 0) sizes.critics_per_group = settings.critics_per_group();
   if (settings.batch() > 0) sizes.batch = settings.batch();

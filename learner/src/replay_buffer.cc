@@ -55,8 +55,9 @@ void Clear(const RowLayout& layout, std::size_t count, bool per_request, Transit
                               {&batch.action, items * action}, {&batch.baseline, items * action},
                               {&batch.next_baseline, items * action}, {&batch.mask, items}, {&batch.next_mask, items},
                               {&batch.reward, kRewardGroups * items}, {&batch.terminated, std::size_t{1}},
-                              {&batch.trains_actor, std::size_t{1}}, {&batch.box, std::size_t{2}}, {&batch.next_box, std::size_t{2}}})
+                              {&batch.trains_actor, std::size_t{1}}, {&batch.log_density, std::size_t{1}}, {&batch.box, std::size_t{2}}, {&batch.next_box, std::size_t{2}}})
     values->assign(count * size, 0.0F);
+  batch.weight.assign(count, 1.0F);
 }
 
 }  // namespace
@@ -91,6 +92,7 @@ void ReplayBuffer::Fill(std::uint64_t number, std::size_t b, bool per_request, c
     for (std::size_t g = 0; g < kRewardGroups; ++g)
       batch.reward[(g * batch.batch + b) * items + (per_request ? 0 : j)] += static_cast<float>(groups[g]);
   }
+  batch.log_density[b] = static_cast<float>(row.header->log_density);
   batch.terminated[b] = row.is(kTerminated) ? 1.0F : 0.0F;
   if (row.is(kTerminated)) return;
   FillState(rows_.At(number + 1), b, per_request, normaliser, batch.next_state, batch.next_baseline, batch.next_mask, batch.next_box);

@@ -59,11 +59,12 @@ Status Learner::Impl::Step() {
   const Sampling sampling{.seed = config.fuseline().seed(),
                           .step = counts.steps(),
                           .count = static_cast<std::size_t>(sizes.batch),
-                          .per_request = IsPerRequest(config.learner())};
+                          .per_request = traits.per_request};
+  const bool actor_due = counts.steps() >= Unsigned(config.learner().actor_delay_steps());
   replay.Sample(sampling, normaliser, rewards, batch);
-  if (counts.steps() >= Unsigned(config.learner().actor_delay_steps()))
-    replay.SampleForActor(sampling, normaliser, rewards, actor_batch);
-  FUSELINE_ASSIGN_OR_RETURN(const StepFigures figures, algorithm->Step(batch, actor_batch, counts.steps()));
+  if (actor_due && traits.boxed) replay.SampleForActor(sampling, normaliser, rewards, actor_batch);
+  const TransitionBatch& for_actor = actor_due && !traits.boxed ? batch : actor_batch;
+  FUSELINE_ASSIGN_OR_RETURN(const StepFigures figures, algorithm->Step(batch, for_actor, counts.steps()));
   counts.set_steps(counts.steps() + 1);
   steps_total.Increment();
   if (figures.undone) {

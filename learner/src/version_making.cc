@@ -9,7 +9,7 @@
 namespace fuseline {
 
 TensorMap Learner::Impl::VersionTensors() const {
-  TensorMap tensors = algorithm->ActorTensors();
+  TensorMap tensors = algorithm->PolicyTensors();
   const auto columns = static_cast<std::uint32_t>(normaliser.mean.size());
   tensors["normaliser.mean"] = {{columns}, normaliser.mean};
   tensors["normaliser.scale"] = {{columns}, normaliser.scale};
@@ -48,7 +48,7 @@ v1::PolicyManifest Learner::Impl::Manifest(std::uint64_t version) const {
   manifest.set_preset(config.learner().preset());
   *manifest.mutable_schema() = schema;
   manifest.set_schema_digest(SchemaDigest(schema));
-  *manifest.mutable_actor() = algorithm->actor_shape();
+  algorithm->DescribePolicy(manifest);
   *manifest.mutable_ranges() = ranges;
   manifest.mutable_box()->set_lower(static_cast<float>(config.policy().box_lower()));
   manifest.mutable_box()->set_upper(static_cast<float>(config.policy().box_upper()));

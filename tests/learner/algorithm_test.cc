@@ -1,5 +1,5 @@
-// EnhancedRL behind its port: the numeric guard, exact restart, what each form of the TD error identifies, and the golden file
-// that the ranker must reproduce.
+// EnhancedRL behind its port: what each batch moves, what each form of the TD error identifies, and the golden file that the ranker
+// must reproduce. What every algorithm must do is in every_algorithm_test.cc.
 
 #include "algorithm.h"
 
@@ -17,57 +17,15 @@
 #include "fuseline/proto/schema.h"
 #include "fuseline/test_support/matchers.h"
 #include "learner_world.h"
-#include "replay_buffer.h"
-#include "transition_builder.h"
+#include "random_batch.h"
 
 namespace fuseline {
 namespace {
 
-constexpr std::size_t kState = 4, kAction = test::kActionWidth;  // taste, quality, two scores.
-const std::vector<float> kStaticAction{0, 0, 0, 0};
+using test::RandomBatch;
+constexpr std::size_t kState = test::kBatchState, kAction = test::kActionWidth;
 
-TransitionBatch RandomBatch(std::uint64_t seed, std::size_t batch, std::size_t items) {
-  Random random(seed, "batch", 0);
-  TransitionBatch b{.batch = batch, .items = items};
-  const auto fill = [&](std::vector<float>& values, std::size_t size, double bound) {
-    values.resize(size);
-    for (float& value : values) value = static_cast<float>(random.NextUniform(-bound, bound));
-  };
-  fill(b.state, batch * items * kState, 1);
-  fill(b.next_state, batch * items * kState, 1);
-  fill(b.action, batch * items * kAction, 0.15);
-  fill(b.reward, kRewardGroups * batch * items, 1);
-  b.baseline.assign(batch * items * kAction, 0);
-  b.next_baseline = b.baseline;
-  b.mask.assign(batch * items, 1);
-  b.next_mask = b.mask;
-  b.terminated.assign(batch, 0);
-  b.trains_actor.assign(batch, 1);
-  for (std::size_t i = 0; i < batch; ++i) b.box.insert(b.box.end(), {-0.15F, 0.15F});
-  b.next_box = b.box;
-  return b;
-}
-
-std::unique_ptr<Algorithm> Make(const v1::Config& config) { return CreateEnhancedRl(config, kState - 1, 1, kStaticAction).value(); }
-
-TEST(EnhancedRlTest, APoisonedStepIsUndoneAndTheNextOneIsAsIfItHadNotBeen) {
-  const auto clean = Make(test::SmallConfig()), poisoned = Make(test::SmallConfig());
-  ASSERT_THAT(clean->Step(RandomBatch(1, 8, 2), 0), IsOk());
-  ASSERT_THAT(poisoned->Step(RandomBatch(1, 8, 2), 0), IsOk());
-  const std::string before = poisoned->WeightsSha256();
-
-  for (const float poison : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e30F}) {
-    TransitionBatch batch = RandomBatch(2, 8, 2);
-    batch.reward[3] = poison;
-    ASSERT_OK_AND_ASSIGN(const StepFigures figures, poisoned->Step(batch, 14));  // The soft update would be due as well.
-    EXPECT_TRUE(figures.undone) << poison;
-    EXPECT_EQ(poisoned->WeightsSha256(), before) << poison;
-  }
-
-  ASSERT_THAT(clean->Step(RandomBatch(3, 8, 2), 2), IsOk());
-  ASSERT_THAT(poisoned->Step(RandomBatch(3, 8, 2), 2), IsOk());
-  EXPECT_EQ(poisoned->WeightsSha256(), clean->WeightsSha256()) << "moments and counts must have been restored too";
-}
+std::unique_ptr<Algorithm> Make(const v1::Config& config) { return CreateAlgorithm(config, test::kBatchProblem).value(); }
 
 TEST(EnhancedRlTest, AnActorGradientThatIsNotFiniteUndoesTheCriticsStepToo) {
   const auto algorithm = Make(test::SmallConfig());
@@ -77,39 +35,6 @@ TEST(EnhancedRlTest, AnActorGradientThatIsNotFiniteUndoesTheCriticsStepToo) {
   ASSERT_OK_AND_ASSIGN(const StepFigures figures, algorithm->Step(batch, 0));
   EXPECT_TRUE(figures.undone);
   EXPECT_EQ(algorithm->WeightsSha256(), before);
-}
-
-TEST(EnhancedRlTest, WhatIsSavedAndRestoredGoesOnAsIfNothingHadHappened) {
-  const auto first = Make(test::SmallConfig());
-  for (std::uint64_t step = 0; step < 20; ++step) ASSERT_THAT(first->Step(RandomBatch(step, 8, 2), step), IsOk());
-  v1::Config other_seed = test::SmallConfig();
-  other_seed.mutable_fuseline()->set_seed(99);
-  const auto second = Make(other_seed);
-  ASSERT_NE(second->WeightsSha256(), first->WeightsSha256());
-  ASSERT_THAT(second->Restore(first->Save(), first->optimiser_counts()), IsOk());
-  for (std::uint64_t step = 20; step < 40; ++step) {
-    ASSERT_THAT(first->Step(RandomBatch(step, 8, 2), step), IsOk());
-    ASSERT_THAT(second->Step(RandomBatch(step, 8, 2), step), IsOk());
-  }
-  EXPECT_EQ(second->WeightsSha256(), first->WeightsSha256());
-}
-
-TEST(UnifiedRlTest, NoNetworkEverSeesAnItem) {
-  v1::Config config = test::SmallConfig();
-  config.mutable_learner()->set_algorithm("integrated_rl");
-  const auto algorithm = Make(config);
-  const std::vector<float> one{0.3F, -0.2F, 0.5F, 0.9F}, same_user{0.3F, -0.2F, 0.5F, -0.7F};  // The last column is the item's.
-  for (std::uint64_t step = 0; step < 20; ++step) {
-    TransitionBatch batch = RandomBatch(step, 8, 1);
-    for (std::size_t row = 0; row < 8; ++row) batch.state[row * kState + 3] = batch.next_state[row * kState + 3] = 0;
-    ASSERT_THAT(algorithm->Step(batch, step), IsOk());
-  }
-  ASSERT_OK_AND_ASSIGN(const auto action, algorithm->Act(one));
-  ASSERT_OK_AND_ASSIGN(const auto other, algorithm->Act(same_user));
-  EXPECT_EQ(action, other);
-  ASSERT_OK_AND_ASSIGN(const CriticValues value, algorithm->Values(one, action));
-  ASSERT_OK_AND_ASSIGN(const CriticValues other_value, algorithm->Values(same_user, action));
-  EXPECT_EQ(value.mean, other_value.mean);
 }
 
 TEST(EnhancedRlTest, TransitionsOutsideTheTermMoveTheCriticsAndNeverTheActor) {
@@ -160,8 +85,8 @@ class GoldenPolicyTest : public ::testing::Test {
     const v1::FeatureSchema schema = DefaultSchema();
     const FeatureEncoder encoder(schema);
     const auto ranges = ActionRangesOf(config_.policy(), schema).value();
-    algorithm_ = CreateEnhancedRl(config_, encoder.shared_width(), encoder.item_width(),
-                                  std::vector<float>(ranges.static_action().begin(), ranges.static_action().end()))
+    algorithm_ = CreateAlgorithm(config_, {encoder.shared_width(), encoder.item_width(),
+                                           {ranges.static_action().begin(), ranges.static_action().end()}})
                      .value();
     normaliser_ = Normaliser::Identity(encoder.state_width());
     for (std::size_t column = 0; column < encoder.state_width(); ++column) {
@@ -175,12 +100,12 @@ class GoldenPolicyTest : public ::testing::Test {
     manifest_.set_preset(config_.learner().preset());
     *manifest_.mutable_schema() = schema;
     manifest_.set_schema_digest(SchemaDigest(schema));
-    *manifest_.mutable_actor() = algorithm_->actor_shape();
+    algorithm_->DescribePolicy(manifest_);
     *manifest_.mutable_ranges() = ranges;
     manifest_.mutable_box()->set_lower(-0.15F);
     manifest_.mutable_box()->set_upper(0.15F);
     manifest_.mutable_lineage()->set_seed(config_.fuseline().seed());
-    TensorMap tensors = algorithm_->ActorTensors();
+    TensorMap tensors = algorithm_->PolicyTensors();
     const auto columns = static_cast<std::uint32_t>(encoder.state_width());
     tensors["normaliser.mean"] = {{columns}, normaliser_.mean};
     tensors["normaliser.scale"] = {{columns}, normaliser_.scale};

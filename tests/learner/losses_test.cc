@@ -82,7 +82,9 @@ TEST(LossesTest, TargetAndCriticLossAreThoseOfPlainLoops) {
       const TargetForm form{.gamma = 0.9, .alpha_d = 0.1, .phi = (variant & 1) != 0, .per_item = (variant & 2) != 0};
       const at::Tensor target = TdTarget(w.reward, w.mask, w.terminated, w.q, w.next_excess, w.next_mask, form);
       const at::Tensor q = w.q * 0.5 + 1;
+      const at::Tensor weight = at::rand({kB}, at::kDouble) + 0.5;
       double loss = 0;
+      std::vector<double> sizes(kB);
       for (std::int64_t m = 0; m < kM; ++m) {
         for (std::int64_t b = 0; b < kB; ++b) {
           double next = 0, earned = 0, sum_q = 0, items = 0;
@@ -99,18 +101,23 @@ TEST(LossesTest, TargetAndCriticLossAreThoseOfPlainLoops) {
           next *= 0.9 * (1 - At(w.terminated, {b}));
           if (!form.per_item) {
             EXPECT_NEAR(At(target, {m, b}), earned + next, 1e-8);
-            loss += std::pow(sum_q - earned - next, 2) / kB;
+            loss += At(weight, {b}) * std::pow(sum_q - earned - next, 2) / kB;
+            sizes[static_cast<std::size_t>(b)] += std::abs(sum_q - earned - next) / kM;
             continue;
           }
           for (std::int64_t l = 0; l < kL; ++l) {
             if (At(w.mask, {b, l}) == 0) continue;
             const double y = At(w.reward, {m / (kM / kG), b, l}) + next / items;
             EXPECT_NEAR(At(target, {m, b, l}), y, 1e-8);
-            loss += std::pow(At(q, {m, b, l}) - y, 2) / kB;
+            loss += At(weight, {b}) * std::pow(At(q, {m, b, l}) - y, 2) / kB;
+            sizes[static_cast<std::size_t>(b)] += std::abs(At(q, {m, b, l}) - y) / kM;
           }
         }
       }
-      EXPECT_NEAR(CriticLoss(q, w.mask, target, form.per_item).item<double>(), loss, 1e-6 * std::max(1.0, loss));
+      const at::Tensor difference = TdDifference(q, w.mask, target, form.per_item);
+      EXPECT_NEAR(CriticLoss(difference, weight).item<double>(), loss, 1e-6 * std::max(1.0, loss));
+      for (std::int64_t b = 0; b < kB; ++b)
+        EXPECT_NEAR(At(MeanTdError(difference), {b}), sizes[static_cast<std::size_t>(b)], 1e-8);
     }
   }
 }

@@ -32,9 +32,18 @@ at::Tensor TdTarget(const at::Tensor& reward, const at::Tensor& mask, const at::
   return earned + (bootstrap / mask.sum(-1).clamp_min(1)).unsqueeze(-1) * mask;
 }
 
-at::Tensor CriticLoss(const at::Tensor& q, const at::Tensor& mask, const at::Tensor& target, bool per_item) {
-  if (per_item) return ((q - target) * mask).square().sum(-1).mean(-1).sum();
-  return ((q * mask).sum(-1) - target).square().mean(-1).sum();
+at::Tensor TdDifference(const at::Tensor& q, const at::Tensor& mask, const at::Tensor& target, bool per_item) {
+  return per_item ? (q - target) * mask : (q * mask).sum(-1) - target;
+}
+
+at::Tensor CriticLoss(const at::Tensor& difference, const at::Tensor& weight) {
+  const at::Tensor square = difference.square();
+  return ((square.dim() == 3 ? square.sum(-1) : square) * weight).mean(-1).sum();
+}
+
+at::Tensor MeanTdError(const at::Tensor& difference) {
+  const at::Tensor size = difference.detach().abs();
+  return (size.dim() == 3 ? size.sum(-1) : size).mean(0);
 }
 
 at::Tensor EnsembleStd(const at::Tensor& q, std::int64_t groups) {

@@ -34,8 +34,14 @@ struct TargetForm {
 at::Tensor TdTarget(const at::Tensor& reward, const at::Tensor& mask, const at::Tensor& terminated, const at::Tensor& next_q,
                     const at::Tensor& next_excess, const at::Tensor& next_mask, const TargetForm& form);
 
-// Sum over members of the mean over the batch of (sum_l mask Q - y)^2; per item: of sum_l mask (Q - y)^2. q [M, B, L].
-at::Tensor CriticLoss(const at::Tensor& q, const at::Tensor& mask, const at::Tensor& target, bool per_item);
+// The TD error: sum_l mask Q - y, [M, B]; per item: mask (Q - y), [M, B, L]. q [M, B, L].
+at::Tensor TdDifference(const at::Tensor& q, const at::Tensor& mask, const at::Tensor& target, bool per_item);
+
+// Sum over members of the mean over the batch of weight difference^2, over items summed. difference [M, B] or [M, B, L], weight [B].
+at::Tensor CriticLoss(const at::Tensor& difference, const at::Tensor& weight);
+
+// Mean over members of |difference|, over items summed: what a transition's priority goes by. → [B].
+at::Tensor MeanTdError(const at::Tensor& difference);
 
 // Standard deviation over a group's members, sqrt(var + 1e-8), var the population's. q [M, …] → [G, …].
 at::Tensor EnsembleStd(const at::Tensor& q, std::int64_t groups);

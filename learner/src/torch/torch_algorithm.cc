@@ -1,0 +1,248 @@
+#include "torch/torch_algorithm.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "fuseline/core/digest.h"
+#include "fuseline/core/random.h"
+#include "torch/losses.h"
+
+namespace fuseline {
+namespace {
+
+constexpr float kStartMax = 0.95F;         // A start at +-1 would sit where tanh has no slope.
+constexpr double kStartWeightScale = 0.1;  // Of the actor's last layer: it starts near the static action for every state.
+constexpr std::uint64_t kCountBase = 1ULL << 20U;  // A count travels as two float32, each exact.
+
+std::vector<float> Counted(std::uint64_t updates) {
+  return {static_cast<float>(updates / kCountBase), static_cast<float>(updates % kCountBase)};
+}
+
+bool AllFinite(const std::vector<std::pair<std::string, at::Tensor>>& named) {
+  return std::ranges::all_of(named, [](const auto& entry) { return std::isfinite(entry.second.norm().template item<float>()); });
+}
+
+}  // namespace
+
+TorchAlgorithm::TorchAlgorithm(const v1::Config& config, const Problem& problem, Compute compute)
+    : config_(config),
+      settings_(config_.learner()),
+      traits_(AlgorithmTraitsOf(settings_.algorithm()).value()),
+      shared_(Size(problem.shared_width)),
+      width_(Size(problem.shared_width + problem.item_width)),
+      action_(Size(problem.static_action.size())),
+      compute_(std::move(compute)),
+      omega_(FromHost(std::array{static_cast<float>(settings_.omega_engagement()), static_cast<float>(settings_.omega_watch())},
+                      {static_cast<std::int64_t>(kRewardGroups)}, compute_.device)),
+      static_action_(problem.static_action) {}
+
+Trained& TorchAlgorithm::AddPart(std::string name, DenseEnsemble net, const at::Tensor& initial, bool with_target) {
+  const at::Tensor flat = initial.to(compute_.device);
+  return parts_.emplace_back(Trained{std::move(name), std::move(net), flat, with_target ? flat.clone() : at::Tensor(), FlatAdam(flat)});
+}
+
+Trained& TorchAlgorithm::AddActor(std::int64_t outputs, bool with_target) {
+  std::vector<std::int64_t> widths = SizesOf(settings_).hidden;
+  widths.insert(widths.begin(), width_);
+  widths.push_back(outputs);
+  DenseEnsemble net(1, widths);
+  const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights.actor");
+  auto [weights, biases] = net.Layer(initial, net.layers() - 1);  // Views: what is written goes into `initial`.
+  weights.mul_(kStartWeightScale);
+  BlindToItems(net, initial);
+  for (std::size_t d = 0; d < static_action_.size(); ++d)
+    biases[0][Size(d)].fill_(std::atanh(std::clamp(static_action_[d], -kStartMax, kStartMax)));
+  actor_ = &AddPart("actor", std::move(net), initial, with_target);
+  return *actor_;
+}
+
+Trained& TorchAlgorithm::AddCritics(const std::string& name, std::int64_t members, std::int64_t inputs, bool with_target) {
+  std::vector<std::int64_t> widths = SizesOf(settings_).hidden;
+  widths.insert(widths.begin(), inputs);
+  widths.push_back(1);
+  DenseEnsemble net(members, widths);
+  const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights." + name + "s");
+  BlindToItems(net, initial);
+  return AddPart(name, std::move(net), initial, with_target);
+}
+
+void TorchAlgorithm::BlindToItems(const DenseEnsemble& net, const at::Tensor& initial) const {
+  if (!traits_.per_request) return;
+  auto [weights, biases] = net.Layer(initial, 0);  // [members, out, in]
+  weights.narrow(2, shared_, width_ - shared_).zero_();
+}
+
+Result<StepFigures> TorchAlgorithm::Step(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step) {
+  return CatchTorch("update step failed:", [&]() -> Result<StepFigures> {
+    const auto named = Named();
+    std::vector<at::Tensor> before;
+    for (const auto& [name, tensor] : named) before.push_back(tensor.clone());
+    std::vector<std::uint64_t> updates;
+    for (const Trained& part : parts_) updates.push_back(part.adam.updates);
+
+    StepFigures figures;
+    if (Update(critics, actor, step, figures) && AllFinite(named)) return figures;
+    for (std::size_t i = 0; i < named.size(); ++i) named[i].second.copy_(before[i]);
+    for (std::size_t i = 0; i < updates.size(); ++i) parts_[i].adam.updates = updates[i];
+    return StepFigures{.undone = true};
+  });
+}
+
+Result<std::vector<float>> TorchAlgorithm::ActAs(std::span<const float> actor, std::span<const float> states) const {
+  return ActWith(FromHost(actor, {Size(actor.size())}, compute_.device), states);
+}
+
+Result<std::vector<float>> TorchAlgorithm::ActWith(const at::Tensor& parameters, std::span<const float> states) const {
+  return CatchTorch("acting failed:", [&]() -> Result<std::vector<float>> {
+    const at::NoGradGuard no_gradient;
+    return ToHost(Serve(parameters, FromHost(states, {Size(states.size()) / width_, width_}, compute_.device))).values;
+  });
+}
+
+Result<CriticValues> TorchAlgorithm::Values(std::span<const float> states, std::span<const float> actions) const {
+  return CatchTorch("judging pairs failed:", [&]() -> Result<CriticValues> {
+    const at::NoGradGuard no_gradient;
+    const std::int64_t n = Size(states.size()) / width_;
+    const at::Tensor q = CriticsOf(FromHost(states, {n, width_}, compute_.device), FromHost(actions, {n, action_}, compute_.device));
+    const Tensor deviation = ToHost(EnsembleStd(q, groups()).reshape({groups(), -1}).mean(1));
+    return CriticValues{.mean = ToHost(q.reshape({groups(), -1, n}).mean(1)).values,
+                        .deviation = {deviation.values.begin(), deviation.values.end()}};
+  });
+}
+
+void TorchAlgorithm::DescribePolicy(v1::PolicyManifest& manifest) const {
+  std::vector<std::int64_t> widths = actor_->net.widths();
+  widths.back() = action_;
+  for (const std::int64_t width : widths) manifest.mutable_actor()->add_widths(static_cast<std::uint32_t>(width));
+}
+
+TensorMap TorchAlgorithm::PolicyTensors() const {
+  TensorMap tensors;
+  for (std::int64_t layer = 0; layer < actor_->net.layers(); ++layer) {
+    auto [weights, biases] = actor_->net.Layer(actor_->flat, layer);
+    const std::int64_t outputs = layer + 1 < actor_->net.layers() ? weights.size(1) : action_;
+    tensors["actor." + std::to_string(layer) + ".weight"] = ToHost(weights[0].narrow(0, 0, outputs));
+    tensors["actor." + std::to_string(layer) + ".bias"] = ToHost(biases[0].narrow(0, 0, outputs));
+  }
+  return tensors;
+}
+
+// Everything that moves but the counts, by name. A tensor is a handle: writing to these writes to the algorithm's own.
+std::vector<std::pair<std::string, at::Tensor>> TorchAlgorithm::Named() const {
+  std::vector<std::pair<std::string, at::Tensor>> named;
+  for (const Trained& part : parts_) {
+    named.emplace_back(part.name, part.flat);
+    if (part.target.defined()) named.emplace_back(part.name + ".target", part.target);
+    named.emplace_back(part.name + ".first", part.adam.first);
+    named.emplace_back(part.name + ".second", part.adam.second);
+  }
+  return named;
+}
+
+TensorMap TorchAlgorithm::Save() const {
+  TensorMap tensors;
+  for (const auto& [name, tensor] : Named()) tensors[name] = ToHost(tensor);
+  for (const Trained& part : parts_) tensors[part.name + ".updates"] = {{2}, Counted(part.adam.updates)};
+  return tensors;
+}
+
+Status TorchAlgorithm::Restore(const TensorMap& tensors) {
+  const auto find = [&](const std::string& name, std::int64_t size) -> Result<const Tensor*> {
+    const auto found = tensors.find(name);
+    if (found != tensors.end() && Size(found->second.values.size()) == size) return &found->second;
+    return Error(Code::kCorrupt, "tensor of the checkpoint is absent or of another size:", name);
+  };
+  for (const auto& [name, tensor] : Named()) {
+    FUSELINE_ASSIGN_OR_RETURN(const Tensor* const saved, find(name, tensor.numel()));
+    tensor.copy_(FromHost(saved->values, {tensor.numel()}, compute_.device));
+  }
+  for (Trained& part : parts_) {
+    FUSELINE_ASSIGN_OR_RETURN(const Tensor* const count, find(part.name + ".updates", 2));
+    part.adam.updates = static_cast<std::uint64_t>(count->values[0]) * kCountBase + static_cast<std::uint64_t>(count->values[1]);
+  }
+  return OkStatus();
+}
+
+std::string TorchAlgorithm::WeightsSha256() const {
+  Sha256 digest;
+  for (const Trained& part : parts_) {
+    for (const at::Tensor& tensor : {part.flat, part.target}) {
+      if (!tensor.defined()) continue;
+      const Tensor host = ToHost(tensor);
+      digest.Update({reinterpret_cast<const char*>(host.values.data()), host.values.size() * sizeof(float)});
+    }
+  }
+  return ToHex(digest.Finish());
+}
+
+std::string TorchAlgorithm::description() const {
+  std::string text = settings_.algorithm();
+  for (const Trained& part : parts_) {
+    text += " " + part.name + " " + std::to_string(part.net.members()) + " x";
+    for (const std::int64_t width : part.net.widths()) text += " " + std::to_string(width);
+  }
+  return text;
+}
+
+bool TorchAlgorithm::Descend(Trained& part, double rate, const std::function<at::Tensor(const at::Tensor&)>& loss, double* figure) {
+  const at::Tensor parameters = part.flat.detach().requires_grad_();
+  const at::Tensor value = loss(parameters);
+  const double measured = value.item<double>();
+  if (figure != nullptr) *figure = measured;
+  if (!std::isfinite(measured)) return false;
+  at::Tensor gradient = torch::autograd::grad({value}, {parameters})[0];
+  const double norm = gradient.norm().item<double>();
+  if (!std::isfinite(norm)) return false;
+  if (norm > settings_.max_gradient_norm()) gradient = gradient * (settings_.max_gradient_norm() / norm);
+  part.adam.Update(part.flat, gradient, rate);
+  return true;
+}
+
+void TorchAlgorithm::Follow(Trained& part, double rate) { part.target.lerp_(part.flat, rate); }
+
+at::Tensor TorchAlgorithm::Serve(const at::Tensor& parameters, const at::Tensor& states) const { return Mu(parameters, states); }
+
+at::Tensor TorchAlgorithm::Mu(const at::Tensor& parameters, const at::Tensor& states) const {
+  return actor_->net.Forward(parameters, states)[0].narrow(1, 0, action_).tanh();
+}
+
+at::Tensor TorchAlgorithm::Q(const Trained& critics, const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions,
+                             std::int64_t batch) {
+  return critics.net.Forward(parameters, at::cat({states, actions}, 1)).reshape({critics.net.members(), batch, -1});
+}
+
+at::Tensor TorchAlgorithm::Pairs(const Trained& critics, const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions) {
+  return Q(critics, parameters, states, actions, states.size(0)).squeeze(2);
+}
+
+bool TorchAlgorithm::DescendTd(Trained& critics, double rate, const DeviceBatch& t, const at::Tensor& target, StepFigures& figures) {
+  at::Tensor difference;
+  const auto loss = [&](const at::Tensor& parameters) {
+    difference = Pairs(critics, parameters, t.state, t.action) - target;
+    return CriticLoss(difference, t.weight);
+  };
+  const bool sound = Descend(critics, rate, loss, &figures.critic_loss);
+  figures.td_error = ToHost(MeanTdError(difference)).values;
+  return sound;
+}
+
+at::Tensor TorchAlgorithm::WeightedSum(const at::Tensor& reward) const { return (reward * omega_.view({-1, 1, 1})).sum(0, /*keepdim=*/true); }
+
+at::Tensor TorchAlgorithm::Earned(const DeviceBatch& batch) const { return (WeightedSum(batch.reward)[0] * batch.mask).sum(-1); }
+
+at::Tensor TorchAlgorithm::Normals(at::IntArrayRef shape, const std::string& purpose, std::uint64_t step) const {
+  std::int64_t count = 1;
+  for (const std::int64_t extent : shape) count *= extent;
+  Random random(config_.fuseline().seed(), purpose, step);
+  std::vector<float> draws(static_cast<std::size_t>(count));
+  for (float& draw : draws) draw = static_cast<float>(random.NextNormal());
+  return FromHost(draws, shape, compute_.device);
+}
+
+}  // namespace fuseline

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "algorithm.h"
+#include "torch/catch_torch.h"
+#include "torch/compute.h"
+#include "torch/networks.h"
+
+namespace fuseline {
+
+// Networks that are trained together, with their target and their optimiser's moments.
+struct Trained {
+  std::string name;
+  DenseEnsemble net;
+  at::Tensor flat;    // [P]
+  at::Tensor target;  // [P]; undefined: none.
+  FlatAdam adam;
+};
+
+// What every algorithm on LibTorch shares: its networks as named parts, acting by a deterministic actor, all-or-nothing steps, exact
+// Save and Restore, digests. An algorithm adds its parts when it is made, and holds the losses of one update.
+class TorchAlgorithm : public Algorithm {
+ public:
+  using Algorithm::Step;
+  Result<StepFigures> Step(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step) final;
+
+  Result<std::vector<float>> Act(std::span<const float> states) const final { return ActWith(ServingParameters(), states); }
+  Result<std::vector<float>> ActAs(std::span<const float> actor, std::span<const float> states) const final;
+  std::vector<float> actor_parameters() const final { return ToHost(ServingParameters()).values; }
+  Result<CriticValues> Values(std::span<const float> states, std::span<const float> actions) const final;
+
+  void DescribePolicy(v1::PolicyManifest& manifest) const override;
+  TensorMap PolicyTensors() const override;  // actor.<i>.weight [out, in], actor.<i>.bias [out].
+
+  TensorMap Save() const final;
+  Status Restore(const TensorMap& tensors) final;
+  std::string WeightsSha256() const final;
+  std::string description() const final;
+  const ComputeFacts& facts() const final { return compute_.facts; }
+
+ protected:
+  TorchAlgorithm(const v1::Config& config, const Problem& problem, Compute compute);
+
+  // One update; false when a loss or gradient is not finite: the caller then undoes it. `actor` may be empty (batch == 0).
+  virtual bool Update(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step, StepFigures& figures) = 0;
+  // Q of all critics at n pairs, group by group: states [n, W], actions [n, D] → [M, n].
+  virtual at::Tensor CriticsOf(const at::Tensor& states, const at::Tensor& actions) const = 0;
+  virtual std::int64_t groups() const { return 1; }
+  // What serves: one flat tensor, and the actions of a policy with these parameters: states [n, W] → [n, D].
+  virtual at::Tensor ServingParameters() const { return actor_->flat; }
+  virtual at::Tensor Serve(const at::Tensor& parameters, const at::Tensor& states) const;
+
+  // To be called while the algorithm is made; the reference stays. A part without a net is a bare vector.
+  Trained& AddPart(std::string name, DenseEnsemble net, const at::Tensor& initial, bool with_target);
+  // Hidden widths of the preset. The actor starts near the static action for every state; with `outputs` > D the first D are the
+  // actions before tanh. Critics see state and action. With traits.per_request no network ever sees an item's columns.
+  Trained& AddActor(std::int64_t outputs, bool with_target);
+  Trained& AddCritics(const std::string& name, std::int64_t members, std::int64_t inputs, bool with_target);
+
+  // One Adam step of `part` down `loss(parameters)`, the gradient scaled down to the largest norm; false, and nothing moved, when
+  // loss or gradient is not finite. `figure` is the loss.
+  bool Descend(Trained& part, double rate, const std::function<at::Tensor(const at::Tensor& parameters)>& loss, double* figure = nullptr);
+  static void Follow(Trained& part, double rate);  // The target's soft update.
+
+  // mu(s): states [n, W] → [n, D].
+  at::Tensor Mu(const at::Tensor& parameters, const at::Tensor& states) const;
+  // Q of all members of `critics`: states [B L, W], actions [B L, D] → [M, B, L].
+  static at::Tensor Q(const Trained& critics, const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions,
+                      std::int64_t batch);
+  // The same for pairs that stand alone: states [n, W], actions [n, D] → [M, n].
+  static at::Tensor Pairs(const Trained& critics, const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions);
+  // One step of critics of the weighted sum towards `target` [B], with its figures. REQUIRES: lists of one item.
+  bool DescendTd(Trained& critics, double rate, const DeviceBatch& batch, const at::Tensor& target, StepFigures& figures);
+
+  // The rewards' sum over groups, weighted by omega: [G, B, L] → [1, B, L]; and over the list too: [B].
+  at::Tensor WeightedSum(const at::Tensor& reward) const;
+  at::Tensor Earned(const DeviceBatch& batch) const;
+  DeviceBatch OnDevice(const TransitionBatch& batch) const { return ToDevice(batch, width_, action_, compute_.device); }
+  // Standard normal draws of (run seed, purpose, step).
+  at::Tensor Normals(at::IntArrayRef shape, const std::string& purpose, std::uint64_t step) const;
+
+  const v1::Config config_;
+  const v1::Learner& settings_;
+  const AlgorithmTraits traits_;
+  const std::int64_t shared_, width_, action_;  // S, W, D.
+  const Compute compute_;
+  const at::Tensor omega_;  // [kRewardGroups]
+
+ private:
+  Result<std::vector<float>> ActWith(const at::Tensor& parameters, std::span<const float> states) const;
+  void BlindToItems(const DenseEnsemble& net, const at::Tensor& initial) const;
+  std::vector<std::pair<std::string, at::Tensor>> Named() const;
+
+  std::vector<float> static_action_;
+  std::deque<Trained> parts_;
+  Trained* actor_ = nullptr;
+};
+
+// The factory of an algorithm on LibTorch, for FUSELINE_ALGORITHM.
+template <typename Made>
+Result<std::unique_ptr<Algorithm>> MakeOnTorch(const v1::Config& config, const Problem& problem) {
+  return CatchTorch("learner cannot be made:", [&]() -> Result<std::unique_ptr<Algorithm>> {
+    FUSELINE_ASSIGN_OR_FAIL(Compute compute, ChooseCompute(config.learner()));
+    return std::make_unique<Made>(config, problem, std::move(compute));
+  });
+}
+
+}  // namespace fuseline

@@ -71,6 +71,7 @@ void RegisterConfig(Program& program);
 void RegisterConfigApply(Program& program, CLI::App* config);  // Under `config`.
 void RegisterDeadLetters(Program& program);
 void RegisterDemo(Program& program);
+void RegisterEvaluate(Program& program);
 void RegisterEvents(Program& program);
 void RegisterExplain(Program& program);
 void RegisterImport(Program& program);

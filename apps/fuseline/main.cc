@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   fuseline::RegisterExplain(program);
   fuseline::RegisterDeadLetters(program);
   fuseline::RegisterConfig(program);
+  fuseline::RegisterEvaluate(program);
   fuseline::RegisterEvents(program);
   fuseline::RegisterImport(program);
   fuseline::RegisterBroker(program);

@@ -13,6 +13,7 @@
 namespace fuseline {
 namespace {
 
+constexpr double kPairWeightMin = 0.01;        // w_min of MTF-GAUC (ours): a pair that earned nothing counts too.
 constexpr std::size_t kDeviationPairs = 4096;  // Enough for a mean; more would cost as much as many updates.
 
 // Held-out requests with both policies' actions, one after another.
@@ -99,14 +100,14 @@ class Judge {
 
   void CheckGauc() {
     if (TooFewSessions("gauc")) return;
-    const GaucResult candidate = MtfGauc(Pairs(evidence_.candidate)), incumbent = MtfGauc(Pairs(evidence_.incumbent));
+    const RankingQuality candidate = JudgeRanking(Pairs(evidence_.candidate)), incumbent = JudgeRanking(Pairs(evidence_.incumbent));
     auto& figures = *verdict_.mutable_figures();
-    figures["gauc"] = candidate.value;
-    figures["gauc_incumbent"] = incumbent.value;
-    figures["gauc_users"] = static_cast<double>(candidate.users);
-    figures["gauc_skipped_users"] = static_cast<double>(candidate.skipped_users);
-    if (candidate.users == 0) return Skip("gauc: no user has both classes");
-    if (candidate.value < incumbent.value - gate_.gauc_tolerance()) Refuse("gauc: below the incumbent's");
+    figures["gauc_users"] = static_cast<double>(candidate.users_used);
+    figures["gauc_skipped_users"] = static_cast<double>(candidate.users_skipped);
+    if (!candidate.gauc || !incumbent.gauc) return Skip("gauc: no user has both classes");
+    figures["gauc"] = candidate.gauc->value;
+    figures["gauc_incumbent"] = incumbent.gauc->value;
+    if (candidate.gauc->value < incumbent.gauc->value - gate_.gauc_tolerance()) Refuse("gauc: below the incumbent's");
   }
 
   void CheckNcis() {
@@ -116,16 +117,16 @@ class Judge {
     const NcisResult candidate = Ncis(mine, gate_.ncis_bandwidth(), gate_.ncis_cap());
     const NcisResult incumbent = Ncis(theirs, gate_.ncis_bandwidth(), gate_.ncis_cap());
     auto& figures = *verdict_.mutable_figures();
-    figures["ncis"] = candidate.value;
+    figures["ncis"] = candidate.reward.value;
     figures["ncis_lower"] = candidate.lower;
     figures["ncis_effective"] = candidate.effective;
     figures["ncis_capped_share"] = candidate.capped_share;
-    figures["ncis_incumbent"] = incumbent.value;
+    figures["ncis_incumbent"] = incumbent.reward.value;
     figures["ncis_incumbent_lower"] = incumbent.lower;
     figures["ncis_incumbent_effective"] = incumbent.effective;
     if (std::min(candidate.effective, incumbent.effective) < gate_.ncis_min_effective())
       return Skip("ncis: effective sample below gate.ncis_min_effective");
-    if (candidate.lower < incumbent.lower - gate_.ncis_tolerance() * std::abs(incumbent.value))
+    if (candidate.lower < incumbent.lower - gate_.ncis_tolerance() * std::abs(incumbent.reward.value))
       Refuse("ncis: lower confidence bound below the incumbent's");
   }
 
@@ -160,7 +161,10 @@ class Judge {
       for (std::uint32_t j = 0; j < row.header->items; ++j) {
         const std::span scores(row.items + (j + 1) * layout_.item - space_.task_count(), space_.task_count());
         const std::span action(&actions[(evidence_.first_pair[r] + j) * layout_.action], layout_.action);
-        pairs.push_back({row.header->user, space_.FusedScore(scores, action), RewardOf(row, j), rewards_.Valid(row.RewardsOf(j))});
+        pairs.push_back({.user = row.header->user,
+                         .score = space_.FusedScore(scores, action),
+                         .weight = std::max(RewardOf(row, j), 0.0) + kPairWeightMin,
+                         .positive = rewards_.Valid(row.RewardsOf(j))});
       }
     }
     return pairs;

@@ -56,7 +56,8 @@ TEST_F(CommandsTest, EachCommandExplainsItselfWithAnExample) {
   for (const std::vector<std::string>& command :
        std::vector<std::vector<std::string>>{{"run"}, {"replay"}, {"demo"}, {"status"}, {"sessions"}, {"sessions", "show"}, {"config"}, {"config", "init"},
                                              {"config", "print"}, {"config", "check"}, {"events"}, {"events", "check"}, {"import"},
-                                             {"import", "kuairand"}, {"broker"}, {"explain"}, {"deadletters"},
+                                             {"import", "kuairand"}, {"broker"}, {"explain"}, {"evaluate"}, {"evaluate", "ope"}, {"evaluate", "gauc"},
+                                             {"deadletters"},
                                              {"deadletters", "list"}, {"deadletters", "show"}, {"deadletters", "requeue"}}) {
     std::vector<std::string> arguments = command;
     arguments.push_back("--help");
@@ -64,6 +65,25 @@ TEST_F(CommandsTest, EachCommandExplainsItselfWithAnExample) {
     EXPECT_EQ(help.code, 0) << help.output;
     EXPECT_THAT(help.output, HasSubstr("Example:\n  fuseline " + command[0]));
   }
+}
+
+TEST_F(CommandsTest, EvaluateReadsAFileOrAPipeAndNamesTheLineOfABadCell) {
+  const std::string good = "reward,behaviour_density,target_density\n1,0.25,0.5\n0,0.5,0.5\n";
+  const std::string file = Write("good.csv", good), program = std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline";
+  const Outcome read = Run({"evaluate", "ope", file});
+  EXPECT_EQ(read.code, 0);
+  EXPECT_THAT(read.output, HasSubstr(R"({"n":2,"ips":1.0,"snips":0.6666666666666666,"clipped_ips":1.0,"dr":null,"sndr":null,"ess":1.8,)"));
+  auto piped = ChildProcess::Start({"/bin/sh", "-c", "exec '" + program + "' evaluate ope - < '" + file + "'"}, folder_ / "piped");
+  ASSERT_THAT(piped, IsOk());
+  EXPECT_EQ(piped->Wait(), 0);
+  EXPECT_EQ(ReadFile(folder_ / "piped").value(), read.output);
+
+  const Outcome bad = Run({"evaluate", "ope", Write("bad.csv", good + "1,0,0.5\n")});
+  EXPECT_EQ(bad.code, 4);
+  EXPECT_THAT(bad.output, HasSubstr("bad.csv:4:"));
+  EXPECT_EQ(Run({"evaluate", "gauc", file}).code, 4) << "other columns";
+  EXPECT_EQ(Run({"evaluate", "ope", "bogus.csv"}).code, 2);
+  EXPECT_EQ(Run({"evaluate", "ope", file, "--clip", "nan"}).code, 2);
 }
 
 TEST_F(CommandsTest, WrongWordsAreUsageErrorsThatNameTheWord) {

@@ -1,9 +1,11 @@
-#include "csv_reader.h"
+#include "fuseline/datasets/csv_reader.h"
 
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <utility>
 
+#include <unistd.h>
 #include <zlib.h>
 
 namespace fuseline {
@@ -11,6 +13,7 @@ namespace {
 
 constexpr std::size_t kChunkBytes = 1 << 16;
 constexpr std::size_t kLongestLineBytes = 1 << 20;
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // Spreadsheets write it.
 
 struct GzipCloser {
   void operator()(gzFile file) const { gzclose(file); }
@@ -49,13 +52,14 @@ struct CsvReader::Impl {
   std::uint64_t line_number = 0;
   std::string line, unquoted;
   std::vector<std::string_view> all, chosen;
-  std::vector<std::string> columns;
-  std::vector<std::size_t> positions;
+  std::vector<std::string> columns;                   // The optional ones last.
+  std::vector<std::optional<std::size_t>> positions;  // Of `columns`.
   std::size_t width = 0;
 
-  std::string Where() const { return path.string() + ":" + std::to_string(line_number); }
+  std::string Name() const { return path == "-" ? "standard input" : path.string(); }
+  std::string Where() const { return Name() + ":" + std::to_string(line_number); }
   Result<bool> ReadLine();
-  Status ReadHeader();
+  Status ReadHeader(std::size_t required);
 };
 
 Result<bool> CsvReader::Impl::ReadLine() {
@@ -87,16 +91,19 @@ Result<bool> CsvReader::Impl::ReadLine() {
   }
 }
 
-Status CsvReader::Impl::ReadHeader() {
+Status CsvReader::Impl::ReadHeader(std::size_t required) {
   FUSELINE_ASSIGN_OR_RETURN(const bool any, ReadLine());
-  if (!any) return ErrorStatus(Code::kInvalidInput, "empty file", path.string());
-  unquoted = line;
+  if (!any) return ErrorStatus(Code::kInvalidInput, "empty file:", Name());
+  unquoted = line.starts_with(kByteOrderMark) ? line.substr(kByteOrderMark.size()) : line;
   Split(unquoted, &all);
   width = all.size();
-  for (const auto& column : columns) {
-    const auto found = std::find(all.begin(), all.end(), column);
-    if (found == all.end()) return ErrorStatus(Code::kInvalidInput, "missing column", column, "in", Where());
-    positions.push_back(static_cast<std::size_t>(found - all.begin()));
+  for (const std::string& column : columns) {
+    const auto found = std::ranges::find(all, column);
+    if (found == all.end() && positions.size() < required)
+      return ErrorStatus(Code::kInvalidInput, "missing column", column, "in", Where());
+    if (std::ranges::count(all, column) > 1) return ErrorStatus(Code::kInvalidInput, "column twice:", column, "in", Where());
+    positions.push_back(found == all.end() ? std::nullopt
+                                           : std::optional(static_cast<std::size_t>(found - all.begin())));
   }
   return OkStatus();
 }
@@ -105,30 +112,36 @@ CsvReader::CsvReader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 CsvReader::CsvReader(CsvReader&&) noexcept = default;
 CsvReader::~CsvReader() = default;
 
-Result<CsvReader> CsvReader::Open(const std::filesystem::path& path, const std::vector<std::string>& columns) {
+Result<CsvReader> CsvReader::Open(const std::filesystem::path& path, const std::vector<std::string>& columns,
+                                  const std::vector<std::string>& optional) {
   auto impl = std::make_unique<Impl>();
   impl->path = path;
   impl->columns = columns;
+  impl->columns.insert(impl->columns.end(), optional.begin(), optional.end());
   std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored)) return Error(Code::kNotFound, "no such file", path.string());
-  impl->file.reset(gzopen(path.c_str(), "rb"));
-  if (!impl->file) return Error(Code::kUnavailable, "cannot open", path.string());
-  FUSELINE_FAIL_IF_ERROR(impl->ReadHeader());
+  if (path != "-" && (!std::filesystem::exists(path, ignored) || std::filesystem::is_directory(path, ignored)))
+    return Error(Code::kNotFound, "no such file:", path.string());
+  impl->file.reset(path == "-" ? gzdopen(dup(STDIN_FILENO), "rb") : gzopen(path.c_str(), "rb"));
+  if (!impl->file) return Error(Code::kUnavailable, "cannot open", impl->Name());
+  FUSELINE_FAIL_IF_ERROR(impl->ReadHeader(columns.size()));
   return CsvReader(std::move(impl));
 }
 
 Result<bool> CsvReader::Next() {
   auto& impl = *impl_;
-  FUSELINE_ASSIGN_OR_FAIL(const bool any, impl.ReadLine());
-  if (!any) return false;
+  do {
+    FUSELINE_ASSIGN_OR_FAIL(const bool any, impl.ReadLine());
+    if (!any) return false;
+  } while (impl.line.empty());
   impl.chosen.clear();
   impl.unquoted = impl.line;
   if (!Split(impl.unquoted, &impl.all) || impl.all.size() != impl.width) return true;
-  for (const std::size_t position : impl.positions) impl.chosen.push_back(impl.all[position]);
+  for (const auto& position : impl.positions) impl.chosen.push_back(position ? impl.all[*position] : std::string_view());
   return true;
 }
 
 const std::vector<std::string_view>& CsvReader::fields() const { return impl_->chosen; }
+bool CsvReader::has(std::size_t field) const { return impl_->positions[field].has_value(); }
 std::string_view CsvReader::line() const { return impl_->line; }
 std::string CsvReader::Where() const { return impl_->Where(); }
 const std::string& CsvReader::ColumnName(std::size_t field) const { return impl_->columns[field]; }

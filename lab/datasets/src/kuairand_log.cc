@@ -6,8 +6,8 @@
 #include <numbers>
 #include <unordered_set>
 
-#include "csv_reader.h"
 #include "fuseline/core/digest.h"
+#include "fuseline/datasets/csv_reader.h"
 
 namespace fuseline {
 namespace {

@@ -76,6 +76,22 @@ TEST(EnhancedRlTest, OnlyTheItemsTdErrorTellsWhichItemOfAListEarned) {
   EXPECT_LT(std::abs(learned_difference("list")), 1.0);
 }
 
+TEST(EnhancedRlTest, CriticsWithoutScoresSeeAllOfAStateButItsTaskScores) {
+  constexpr std::size_t kTasks = kAction / 2;
+  const auto values = [](const char* critic_state, std::size_t changed) {
+    v1::Config config = test::SmallConfig();
+    config.mutable_learner()->set_critic_state(critic_state);
+    std::vector<float> states(kState, 0.5F);
+    states[changed] = -1;
+    return Make(config)->Values(states, std::vector<float>(kAction, 0.1F)).value().mean;
+  };
+  for (std::size_t score = kState - kTasks; score + 1 < kState; ++score) {
+    EXPECT_EQ(values("without_scores", score), values("without_scores", score + 1));
+    EXPECT_NE(values("full", score), values("full", score + 1));
+  }
+  EXPECT_NE(values("without_scores", 0), values("without_scores", kState - 1));
+}
+
 // The actor as it starts (from the seed alone, so that the file does not depend on a BLAS) with a normaliser that is not
 // trivial, one request, and the actions that LibTorch computes. FUSELINE_UPDATE_GOLDEN=1 writes the files.
 class GoldenPolicyTest : public ::testing::Test {

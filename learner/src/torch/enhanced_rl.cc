@@ -24,13 +24,24 @@ class EnhancedRl final : public TorchAlgorithm {
         single_(settings_.algorithm() == "integrated_rl" && settings_.integrated_form() == "single"),
         omega_of_groups_(single_ ? at::ones({1}, omega_.options()) : omega_),
         actor_(AddActor(action_, /*with_target=*/true)),
+        critic_columns_(CriticColumns()),
         critic_(AddCritics("critic", groups() * SizesOf(settings_).critics_per_group, width_ + action_, /*with_target=*/true)) {}
 
  private:
   std::int64_t groups() const override { return single_ ? 1 : static_cast<std::int64_t>(kRewardGroups); }
 
   at::Tensor CriticsOf(const at::Tensor& states, const at::Tensor& actions) const override {
-    return Pairs(critic_, critic_.flat, states, actions);
+    return Pairs(critic_, critic_.flat, states * critic_columns_, actions);
+  }
+
+  // [W]: 1 where the critics look. The task scores are the last columns of a state, half as many as an action has dimensions.
+  at::Tensor CriticColumns() const {
+    at::Tensor columns = at::ones({width_}, omega_.options());
+    if (settings_.critic_state() == "without_scores") columns.narrow(0, width_ - action_ / 2, action_ / 2).zero_();
+    return columns;
+  }
+  at::Tensor QSeen(const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions, std::int64_t batch) const {
+    return Q(critic_, parameters, states * critic_columns_, actions, batch);
   }
 
   bool Update(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step, StepFigures& figures) override {
@@ -45,7 +56,7 @@ class EnhancedRl final : public TorchAlgorithm {
   at::Tensor Target(const DeviceBatch& t) const {
     const at::NoGradGuard no_gradient;
     const at::Tensor next_action = Mu(actor_.target, t.next_state);
-    const at::Tensor next_q = Q(critic_, critic_.target, t.next_state, next_action, t.size());
+    const at::Tensor next_q = QSeen(critic_.target, t.next_state, next_action, t.size());
     const at::Tensor excess = BoxExcess(next_action.view_as(t.next_baseline), t.next_baseline, t.next_box, settings_.beta());
     return TdTarget(single_ ? WeightedSum(t.reward) : t.reward, t.mask, t.terminated, next_q, excess, t.next_mask, form_);
   }
@@ -54,7 +65,7 @@ class EnhancedRl final : public TorchAlgorithm {
     const at::Tensor target = Target(t);
     at::Tensor difference;
     const auto loss = [&](const at::Tensor& parameters) {
-      difference = TdDifference(Q(critic_, parameters, t.state, t.action, t.size()), t.mask, target, form_.per_item);
+      difference = TdDifference(QSeen(parameters, t.state, t.action, t.size()), t.mask, target, form_.per_item);
       return CriticLoss(difference, t.weight);
     };
     const bool sound = Descend(critic_, settings_.critic_rate(), loss, &figures.critic_loss);
@@ -70,7 +81,7 @@ class EnhancedRl final : public TorchAlgorithm {
       const at::Tensor mu = Mu(parameters, t.state);
       const at::Tensor excess = BoxExcess(mu.view_as(t.baseline), t.baseline, t.box, settings_.beta());
       const at::Tensor weight = t.mask * (t.trains_actor * t.weight).unsqueeze(1);
-      return ActorLoss(Q(critic_, critic_.flat, t.state, mu, t.size()), omega_of_groups_, BoxPenalty(excess, form_.literal), weight,
+      return ActorLoss(QSeen(critic_.flat, t.state, mu, t.size()), omega_of_groups_, BoxPenalty(excess, form_.literal), weight,
                        settings_.eta(), settings_.lambda());
     };
     return Descend(actor_, settings_.actor_rate(), loss, &figures.actor_loss);
@@ -79,7 +90,9 @@ class EnhancedRl final : public TorchAlgorithm {
   const TargetForm form_;
   const bool single_;
   const at::Tensor omega_of_groups_;
-  Trained &actor_, &critic_;
+  Trained& actor_;
+  const at::Tensor critic_columns_;
+  Trained& critic_;
 };
 
 const AlgorithmRegistrar enhanced_rl("enhanced_rl", {.per_request = false, .boxed = true}, MakeOnTorch<EnhancedRl>);

@@ -326,6 +326,11 @@ Result<ColdSessions::DueUsers> SessionStore::Due(std::int32_t partition, std::in
   }));
   FUSELINE_FAIL_IF_ERROR(failed);
   due.all = due.users.size() < max;
+  if (!due.all) return due;
+  FUSELINE_FAIL_IF_ERROR(Scan(*db_, ends, NumberKey('c', partition, std::max<std::int64_t>(bound_ms, 0)), [&](std::string_view key, std::string_view) {
+    due.next_end_ms = static_cast<std::int64_t>(TakeBigEndian(key.substr(kPrefixBytes, 8)));
+    return false;
+  }));
   return due;
 }
 

@@ -50,6 +50,7 @@ packages=(
   # what the program stands on
   librdkafka-dev librocksdb-dev libhiredis-dev libprotobuf-dev libyaml-cpp-dev libspdlog-dev libcli11-dev
   prometheus-cpp-dev libcpp-httplib-dev libexpected-dev libopenblas-openmp-dev nlohmann-json3-dev
+  libjemalloc-dev
   libssl-dev zlib1g-dev libzstd-dev libbz2-dev liblz4-dev libsnappy-dev
   # what it runs beside, and what tests it
   redis-server redis-tools kcat libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev

@@ -36,8 +36,7 @@ Result<SaidOfPartition> Ask(const v1::Config& config, kafka::Consumer& consumer,
   return said;
 }
 
-// Asks again while Kafka is busy: a group's coordinator is made, and moves, while everything else goes on, and a member that gave
-// up here would leave the partition to nobody.
+// Asks again while Kafka is busy: a group's coordinator is made, and moves, while everything else goes on.
 Result<SaidOfPartition> AskPatiently(const v1::Config& config, kafka::Consumer& consumer, std::int32_t partition) {
   const SystemClock clock;
   const std::int64_t end_us = clock.monotonic_us() + config.kafka().connect_timeout_ms() * 1'000;
@@ -100,9 +99,11 @@ Status ReadEventsTopic(const v1::Config& config, const KafkaReading& reading, De
   options.group = reading.group;
   options.until_end = reading.until_end;
   options.start = [&config, &stage, reading](kafka::Consumer& consumer, std::int32_t partition) {
-    const auto said = AskPatiently(config, consumer, partition);
+    // A member's consumer asks again itself, and reads its other partitions meanwhile.
+    const auto said = reading.group ? Ask(config, consumer, partition) : AskPatiently(config, consumer, partition);
+    const bool asks_again = !said && said.error().code == Code::kUnavailable;
     auto begin = said ? stage.TakeOver(partition, said->word, said->log_start, reading) : tl::unexpected(said.error());
-    if (!begin) stage.Fail(begin.error());
+    if (!begin && !asks_again) stage.Fail(begin.error());
     return begin;
   };
   options.revoked = [&stage](std::span<const std::int32_t> partitions, bool lost) { stage.GiveUp(partitions, lost); };

@@ -73,7 +73,7 @@ struct KafkaSource::Impl {
   std::unique_ptr<kafka::Consumer> consumer;  // Last: its callbacks use the members above.
 
   Status Start();
-  Result<std::vector<kafka::StartPosition>> Own(std::span<const std::int32_t> partitions);
+  Result<kafka::StartPosition> Own(std::int32_t partition);
   void Disown(std::span<const std::int32_t> partitions, bool lost);
   Status Decode(const kafka::MessageBatch& batch);
   Status EndRanges(const kafka::MessageBatch& batch, std::map<std::int32_t, EventBatch>& batches);
@@ -87,17 +87,14 @@ Status KafkaSource::Impl::Start() {
   if (options.group) {
     if (options.until_end) return ErrorStatus(Code::kInvalidInput, "a group member cannot read a range");
     kafka::GroupCallbacks callbacks;
-    callbacks.assigned = [this](std::span<const std::int32_t> partitions) { return Own(partitions); };
+    callbacks.assigned = [this](std::int32_t partition) { return Own(partition); };
     callbacks.revoked = [this](std::span<const std::int32_t> partitions, bool lost) { Disown(partitions, lost); };
     return consumer->Subscribe(std::move(callbacks));
   }
   FUSELINE_ASSIGN_OR_RETURN(const std::int32_t count, consumer->PartitionCount());
-  std::vector<std::int32_t> partitions;
-  for (std::int32_t partition = 0; partition < count; ++partition) partitions.push_back(partition);
-  FUSELINE_ASSIGN_OR_RETURN(const std::vector<kafka::StartPosition> positions, Own(partitions));
   std::map<std::int32_t, kafka::StartPosition> starts;
-  for (const std::int32_t partition : partitions) {
-    starts[partition] = positions[static_cast<std::size_t>(partition)];
+  for (std::int32_t partition = 0; partition < count; ++partition) {
+    FUSELINE_ASSIGN_OR_RETURN(starts[partition], Own(partition));
     if (!options.until_end) continue;
     FUSELINE_ASSIGN_OR_RETURN(const kafka::Watermarks marks, consumer->QueryWatermarks(partition));
     cursors[partition].end = marks.high;
@@ -105,17 +102,13 @@ Status KafkaSource::Impl::Start() {
   return consumer->Assign(starts);
 }
 
-Result<std::vector<kafka::StartPosition>> KafkaSource::Impl::Own(std::span<const std::int32_t> partitions) {
-  std::vector<kafka::StartPosition> positions;
-  for (const std::int32_t partition : partitions) {
-    kafka::StartPosition position;
-    if (options.start) {
-      FUSELINE_ASSIGN_OR_FAIL(position, options.start(*consumer, partition));
-    }
-    positions.push_back(position);
+Result<kafka::StartPosition> KafkaSource::Impl::Own(std::int32_t partition) {
+  kafka::StartPosition position;
+  if (options.start) {
+    FUSELINE_ASSIGN_OR_FAIL(position, options.start(*consumer, partition));
   }
-  for (const std::int32_t partition : partitions) cursors[partition] = Cursor();
-  return positions;
+  cursors[partition] = Cursor();
+  return position;
 }
 
 void KafkaSource::Impl::Disown(std::span<const std::int32_t> partitions, bool lost) {

@@ -169,9 +169,9 @@ TEST_F(ConsumerTest, AGroupMemberAsksWhereToBeginAndIsToldWhatItLoses) {
   std::vector<std::int32_t> told;
   auto consumer = OpenConsumer("group");
   GroupCallbacks callbacks;
-  callbacks.assigned = [&](std::span<const std::int32_t> partitions) -> Result<std::vector<StartPosition>> {
-    asked.insert(asked.end(), partitions.begin(), partitions.end());
-    return std::vector<StartPosition>(partitions.size(), StartPosition::Offset(4));
+  callbacks.assigned = [&](std::int32_t partition) -> Result<StartPosition> {
+    asked.push_back(partition);
+    return StartPosition::Offset(4);
   };
   callbacks.revoked = [&](std::span<const std::int32_t> partitions, bool lost) {
     EXPECT_FALSE(lost);
@@ -193,12 +193,62 @@ TEST_F(ConsumerTest, AGroupMemberAsksWhereToBeginAndIsToldWhatItLoses) {
 TEST_F(ConsumerTest, AnOwnerThatKnowsNoPositionStopsTheMember) {
   const auto consumer = OpenConsumer("group");
   GroupCallbacks callbacks;
-  callbacks.assigned = [](std::span<const std::int32_t>) -> Result<std::vector<StartPosition>> {
+  callbacks.assigned = [](std::int32_t) -> Result<StartPosition> {
     return Error(Code::kCorrupt, "no readable metadata");
   };
   ASSERT_THAT(consumer->Subscribe(std::move(callbacks)), IsOk());
   EXPECT_THAT(FirstError(*consumer), HasCode(Code::kCorrupt));
   EXPECT_TRUE(consumer->assignment().empty());
+}
+
+TEST_F(ConsumerTest, APartitionWhosePositionIsUnavailableIsAskedForAgainWhileTheOthersAreRead) {
+  StartCluster(2);
+  Append(0, 5);
+  Append(1, 5);
+  int asked = 0;
+  std::vector<std::int32_t> told;
+  const auto consumer = OpenConsumer("group");
+  GroupCallbacks callbacks;
+  callbacks.assigned = [&](std::int32_t partition) -> Result<StartPosition> {
+    if (partition == 1 && ++asked <= 3) return Error(Code::kUnavailable, "the coordinator is silent");
+    return StartPosition::Earliest();
+  };
+  callbacks.revoked = [&](std::span<const std::int32_t> partitions, bool) { told.assign(partitions.begin(), partitions.end()); };
+  ASSERT_THAT(consumer->Subscribe(std::move(callbacks)), IsOk());
+
+  std::vector<std::int32_t> read;  // Partitions.
+  int unavailable = 0;
+  for (int look = 0; look < kPatience && read.size() < 10; ++look) {
+    const auto batch = consumer->Consume(100, 50);
+    ASSERT_TRUE(batch || batch.error().code == Code::kUnavailable);
+    unavailable += batch ? 0 : 1;
+    if (!batch) continue;
+    for (const Message& message : batch->messages()) read.push_back(message.partition);
+  }
+
+  EXPECT_EQ(std::count(read.begin(), read.end(), 0), 5);
+  EXPECT_EQ(std::count(read.begin(), read.end(), 1), 5);
+  EXPECT_EQ(unavailable, 3);
+  EXPECT_EQ(asked, 4);
+  EXPECT_THAT(consumer->assignment(), ElementsAre(0, 1));
+  EXPECT_THAT(consumer->Close(10'000), IsOk());
+  EXPECT_THAT(told, ::testing::UnorderedElementsAre(0, 1));
+}
+
+TEST_F(ConsumerTest, PartitionsThatAreNotReadYetAreGivenBackLikeAnyOther) {
+  StartCluster(2);
+  std::vector<std::int32_t> told;
+  const auto consumer = OpenConsumer("group");
+  GroupCallbacks callbacks;
+  callbacks.assigned = [](std::int32_t) -> Result<StartPosition> { return Error(Code::kUnavailable, "the coordinator is silent"); };
+  callbacks.revoked = [&](std::span<const std::int32_t> partitions, bool) { told.assign(partitions.begin(), partitions.end()); };
+  ASSERT_THAT(consumer->Subscribe(std::move(callbacks)), IsOk());
+  EXPECT_THAT(FirstError(*consumer), HasCode(Code::kUnavailable));
+  EXPECT_TRUE(consumer->assignment().empty());
+
+  EXPECT_THAT(consumer->Close(10'000), IsOk());
+
+  EXPECT_THAT(told, ::testing::UnorderedElementsAre(0, 1));
 }
 
 TEST_F(ConsumerTest, WatermarksAndPartitionsAreKnown) {

@@ -84,6 +84,8 @@ Result<Owned<rd_kafka_conf_t>> MakeConf(const Connection& connection, const Prop
   rd_kafka_conf_set_log_cb(conf.get(), DropLogLine);
   FUSELINE_FAIL_IF_ERROR(Set(conf.get(), "bootstrap.servers", connection.bootstrap_servers));
   FUSELINE_FAIL_IF_ERROR(Set(conf.get(), "client.id", connection.client_id));
+  // After a long outage the client would look for its brokers only every 10 s.
+  FUSELINE_FAIL_IF_ERROR(Set(conf.get(), "reconnect.backoff.max.ms", "2000"));
   for (const auto& [name, value] : connection.settings) FUSELINE_FAIL_IF_ERROR(Set(conf.get(), name, value));
   for (const auto& [name, value] : properties) FUSELINE_FAIL_IF_ERROR(Set(conf.get(), name, value));
   return conf;

@@ -3,13 +3,22 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <set>
 #include <utility>
 
 #include "client.h"
+#include "fuseline/core/backoff.h"
 #include "fuseline/core/check.h"
+#include "fuseline/core/clock.h"
 
 namespace fuseline::kafka {
+namespace {
+
+constexpr std::int64_t kAskAgainFirstMs = 20;
+constexpr std::int64_t kAskAgainLongestMs = 2'000;
+
+}  // namespace
 
 struct MessageBatch::Impl {
   std::vector<rd_kafka_message_t*> raw;
@@ -31,6 +40,10 @@ struct Consumer::State {
   ConsumerOptions options;
   GroupCallbacks callbacks;
   std::set<std::int32_t> assigned;
+  // Given by the group, not read yet; the positions of some are known.
+  std::map<std::int32_t, std::optional<StartPosition>> waiting;
+  Backoff ask_again{kAskAgainFirstMs, kAskAgainLongestMs, /*seed=*/0};
+  std::int64_t ask_again_us = 0;
   std::set<std::int32_t> revoked_in_call;  // During the Consume in progress.
   Status pending;                          // Found inside a callback or behind messages; the next Consume returns it.
   bool closed = false;
@@ -42,7 +55,8 @@ struct Consumer::State {
   }
   Owned<rd_kafka_topic_partition_list_t> ListOf(std::span<const std::int32_t> partitions) const;
   Result<Owned<rd_kafka_topic_partition_list_t>> Located(const std::map<std::int32_t, StartPosition>& starts) const;
-  Status AssignFromGroup(std::span<const std::int32_t> partitions);
+  Status AskForStarts(std::map<std::int32_t, StartPosition>& starts);
+  Status AssignWaiting(bool answers);
   void OnRebalance(rd_kafka_resp_err_t event, rd_kafka_topic_partition_list_t* list) noexcept;
   void OnError(rd_kafka_resp_err_t error, const char* reason) noexcept;
   void Sort(MessageBatch::Impl& batch);
@@ -108,17 +122,43 @@ Result<Owned<rd_kafka_topic_partition_list_t>> Consumer::State::Located(
   return list;
 }
 
-Status Consumer::State::AssignFromGroup(std::span<const std::int32_t> partitions) {
-  FUSELINE_ASSIGN_OR_RETURN(const std::vector<StartPosition> positions, callbacks.assigned(partitions));
-  if (positions.size() != partitions.size()) {
-    return ErrorStatus(Code::kInternal, "start positions given for partitions:", positions.size(), partitions.size());
+// Of those that wait, up to the first that the owner cannot say. One that it never will waits no more.
+Status Consumer::State::AskForStarts(std::map<std::int32_t, StartPosition>& starts) {
+  for (auto each = waiting.begin(); each != waiting.end(); ++each) {
+    auto& [partition, start] = *each;
+    if (!start) {
+      auto given = callbacks.assigned(partition);
+      if (!given && given.error().code != Code::kUnavailable) waiting.erase(each);
+      if (!given) return std::move(given).error();
+      start = *given;
+    }
+    starts[partition] = *start;
   }
-  std::map<std::int32_t, StartPosition> starts;
-  for (std::size_t i = 0; i < partitions.size(); ++i) starts[partitions[i]] = positions[i];
-  FUSELINE_ASSIGN_OR_RETURN(const auto list, Located(starts));
-  FUSELINE_RETURN_IF_ERROR(FromError(rd_kafka_incremental_assign(handle.get(), list.get()), "assignment refused:"));
-  assigned.insert(partitions.begin(), partitions.end());
   return OkStatus();
+}
+
+// Begins to read what waits, as far as it is known where; the rest waits on. `answers`: the group waits for it, even if it is nothing.
+Status Consumer::State::AssignWaiting(bool answers) {
+  std::map<std::int32_t, StartPosition> starts;
+  Status status = AskForStarts(starts);
+  auto list = Located(starts);
+  if (!list) {
+    status = std::move(list).error();
+    starts.clear();
+    list = ListOf({});
+  }
+  if (!status.ok()) ask_again_us = SystemClock().monotonic_us() + ask_again.NextMs() * 1'000;
+  if (status.ok()) ask_again.Reset();
+  if (starts.empty() && !answers) return status;
+  if (Status refused = FromError(rd_kafka_incremental_assign(handle.get(), list->get()), "assignment refused:"); !refused.ok()) {
+    if (answers) (void)FromError(rd_kafka_incremental_assign(handle.get(), ListOf({}).get()), "");
+    return refused;
+  }
+  for (const auto& [partition, start] : starts) {
+    assigned.insert(partition);
+    waiting.erase(partition);
+  }
+  return status;
 }
 
 // noexcept: an exception of the owner's callbacks ends the process rather than unwinding through C.
@@ -127,22 +167,24 @@ void Consumer::State::OnRebalance(rd_kafka_resp_err_t event, rd_kafka_topic_part
   // The batch in progress ends here, so that all of its messages are known to be from before this change.
   rd_kafka_yield(handle.get());
   if (event == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
-    if (Status status = AssignFromGroup(partitions); !status.ok()) {
-      Keep(std::move(status));
-      const auto none = ListOf({});
-      (void)FromError(rd_kafka_incremental_assign(handle.get(), none.get()), "");  // Or the group waits for an answer.
-    }
+    for (const std::int32_t partition : partitions) waiting[partition] = std::nullopt;
+    Keep(AssignWaiting(/*answers=*/true));
     return;
   }
   if (event != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) Keep(FromKafka(event, "rebalance failed:"));
   if (callbacks.revoked) callbacks.revoked(partitions, rd_kafka_assignment_lost(handle.get()) != 0);
-  for (const std::int32_t partition : partitions) assigned.erase(partition);
+  std::vector<std::int32_t> read;  // The client refuses to let go of what it was never told to read.
+  std::ranges::copy_if(partitions, std::back_inserter(read), [&](std::int32_t p) { return assigned.contains(p); });
+  for (const std::int32_t partition : partitions) {
+    assigned.erase(partition);
+    waiting.erase(partition);
+  }
   revoked_in_call.insert(partitions.begin(), partitions.end());
   const bool cooperative = std::strcmp(rd_kafka_rebalance_protocol(handle.get()), "COOPERATIVE") == 0;
   if (!cooperative) {
     Keep(FromKafka(rd_kafka_assign(handle.get(), nullptr), "unassignment refused:"));
   } else {
-    Keep(FromError(rd_kafka_incremental_unassign(handle.get(), list), "unassignment refused:"));
+    Keep(FromError(rd_kafka_incremental_unassign(handle.get(), ListOf(read).get()), "unassignment refused:"));
   }
 }
 
@@ -236,6 +278,9 @@ void Consumer::State::Sort(MessageBatch::Impl& batch) {
 
 Result<MessageBatch> Consumer::Consume(std::size_t max_messages, std::int64_t timeout_ms) {
   FUSELINE_CHECK(max_messages > 0 && !state_->closed);
+  if (!state_->waiting.empty() && SystemClock().monotonic_us() >= state_->ask_again_us) {
+    state_->Keep(state_->AssignWaiting(/*answers=*/false));
+  }
   MessageBatch batch;
   auto& raw = batch.impl_->raw;
   if (state_->pending.ok()) {

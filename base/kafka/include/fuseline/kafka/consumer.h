@@ -53,9 +53,9 @@ struct ConsumerOptions {
 
 // What the owner of a group member is asked and told. Called inside Consume and Close, on their thread.
 struct GroupCallbacks {
-  // Where to begin in partitions that this member now owns, one position for each. An error leaves them unassigned and
-  // comes out of Consume.
-  std::function<Result<std::vector<StartPosition>>(std::span<const std::int32_t> partitions)> assigned;
+  // Where to begin in a partition that this member now owns. An error leaves it unread and comes out of Consume; after
+  // kUnavailable a later Consume asks again, with growing pauses, for as long as the partition is this member's.
+  std::function<Result<StartPosition>(std::int32_t partition)> assigned;
   // These partitions are about to belong to somebody else: the last moment to commit them. `lost`: they do already.
   std::function<void(std::span<const std::int32_t> partitions, bool lost)> revoked;
 };

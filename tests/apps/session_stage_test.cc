@@ -4,9 +4,6 @@
 // Method: the real stage, sessionizer and producer; librdkafka's mock cluster makes the refusals, a small tmpfs is the disk.
 #include "session_stage.h"
 
-#include <sys/mount.h>
-
-#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -22,6 +19,7 @@
 #include "fuseline/proto/trajectory_record.h"
 #include "fuseline/test_support/kafka_process.h"
 #include "fuseline/test_support/matchers.h"
+#include "fuseline/test_support/small_disk.h"
 #include "fuseline/test_support/temp_dir.h"
 #include "trajectory_topic.h"
 
@@ -124,36 +122,8 @@ TEST_F(SessionStageTest, WhatABrokerRefusesIsSentAgainInOrderUntilAllIsThere) {
   std::cout << repeats << " repeats\n";
 }
 
-// A disk of its own, full until there is room.
-class FullDisk {
- public:
-  explicit FullDisk(std::string folder) : folder_(std::move(folder)) {
-    std::filesystem::create_directories(folder_);
-    mounted_ = mount("tmpfs", folder_.c_str(), "tmpfs", 0, "size=64m") == 0;
-  }
-  ~FullDisk() {
-    if (mounted_) umount2(folder_.c_str(), MNT_DETACH);
-  }
-  bool mounted() const { return mounted_; }
-  void Fill() {
-    std::ofstream filler(folder_ + "/filler", std::ios::binary);
-    const std::string block(4'096, 'x');
-    while (filler.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) continue;
-  }
-  // So much that little things find room, and others do not.
-  void MakeLittleRoom() {
-    const std::string filler = folder_ + "/filler";
-    std::filesystem::resize_file(filler, std::filesystem::file_size(filler) - 64 * 1'024);
-  }
-  void MakeRoom() { std::filesystem::remove(folder_ + "/filler"); }
-
- private:
-  const std::string folder_;
-  bool mounted_ = false;
-};
-
 TEST_F(SessionStageTest, AnInputThatEndsWhileTheDiskIsFullIsFinishedWhenThereIsRoom) {
-  FullDisk disk(dir_ / "disk");
+  test::SmallDisk disk(dir_ / "disk");
   if (!disk.mounted()) {
     ASSERT_FALSE(test::ComponentsAreRequired());
     GTEST_SKIP() << "not proven here: no right to mount a tmpfs";

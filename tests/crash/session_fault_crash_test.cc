@@ -1,9 +1,7 @@
 // Proven of `fuseline sessionize` with a real broker, by making the fault and not an imitation of it: a disk that is full, a state
 // folder with flipped bytes, a broker that is gone while events keep coming. The topic of trajectories then holds, repeats
 // dropped, what an undisturbed member writes.
-// Method: as group_crash_test. FUSELINE_OUTAGE_S=300 keeps the broker away for that long.
-
-#include <sys/mount.h>
+// Method: as group_crash_test. The long outage at full input is outage_crash_test's.
 
 #include <csignal>
 #include <atomic>
@@ -20,6 +18,7 @@
 #include "fuseline/core/stage.h"
 #include "fuseline/kafka/producer.h"
 #include "fuseline/test_support/matchers.h"
+#include "fuseline/test_support/small_disk.h"
 #include "fuseline/test_support/temp_dir.h"
 #include "trajectories_harness.h"
 
@@ -29,33 +28,10 @@ namespace {
 namespace fs = std::filesystem;
 using std::chrono::steady_clock;
 
-const int kOutageS = std::getenv("FUSELINE_OUTAGE_S") == nullptr ? 4 : std::atoi(std::getenv("FUSELINE_OUTAGE_S"));
-const std::size_t kEvents = 20'000 + 500 * static_cast<std::size_t>(kOutageS);
+constexpr std::chrono::seconds kOutage(4);
+constexpr std::size_t kEvents = 22'000;
 constexpr int kPartitions = 2;
 constexpr std::int64_t kPatienceMs = 120'000;
-
-// A small disk. Needs the right to mount.
-class SmallDisk {
- public:
-  explicit SmallDisk(const std::string& path) : path_(path) {
-    fs::create_directories(path_);
-    mounted_ = mount("tmpfs", path_.c_str(), "tmpfs", 0, "size=48m") == 0;
-  }
-  ~SmallDisk() {
-    if (mounted_) umount2(path_.c_str(), MNT_DETACH);
-  }
-  bool mounted() const { return mounted_; }
-  void Fill() {
-    std::ofstream ballast(path_ + "/ballast", std::ios::binary);
-    const std::string block(4'096, 'b');
-    while (ballast.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) continue;
-  }
-  void MakeRoom() { fs::remove(path_ + "/ballast"); }
-
- private:
-  std::string path_;
-  bool mounted_ = false;
-};
 
 class SessionFaultCrashTest : public testing::Test {
  protected:
@@ -204,18 +180,8 @@ TEST_F(SessionFaultCrashTest, StateWithFlippedBytesIsSetAsideAndRebuiltByTheSame
   ExpectUndisturbed(*kafka, "flipped.trajectories");
 }
 
-// In KiB, of a process of its own.
-std::int64_t ResidentKiB(std::int64_t pid) {
-  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmRSS:")) return std::atoll(line.c_str() + 6);
-  }
-  return 0;
-}
-
 TEST_F(SessionFaultCrashTest, AnAbsentBrokerCostsNoMemoryAndIsCaughtUpWithWhileEventsKeepComing) {
   FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
-  const std::chrono::seconds outage(kOutageS);
   ASSERT_THAT(MakeEventsTopic(*kafka, "away.events", kPartitions, {}), IsOk());
   Member member(*kafka, "away.events", "away.trajectories", "away");
   ASSERT_THAT(member.Start(), IsOk());
@@ -231,7 +197,7 @@ TEST_F(SessionFaultCrashTest, AnAbsentBrokerCostsNoMemoryAndIsCaughtUpWithWhileE
   Stage flow("flow", [&](std::stop_token stop) { return Produce(*kafka, "away.events", kFirst, kEvents, stop, &produced, &hurries); });
   kafka->Kill();
   std::int64_t resident_most = 0;
-  for (const auto end = steady_clock::now() + outage; steady_clock::now() < end;) {
+  for (const auto end = steady_clock::now() + kOutage; steady_clock::now() < end;) {
     resident_most = std::max(resident_most, ResidentKiB(member.pid()));
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
@@ -245,7 +211,7 @@ TEST_F(SessionFaultCrashTest, AnAbsentBrokerCostsNoMemoryAndIsCaughtUpWithWhileE
     at_once = produced;
     return Ingested(member) + 200 > at_once;
   })) << member.log();
-  std::cout << "away " << outage.count() << " s: resident " << resident_before / 1024 << " MiB before, " << resident_most / 1024
+  std::cout << "away " << kOutage.count() << " s: resident " << resident_before / 1024 << " MiB before, " << resident_most / 1024
             << " at most; " << gathered - kFirst << " events behind and " << at_once - gathered << " more were read in "
             << std::chrono::duration<double>(steady_clock::now() - back).count() << " s\n";
   EXPECT_LT(at_once, kEvents) << "nothing was coming any more";

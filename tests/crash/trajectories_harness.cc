@@ -1,5 +1,7 @@
 #include "trajectories_harness.h"
 
+#include <cstdlib>
+#include <fstream>
 #include <utility>
 
 #include "fuseline/kafka/consumer.h"
@@ -25,10 +27,9 @@ std::vector<std::string> MemberSettings(const std::string& events_topic, const s
   settings.push_back("kafka.events_topic=" + events_topic);
   settings.push_back("kafka.trajectories_topic=" + trajectories_topic);
   settings.push_back("kafka.group_id=" + group);
-  settings.push_back("kafka.session_timeout_ms=1000");
-  settings.push_back("fuseline.log_level=info");
-  // Commits often, so that partitions change hands between many of them.
-  settings.push_back("sessionizer.commit_interval_ms=20");
+  // Commits often, so that partitions change hands between many of them, unless a test wants it otherwise.
+  settings.insert(settings.begin(),
+                  {"kafka.session_timeout_ms=1000", "fuseline.log_level=info", "sessionizer.commit_interval_ms=20"});
   return settings;
 }
 
@@ -138,6 +139,14 @@ bool HasReadAll(const KafkaProcess& kafka, Member& member, const std::string& to
 std::uint64_t Ingested(Member& member) {
   const auto status = member.Ask();
   return status && status->contains("ingested") ? status->at("ingested").get<std::uint64_t>() : 0;
+}
+
+std::int64_t ResidentKiB(std::int64_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmRSS:")) return std::atoll(line.c_str() + 6);
+  }
+  return 0;
 }
 
 std::size_t CountOf(const std::string& text, const std::string& what) {

@@ -66,6 +66,9 @@ bool HasReadAll(const KafkaProcess& kafka, Member& member, const std::string& to
 // Records that the running process has taken from the broker; 0 while it does not answer.
 std::uint64_t Ingested(Member& member);
 
+// In KiB, of a running process.
+std::int64_t ResidentKiB(std::int64_t pid);
+
 // How often `what` stands in `text`.
 std::size_t CountOf(const std::string& text, const std::string& what);
 

@@ -66,25 +66,25 @@ void Run(benchmark::State& state, const World& world, RankService& ranker) {
   state.SetItemsProcessed(static_cast<std::int64_t>(simulation.events()));
 }
 
-World DefaultWorld() {
+std::unique_ptr<World> DefaultWorld() {
   const auto config = DefaultSettings();
-  return World::Create(config.simulator(), config.rewards(), 1, DefaultSchema()).value();
+  return CreateFeedWorld(config.simulator(), config.rewards(), 1, DefaultSchema()).value();
 }
 
 void BM_EventsWithStaticWeights(benchmark::State& state) {
-  const World world = DefaultWorld();
+  const auto world = DefaultWorld();
   auto space = ActionSpace::Create(ActionRangesOf(DefaultSettings().policy(), DefaultSchema()).value()).value();
   const std::vector<float> action(space.static_action().begin(), space.static_action().end());
-  FixedActionRanker ranker(world, space, {action}, "static");
-  Run(state, world, ranker);
+  FixedActionRanker ranker(*world, space, {action}, "static");
+  Run(state, *world, ranker);
 }
 BENCHMARK(BM_EventsWithStaticWeights)->Unit(benchmark::kMillisecond);
 
 void BM_EventsWithSmallActor(benchmark::State& state) {
-  const World world = DefaultWorld();
+  const auto world = DefaultWorld();
   const PolicyNetwork network = SmallActor();
-  NetworkRanker ranker(world, network, "learning");
-  Run(state, world, ranker);
+  NetworkRanker ranker(*world, network, "learning");
+  Run(state, *world, ranker);
 }
 BENCHMARK(BM_EventsWithSmallActor)->Unit(benchmark::kMillisecond);
 

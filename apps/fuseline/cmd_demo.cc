@@ -184,8 +184,8 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   ranker_options.static_share = config.simulator().static_share();
   FUSELINE_ASSIGN_OR_FAIL(const auto ranker,
                           Ranker::Open(std::move(ranker_options), instruments.log, instruments.metrics, instruments.clock));
-  FUSELINE_ASSIGN_OR_FAIL(const World world, World::Create(config.simulator(), config.rewards(), config.fuseline().seed(),
-                                                           SchemaOf(config)));
+  FUSELINE_ASSIGN_OR_FAIL(const auto world, CreateFeedWorld(config.simulator(), config.rewards(), config.fuseline().seed(),
+                                                            SchemaOf(config)));
   KafkaSinkOptions sink_options;
   sink_options.connection = ConnectionOf(config.kafka());
   sink_options.topic = config.kafka().events_topic();
@@ -211,7 +211,7 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
     loop_over = true;
     return outcome;
   });
-  Stage life("users", [&](std::stop_token token) { return users.Live(world, *ranker, event_log, instruments.clock, token); });
+  Stage life("users", [&](std::stop_token token) { return users.Live(*world, *ranker, event_log, instruments.clock, token); });
   Watch(users, event_log, pipeline, stop, loop, life, instruments.clock);
   life.RequestStop();
   const Status lived = life.Join();
@@ -230,7 +230,7 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   figures.wall_s = static_cast<double>(instruments.clock.monotonic_us() - begin_us) / 1e6;
   figures.event_time_h = static_cast<double>(watched.event_time_ms - kStartMs) / 3.6e6;
   if (stop.stopped()) return figures;
-  FUSELINE_ASSIGN_OR_FAIL(figures.values, MeasurePolicies(world, config, state.folders.versions, figures.version_in_use));
+  FUSELINE_ASSIGN_OR_FAIL(figures.values, MeasurePolicies(*world, config, state.folders.versions, figures.version_in_use));
   return figures;
 }
 

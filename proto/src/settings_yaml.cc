@@ -17,7 +17,8 @@ using google::protobuf::Message;
 // A walk over the document and the messages at once; the messages say what may stand where.
 class YamlReader {
  public:
-  YamlReader(const std::string& file, SettingOrigins* origins) : file_(file), origins_(origins) {}
+  YamlReader(const std::string& file, NearestName nearest, SettingOrigins* origins)
+      : file_(file), nearest_(nearest), origins_(origins) {}
 
   // `path`: of `message`, empty for the root.
   Status ReadMap(const YAML::Node& node, const std::string& path, Message* message) {
@@ -66,7 +67,7 @@ class YamlReader {
   }
 
   Status Unknown(const YAML::Node& node, const std::string& key) const {
-    const auto nearest = NearestKey(key);
+    const auto nearest = nearest_ == nullptr ? std::string() : nearest_(key);
     return ErrorStatus(Code::kInvalidInput, Place(node) + ": unknown setting " + Shown(key) +
                                                 (nearest.empty() ? "" : "; did you mean " + nearest + '?'));
   }
@@ -76,20 +77,25 @@ class YamlReader {
   std::string Place(const YAML::Node& node) const { return file_ + ':' + std::to_string(node.Mark().line + 1); }
 
   const std::string& file_;
+  NearestName nearest_;
   SettingOrigins* origins_;
 };
 
 }  // namespace
 
-Status ReadSettingsYaml(const std::string& file, const std::string& text, v1::Config* config, SettingOrigins* origins) {
+Status ReadYaml(const std::string& file, const std::string& text, NearestName nearest, Message* message, SettingOrigins* origins) {
   if (!IsUtf8(text)) return ErrorStatus(Code::kInvalidInput, file + ": is not UTF-8");
   try {
     const YAML::Node root = YAML::Load(text);
     if (root.IsNull()) return OkStatus();
-    return YamlReader(file, origins).ReadMap(root, "", config);
+    return YamlReader(file, nearest, origins).ReadMap(root, "", message);
   } catch (const YAML::Exception& error) {
     return ErrorStatus(Code::kInvalidInput, file + ':' + std::to_string(error.mark.line + 1) + ": is not YAML:", error.msg);
   }
+}
+
+Status ReadSettingsYaml(const std::string& file, const std::string& text, v1::Config* config, SettingOrigins* origins) {
+  return ReadYaml(file, text, &NearestKey, config, origins);
 }
 
 }  // namespace fuseline

@@ -60,10 +60,10 @@ Result<std::vector<v1::Event>> SimulatedEvents(std::uint64_t seed, std::uint64_t
   options.seed = seed;
   options.static_share = 0.2;
   FUSELINE_ASSIGN_OR_FAIL(const auto ranker, Ranker::Open(std::move(options), log, metrics, clock));
-  FUSELINE_ASSIGN_OR_FAIL(const World world, World::Create(config.simulator(), config.rewards(), seed, schema));
+  FUSELINE_ASSIGN_OR_FAIL(const auto world, CreateFeedWorld(config.simulator(), config.rewards(), seed, schema));
   BridgeRankService service(*ranker);
   Collected collected;
-  Simulation simulation(world, service, collected, /*start_ms=*/1'704'067'200'000);
+  Simulation simulation(*world, service, collected, /*start_ms=*/1'704'067'200'000);
   if (const auto made = simulation.RunUntil({.max_events = count}); !made) return tl::unexpected(made.error());
   collected.events.resize(std::min<std::size_t>(collected.events.size(), count));
   return std::move(collected.events);

@@ -30,7 +30,8 @@ TEST(BridgeTest, TheLoopRunsThroughTheRankerClientAndItsEventLog) {
   ASSERT_OK_AND_ASSIGN(const auto ranker, Ranker::Open(options, log, metrics, clock));
   ASSERT_OK_AND_ASSIGN(auto file, OpenFileSink(folder / "events.jsonl"));
   EventLog event_log({}, std::move(file), log, metrics);
-  const auto world = test::MakeWorld(200, 3);
+  const auto owned = test::MakeWorld(200, 3);
+  const World& world = *owned;
   BridgeRankService service(*ranker);
   BridgeEventSink sink(event_log);
   Simulation simulation(world, service, sink, 1'700'000'000'000);

@@ -13,7 +13,8 @@ constexpr double kPatience = 2;
 TEST(OracleTest, BestWeightsBeatTheStaticOnesAndTruthBeatsBoth) {
   constexpr std::uint64_t kSeed = 21;
   constexpr double kDays = 2;
-  const auto world = test::MakeWorld(400, kSeed);
+  const auto owned = test::MakeWorld(400, kSeed);
+  const World& world = *owned;
   const auto space = test::DefaultSpace();
   const auto found = SearchFixedAction(world, space, world.segment_count(), kPatience, 200, 2);
   auto by_hand = test::StaticRanker(world);
@@ -39,7 +40,8 @@ TEST(OracleTest, BestWeightsBeatTheStaticOnesAndTruthBeatsBoth) {
 }
 
 TEST(OracleTest, ASearchNeverDoesWorseThanWhereItBegan) {
-  const auto world = test::MakeWorld(100, 5);
+  const auto owned = test::MakeWorld(100, 5);
+  const World& world = *owned;
   const auto space = test::DefaultSpace();
   for (std::size_t segment = 0; segment <= world.segment_count(); ++segment) {
     const auto found = SearchFixedAction(world, space, segment, kPatience, 50, 1);

@@ -73,9 +73,9 @@ class StrangeRanker final : public RankService {
 };
 
 TEST(SimulationTest, TheSameSeedAndDecisionsGiveTheSameEvents) {
-  const auto one = PlayStatic(test::MakeWorld(40, kSeed), 8);
-  const auto two = PlayStatic(test::MakeWorld(40, kSeed), 8);
-  const auto other = PlayStatic(test::MakeWorld(40, kSeed + 1), 8);
+  const auto one = PlayStatic(*test::MakeWorld(40, kSeed), 8);
+  const auto two = PlayStatic(*test::MakeWorld(40, kSeed), 8);
+  const auto other = PlayStatic(*test::MakeWorld(40, kSeed + 1), 8);
 
   ASSERT_GT(one.events.size(), 500U);
   ASSERT_EQ(one.events.size(), two.events.size());
@@ -86,7 +86,7 @@ TEST(SimulationTest, TheSameSeedAndDecisionsGiveTheSameEvents) {
 }
 
 TEST(SimulationTest, EventsAreValidInOrderAndNamedOnce) {
-  const auto played = PlayStatic(test::MakeWorld(40, kSeed), 8);
+  const auto played = PlayStatic(*test::MakeWorld(40, kSeed), 8);
   std::set<std::string> ids;
   std::int64_t before_ms = 0;
   for (const auto& event : played.events) {
@@ -98,7 +98,7 @@ TEST(SimulationTest, EventsAreValidInOrderAndNamedOnce) {
 }
 
 TEST(SimulationTest, WhatItCountsIsWhatItsEventsSay) {
-  const auto played = PlayStatic(test::MakeWorld(60, kSeed), 12);
+  const auto played = PlayStatic(*test::MakeWorld(60, kSeed), 12);
   std::set<std::pair<std::string, std::string>> exposed;
   std::map<v1::Feedback::Kind, double> kinds;
   for (const auto& event : played.events) {
@@ -124,7 +124,8 @@ TEST(SimulationTest, FeedbackIsMissingInTheShareThatIsSet) {
   config.mutable_simulator()->set_users(60);
   const auto count = [&](double missing) {
     config.mutable_simulator()->set_feedback_missing(missing);
-    const auto world = World::Create(config.simulator(), config.rewards(), kSeed, DefaultSchema()).value();
+    const auto owned = CreateFeedWorld(config.simulator(), config.rewards(), kSeed, DefaultSchema()).value();
+    const World& world = *owned;
     const auto played = PlayStatic(world, 12);
     double clicks = 0;
     std::uint64_t exposed = 0;
@@ -139,7 +140,7 @@ TEST(SimulationTest, FeedbackIsMissingInTheShareThatIsSet) {
 }
 
 TEST(SimulationTest, AWatchIsToldAtItsEndAndSomeSharesAfterTheSession) {
-  const auto played = PlayStatic(test::MakeWorld(150, kSeed), 24);
+  const auto played = PlayStatic(*test::MakeWorld(150, kSeed), 24);
   std::map<std::string, std::int64_t> shown_ms;
   std::int64_t late = 0, shares = 0;
   for (const auto& event : played.events) {
@@ -160,7 +161,8 @@ TEST(SimulationTest, AWatchIsToldAtItsEndAndSomeSharesAfterTheSession) {
 }
 
 TEST(SimulationTest, BoredUsersLeaveSooner) {
-  const auto world = test::MakeWorld(100, kSeed);
+  const auto owned = test::MakeWorld(100, kSeed);
+  const World& world = *owned;
   WorstRanker worst(world);
 
   const auto bored = Play(world, worst, 24).statistics.Summarise("worst").totals;
@@ -173,7 +175,8 @@ TEST(SimulationTest, BoredUsersLeaveSooner) {
 }
 
 TEST(SimulationTest, WhatWasNotOfferedMayNotBeExposed) {
-  const auto world = test::MakeWorld(10, kSeed);
+  const auto owned = test::MakeWorld(10, kSeed);
+  const World& world = *owned;
   StrangeRanker strange;
   Kept kept;
   Simulation simulation(world, strange, kept, kStartMs);
@@ -181,7 +184,8 @@ TEST(SimulationTest, WhatWasNotOfferedMayNotBeExposed) {
 }
 
 TEST(SimulationTest, AStopIsHeededAndEventsAreLimited) {
-  const auto world = test::MakeWorld(10, kSeed);
+  const auto owned = test::MakeWorld(10, kSeed);
+  const World& world = *owned;
   auto ranker = test::StaticRanker(world);
   Kept kept;
   Simulation simulation(world, ranker, kept, kStartMs);
@@ -196,7 +200,8 @@ TEST(SimulationTest, AStopIsHeededAndEventsAreLimited) {
 }
 
 TEST(WorldTest, ReactionsFollowTheTruth) {
-  const auto world = test::MakeWorld(20, kSeed);
+  const auto owned = test::MakeWorld(20, kSeed);
+  const World& world = *owned;
   constexpr int kTries = 40'000;
   for (const std::size_t item : {3U, 77U, 1200U}) {
     const TrueResponse truth = world.Truth(5, item);
@@ -224,13 +229,14 @@ TEST(WorldTest, AnotherSchemaOrTooFewItemsAreRefused) {
   auto config = DefaultSettings();
   auto schema = DefaultSchema();
   schema.mutable_tasks(0)->set_name("clicks");
-  EXPECT_THAT(World::Create(config.simulator(), config.rewards(), 1, schema), HasCode(Code::kInvalidInput));
+  EXPECT_THAT(CreateFeedWorld(config.simulator(), config.rewards(), 1, schema), HasCode(Code::kInvalidInput));
   config.mutable_simulator()->set_items(20);
-  EXPECT_THAT(World::Create(config.simulator(), config.rewards(), 1, DefaultSchema()), HasCode(Code::kInvalidInput));
+  EXPECT_THAT(CreateFeedWorld(config.simulator(), config.rewards(), 1, DefaultSchema()), HasCode(Code::kInvalidInput));
 }
 
 TEST(WorldTest, CandidatesAreDistinctAndTheSameForEveryRanker) {
-  const auto world = test::MakeWorld(20, kSeed);
+  const auto owned = test::MakeWorld(20, kSeed);
+  const World& world = *owned;
   std::vector<std::uint32_t> once, again;
   for (std::uint64_t request = 0; request < 50; ++request) {
     world.Candidates(7, request, &once);

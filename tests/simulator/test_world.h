@@ -7,10 +7,10 @@
 
 namespace fuseline::test {
 
-inline World MakeWorld(std::int64_t users, std::uint64_t seed) {
+inline std::unique_ptr<World> MakeWorld(std::int64_t users, std::uint64_t seed) {
   auto config = DefaultSettings();
   config.mutable_simulator()->set_users(users);
-  return World::Create(config.simulator(), config.rewards(), seed, DefaultSchema()).value();
+  return CreateFeedWorld(config.simulator(), config.rewards(), seed, DefaultSchema()).value();
 }
 
 inline ActionSpace DefaultSpace() {

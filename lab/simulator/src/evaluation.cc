@@ -2,12 +2,12 @@
 #include <array>
 
 #include "fuseline/simulator/local_rankers.h"
-#include "segments.h"
 
 namespace fuseline {
 namespace {
 
 constexpr std::int64_t kStartMs = 1'700'000'000'000;
+constexpr std::int64_t kSpreadMs = 6 * 3'600'000;
 constexpr double kDayMs = 86'400'000;
 constexpr std::array<float, 5> kGrid = {-1, -0.5F, 0, 0.5F, 1};  // Normalised.
 
@@ -20,15 +20,15 @@ class Nowhere final : public EventSink {
 class Trial {
  public:
   Trial(const World& world, const ActionSpace& space, std::size_t segment, double patience, std::size_t requests)
-      : space_(space), candidates_(world.candidate_count()), exposed_(world.exposed_count()) {
+      : space_(space), candidates_(world.candidate_count()), exposed_(world.exposed_count()), tasks_(world.task_count()) {
     std::vector<std::uint32_t> items;
     for (std::size_t n = 0; values_.size() < requests * candidates_ && n < requests * world.user_count(); ++n) {
       const std::size_t user = n % world.user_count();
       if (segment < world.segment_count() && world.SegmentOf(user) != segment) continue;
       world.Candidates(user, n / world.user_count(), &items);
+      scores_.resize(scores_.size() + items.size() * tasks_);
+      world.Scores(user, items, std::span(scores_).last(items.size() * tasks_));
       for (const auto item : items) {
-        scores_.resize(scores_.size() + kScoredTasks);
-        world.Scores(user, item, std::span(scores_).last(kScoredTasks));
         const TrueResponse truth = world.Truth(user, item);
         values_.push_back(truth.reward + patience * truth.satisfaction);
       }
@@ -38,7 +38,7 @@ class Trial {
   double ValueOf(std::span<const float> action) {
     fused_.clear();
     for (std::size_t i = 0; i < values_.size(); ++i) {
-      fused_.push_back(space_.FusedScore(std::span(scores_).subspan(i * kScoredTasks, kScoredTasks), action));
+      fused_.push_back(space_.FusedScore(std::span(scores_).subspan(i * tasks_, tasks_), action));
     }
     return MeanOfBest(fused_);
   }
@@ -59,16 +59,16 @@ class Trial {
   }
 
   const ActionSpace& space_;
-  std::size_t candidates_, exposed_;
+  std::size_t candidates_, exposed_, tasks_;
   std::vector<float> scores_;
   std::vector<double> values_, fused_;
 };
 
 }  // namespace
 
-Result<ArmStatistics> Evaluate(const World& world, RankService& ranker, double days) {
+Result<ArmStatistics> Evaluate(const World& world, RankService& ranker, double days, const Visitors& visitors) {
   Nowhere nowhere;
-  Simulation simulation(world, ranker, nowhere, kStartMs);
+  Simulation simulation(world, ranker, nowhere, kStartMs, kSpreadMs, visitors);
   SimulationLimits limits;
   limits.until_ms = kStartMs + static_cast<std::int64_t>(days * kDayMs);
   FUSELINE_FAIL_IF_ERROR([&]() -> Status {

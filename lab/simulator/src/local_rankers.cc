@@ -45,6 +45,21 @@ Status FixedActionRanker::Rank(const RankingRequest& request, v1::Exposure* expo
   return OkStatus();
 }
 
+ActionRanker::ActionRanker(const World& world, ActionOf action_of, std::string arm)
+    : world_(world), action_of_(std::move(action_of)), arm_(std::move(arm)), action_(world.action_space().width()) {}
+
+Status ActionRanker::Rank(const RankingRequest& request, v1::Exposure* exposure) {
+  FUSELINE_ASSIGN_OR_RETURN(const std::size_t user, world_.UserOf(request.user_id));
+  scores_.clear();
+  for (std::size_t i = 0; i < request.candidates.size(); ++i) {
+    FUSELINE_ASSIGN_OR_RETURN(const std::size_t item, world_.ItemOf(request.item_ids[i]));
+    action_of_(user, item, action_);
+    scores_.push_back(world_.action_space().FusedScore(request.candidates[i].task_scores, action_));
+  }
+  Expose(request, world_, scores_, arm_, exposure);
+  return OkStatus();
+}
+
 NetworkRanker::NetworkRanker(const World& world, const PolicyNetwork& network, std::string arm)
     : world_(world), network_(network), arm_(std::move(arm)) {}
 

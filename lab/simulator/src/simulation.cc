@@ -1,26 +1,16 @@
 #include "fuseline/simulator/simulation.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <numbers>
 #include <queue>
 #include <vector>
 
-#include "segments.h"
+#include "fuseline/core/check.h"
 
 namespace fuseline {
 namespace {
 
 constexpr std::int64_t kHourMs = 3'600'000;
-constexpr std::int64_t kDayMs = 24 * kHourMs;
 
-// Satisfaction: where a session starts, how much of it one request replaces, and what it does to leaving and coming back.
-constexpr double kFirstMood = 0.2, kMoodCarriesOver = 0.3, kRequestWeighs = 0.4;
-constexpr double kLeaveBase = 0.2, kLeaveFalls = 6;  // P(leave) = sigmoid(base - falls * satisfaction).
-constexpr double kReturnMeanMs = 5.0 * kHourMs, kReturnFalls = 1.5;
-constexpr std::int64_t kReturnLeastMs = 45 * 60'000;  // Beyond the default gap: a new session to the pipeline too.
-constexpr std::int64_t kReturnMostMs = 36 * kHourMs;
 constexpr double kShareLate = 0.05;                   // Of shares: after the session, an orphan to the pipeline.
 
 enum class ActionKind : std::uint8_t { kRequest, kFeedback };
@@ -43,9 +33,8 @@ struct LaterAction {
 };
 
 struct UserState {
-  double satisfaction = kFirstMood;
+  Mood mood;
   std::uint32_t requests = 0;   // Ever: the counter of its draws.
-  std::uint32_t depth = 0;      // Requests of the session so far.
   std::uint32_t events = 0;     // Ever: the counter of its event ids.
   UserTotals session;
 };
@@ -65,6 +54,7 @@ struct Simulation::Impl {
   std::vector<UserState> users{};
   std::uint64_t sequence = 0;
   std::uint64_t appended = 0;
+  std::uint64_t sessions = 0;  // Finished.
   std::int64_t now_ms = 0;
   ArmStatistics statistics{};
   // Buffers of one request.
@@ -72,7 +62,8 @@ struct Simulation::Impl {
   std::vector<std::string_view> item_ids{};
   std::vector<CandidateView> candidates{};
   std::vector<float> scores{};
-  std::array<float, 3> context{};
+  std::vector<float> context{};
+  std::vector<Response> responses{};
 
   void Plan(Action action) {
     action.sequence = sequence++;
@@ -85,7 +76,7 @@ struct Simulation::Impl {
   Status Request(std::uint32_t user);
   Status Send(std::uint32_t user, v1::Event&& event);
   Status SendFeedback(const Action& action);
-  Result<std::int64_t> LookAt(std::uint32_t user, const v1::Exposure& exposure, Random& random, double* pleased);
+  Result<std::int64_t> LookAt(std::uint32_t user, const v1::Exposure& exposure, Random& random);
   void PlanFeedback(Action action, const Response& response, std::int64_t begin_ms, Random& random);
   void PlanNext(std::uint32_t user, const std::string& arm, std::int64_t end_ms, Random& random);
 };
@@ -96,17 +87,15 @@ RankingRequest Simulation::Impl::BuildRequest(std::uint32_t user, std::string_vi
   world.Candidates(user, users[user].requests, &candidate_items);
   item_ids.resize(n);
   candidates.resize(n);
-  scores.resize(n * kScoredTasks);
+  const std::size_t tasks = world.task_count();
+  scores.resize(n * tasks);
+  world.Scores(user, candidate_items, scores);
   for (std::size_t i = 0; i < n; ++i) {
     const std::uint32_t item = candidate_items[i];
-    const auto of_item = std::span(scores).subspan(i * kScoredTasks, kScoredTasks);
-    world.Scores(user, item, of_item);
     item_ids[i] = world.ItemId(item);
-    candidates[i] = {world.ItemFeatures(item), of_item};
+    candidates[i] = {world.ItemFeatures(item), std::span(scores).subspan(i * tasks, tasks)};
   }
-  const double angle = 2 * std::numbers::pi * static_cast<double>(now_ms % kDayMs) / static_cast<double>(kDayMs);
-  context = {static_cast<float>(std::sin(angle)), static_cast<float>(std::cos(angle)),
-             static_cast<float>(users[user].depth)};
+  world.ContextFeatures(now_ms, users[user].mood, &context);
   RankingRequest request;
   request.user_id = user_id;
   request.request_id = request_id;
@@ -137,11 +126,8 @@ Status Simulation::Impl::Request(std::uint32_t user) {
   FUSELINE_RETURN_IF_ERROR(ranker.Rank(BuildRequest(user, user_id, request_id), &exposure));
 
   Random random(world.seed(), "simulator.reaction", (std::uint64_t{user} << 32) ^ state.requests);
-  double pleased = 0;
-  FUSELINE_ASSIGN_OR_RETURN(const std::int64_t end_ms, LookAt(user, exposure, random, &pleased));
-  state.satisfaction += kRequestWeighs * (pleased - state.satisfaction);
+  FUSELINE_ASSIGN_OR_RETURN(const std::int64_t end_ms, LookAt(user, exposure, random));
   ++state.requests;
-  ++state.depth;
   ++state.session.requests;
   const std::string arm = exposure.arm();
   FUSELINE_RETURN_IF_ERROR(Send(user, std::move(event)));
@@ -149,11 +135,11 @@ Status Simulation::Impl::Request(std::uint32_t user) {
   return OkStatus();
 }
 
-// The user looks at the items one after another. Returns when it is done; `pleased`: mean satisfaction of the items.
-Result<std::int64_t> Simulation::Impl::LookAt(std::uint32_t user, const v1::Exposure& exposure, Random& random,
-                                              double* pleased) {
+// The user looks at the items one after another. Returns when it is done.
+Result<std::int64_t> Simulation::Impl::LookAt(std::uint32_t user, const v1::Exposure& exposure, Random& random) {
   UserState& state = users[user];
   std::int64_t at_ms = now_ms;
+  responses.clear();
   for (const auto& shown : exposure.items()) {
     const auto found = world.ItemOf(shown.item_id());
     if (!found || std::find(candidate_items.begin(), candidate_items.end(), *found) == candidate_items.end()) {
@@ -164,7 +150,7 @@ Result<std::int64_t> Simulation::Impl::LookAt(std::uint32_t user, const v1::Expo
     Action action{0, 0, ActionKind::kFeedback, v1::Feedback::CLICK, user, static_cast<std::uint32_t>(*found), state.requests, 0};
     if (response.click) PlanFeedback(action, response, at_ms, random);
     at_ms += response.watch_ms;
-    *pleased += response.satisfaction / exposure.items_size();
+    responses.push_back(response);
     ++state.session.exposed;
     state.session.clicks += response.click;
     state.session.valid += response.valid;
@@ -194,22 +180,17 @@ void Simulation::Impl::PlanFeedback(Action action, const Response& response, std
   plan(v1::Feedback::SHARE, end_ms + (late ? DrawMs(random, 45 * 60'000, 6.0 * kHourMs) : DrawMs(random, 5'000, 60'000)));
 }
 
-// Stay, or leave and come back: the less satisfied, the sooner the one and the later the other.
+// Stay, or leave and come back.
 void Simulation::Impl::PlanNext(std::uint32_t user, const std::string& arm, std::int64_t end_ms, Random& random) {
   UserState& state = users[user];
-  const double leave = 1 / (1 + std::exp(-(kLeaveBase - kLeaveFalls * state.satisfaction)));
-  std::int64_t wait_ms = DrawMs(random, 1'000, 4'000);
-  if (random.NextUniform() < leave) {
+  const NextVisit next = world.AfterRequest(user, responses, random, &state.mood);
+  if (next.leaves) {
     state.session.sessions = 1;
     statistics.AddSession(arm, user, state.session);
-    const double mean_ms = kReturnMeanMs * std::exp(-kReturnFalls * state.satisfaction);
-    const auto drawn_ms = static_cast<std::int64_t>(-mean_ms * std::log(1 - random.NextUniform()));
-    wait_ms = std::min(kReturnLeastMs + drawn_ms, kReturnMostMs);
     state.session = {};
-    state.depth = 0;
-    state.satisfaction = kFirstMood + kMoodCarriesOver * (state.satisfaction - kFirstMood);
+    ++sessions;
   }
-  Plan({end_ms + wait_ms, 0, ActionKind::kRequest, v1::Feedback::UNSPECIFIED, user, 0, 0, 0});
+  Plan({end_ms + next.wait_ms, 0, ActionKind::kRequest, v1::Feedback::UNSPECIFIED, user, 0, 0, 0});
 }
 
 Status Simulation::Impl::SendFeedback(const Action& action) {
@@ -227,11 +208,15 @@ Status Simulation::Impl::SendFeedback(const Action& action) {
 }
 
 Simulation::Simulation(const World& world, RankService& ranker, EventSink& sink, std::int64_t start_ms,
-                       std::int64_t spread_ms)
+                       std::int64_t spread_ms, const Visitors& visitors)
     : impl_(new Impl{world, ranker, sink, std::to_string(world.seed()) + "-"}) {
+  FUSELINE_CHECK(visitors.first_user < world.user_count());
+  const std::size_t end = std::min<std::size_t>(world.user_count(), std::size_t{visitors.first_user} + visitors.users);
   impl_->now_ms = start_ms;
-  impl_->users.resize(world.user_count());
-  for (std::uint32_t user = 0; user < world.user_count(); ++user) {
+  impl_->users.resize(end);
+  for (std::uint32_t user = visitors.first_user; user < end; ++user) {
+    impl_->users[user].mood = world.FirstMood(user);
+    impl_->users[user].requests = visitors.first_request;
     Random random(world.seed(), "simulator.entry", user);
     const auto offset_ms = static_cast<std::int64_t>(random.NextUniform() * static_cast<double>(spread_ms));
     impl_->Plan({start_ms + offset_ms, 0, ActionKind::kRequest, v1::Feedback::UNSPECIFIED, user, 0, 0, 0});
@@ -268,6 +253,7 @@ Status Simulation::Drain() {
 
 std::int64_t Simulation::now_ms() const { return impl_->now_ms; }
 std::uint64_t Simulation::events() const { return impl_->appended; }
+std::uint64_t Simulation::sessions() const { return impl_->sessions; }
 const ArmStatistics& Simulation::statistics() const { return impl_->statistics; }
 
 }  // namespace fuseline

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +28,22 @@ class FixedActionRanker final : public RankService {
   ActionSpace space_;
   std::vector<std::vector<float>> actions_;
   std::string arm_;
+  std::vector<double> scores_;
+};
+
+// Each user and item is fused with an action of its own, in the world's action space.
+class ActionRanker final : public RankService {
+ public:
+  // Writes the normalised action [D] of a pair; values beyond [-1, 1] are taken as they are.
+  using ActionOf = std::function<void(std::size_t user, std::size_t item, std::span<float> action)>;
+  ActionRanker(const World& world, ActionOf action_of, std::string arm);
+  Status Rank(const RankingRequest& request, v1::Exposure* exposure) override;
+
+ private:
+  const World& world_;
+  ActionOf action_of_;
+  std::string arm_;
+  std::vector<float> action_;
   std::vector<double> scores_;
 };
 
@@ -59,9 +76,9 @@ class OracleRanker final : public RankService {
   std::vector<double> scores_;
 };
 
-// Runs `users` of the world (the first ones) through `ranker` for `days` of event time, closed loop, nothing logged.
-// Deterministic. Cost: some 10 us a request and the ranker's own.
-Result<ArmStatistics> Evaluate(const World& world, RankService& ranker, double days);
+// Lets the visitors of the world meet `ranker` for `days` of event time, closed loop, nothing logged.
+// Deterministic. Cost: bench/BENCHMARKS.md.
+Result<ArmStatistics> Evaluate(const World& world, RankService& ranker, double days, const Visitors& visitors = {});
 
 // The best fixed action found by a search, and what it reached: coordinate by coordinate over the powers (the biases stay
 // static), grid of 0, 1/4 … 1 of the range, `rounds` times, each candidate judged by the true mean value of the items that it

@@ -10,7 +10,9 @@
 
 #include "fuseline/core/random.h"
 #include "fuseline/core/status.h"
+#include "fuseline/fusion/action_space.h"
 #include "fuseline/fusion/feature_encoding.h"
+#include "fuseline/simulator/rank_service.h"
 #include "fuseline/v1/config.pb.h"
 #include "fuseline/v1/schema.pb.h"
 
@@ -39,57 +41,121 @@ struct Response {
   double satisfaction = 0;
 };
 
-// A catalogue and a population with hidden tastes; docs/simulator.md says what is modelled and what is not.
+// Where a user stands between two requests. Kept by the simulation, read and changed by the world alone.
+struct Mood {
+  double satisfaction = 0;   // In the world's own unit.
+  std::uint32_t depth = 0;   // Requests of the session so far.
+};
+
+// What a user does after a request: the next one `wait_ms` after its end, in the same session or, having left, in another.
+struct NextVisit {
+  bool leaves = false;
+  std::int64_t wait_ms = 0;
+};
+
+// What every world states of itself.
+struct WorldFacts {
+  std::string name;
+  std::uint64_t seed = 0;
+  std::size_t users = 0, items = 0;
+  std::size_t candidates = 0, exposed = 0;  // Of a request.
+  double feedback_missing = 0;              // Share of feedback that never arrives.
+  v1::FeatureSchema schema;                 // Features and tasks as its rankers meet them.
+  v1::Policy policy;                        // Ranges of powers and biases and the hand-set weights; no more of it is read.
+};
+
+// A catalogue and a population with hidden tastes; docs/simulator.md says what each world models and what it does not.
 //
 // Where: under Simulation, which lets its users act. A ranker sees of it only features and task scores; truth is for
-// users, oracles and tests. Everything is a pure function of (settings, rewards, seed), and every draw of
-// (seed, purpose, counter): the same decisions meet the same users.
-// Immutable after Create; thread-safe. Cost: memory some 150 bytes for each user and item; TrueResponse and Scores
-// about 0.1 us for a pair.
+// users, oracles and tests. Everything is a pure function of the world's file, the rewards and the seed, and every draw of
+// (seed, purpose, counter): the same decisions meet the same users. Nothing outside lab/ may ask which world runs.
+// Immutable once made; thread-safe.
 class World {
  public:
-  // Errors: kInvalidInput unless `schema` is DefaultSchema() (the world makes just those features and scores), or when more
-  // items are exposed than there are candidates.
-  static Result<World> Create(const v1::Simulator& settings, const v1::Rewards& rewards, std::uint64_t seed,
-                              const v1::FeatureSchema& schema);
-  World(World&&) noexcept;
-  World& operator=(World&&) noexcept;
-  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+  virtual ~World();
 
-  std::size_t user_count() const;
-  std::size_t item_count() const;
-  std::size_t candidate_count() const;  // Of a request.
-  std::size_t exposed_count() const;    // Of a request.
-  std::size_t segment_count() const;
-  double feedback_missing() const;      // Share of feedback that never arrives.
-  std::uint64_t seed() const;
-  const std::string& schema_digest() const;
+  const std::string& name() const { return facts_.name; }
+  std::uint64_t seed() const { return facts_.seed; }
+  std::size_t user_count() const { return facts_.users; }
+  std::size_t item_count() const { return facts_.items; }
+  std::size_t candidate_count() const { return facts_.candidates; }
+  std::size_t exposed_count() const { return facts_.exposed; }
+  double feedback_missing() const { return facts_.feedback_missing; }
+  const v1::FeatureSchema& schema() const { return facts_.schema; }
+  const std::string& schema_digest() const { return schema_digest_; }
+  const v1::Policy& policy() const { return facts_.policy; }
+  const ActionSpace& action_space() const { return action_space_; }  // Of `policy` for the schema's tasks.
+  std::size_t task_count() const { return action_space_.task_count(); }
 
-  std::string UserId(std::size_t user) const;  // "u17"
-  const std::string& ItemId(std::size_t item) const;  // "i17"
-  Result<std::size_t> UserOf(std::string_view user_id) const;  // Errors: kNotFound.
-  Result<std::size_t> ItemOf(std::string_view item_id) const;  // Errors: kNotFound.
-  std::size_t SegmentOf(std::size_t user) const;
-  std::int64_t DurationMs(std::size_t item) const;
+  std::string UserId(std::size_t user) const;                                     // "u17"
+  const std::string& ItemId(std::size_t item) const { return item_ids_[item]; }   // "i17"
+  Result<std::size_t> UserOf(std::string_view user_id) const;                     // Errors: kNotFound.
+  Result<std::size_t> ItemOf(std::string_view item_id) const;                     // Errors: kNotFound.
+
+  // Kinds of users, where the world has kinds.
+  virtual std::size_t segment_count() const { return 1; }
+  virtual std::size_t SegmentOf(std::size_t /*user*/) const { return 0; }
+  virtual std::int64_t DurationMs(std::size_t item) const = 0;
 
   // What a ranker may know. Borrowed; the world's own, unchanged for its life.
-  FeatureView UserFeatures(std::size_t user) const;
-  FeatureView ItemFeatures(std::size_t item) const;
+  virtual FeatureView UserFeatures(std::size_t user) const = 0;
+  virtual FeatureView ItemFeatures(std::size_t item) const = 0;
+  // The schema's dense context features of a request at `now_ms`; no world has categorical ones.
+  virtual void ContextFeatures(std::int64_t now_ms, const Mood& mood, std::vector<float>* dense) const = 0;
 
   // The candidates of a user's `request`-th request, distinct. The same whoever ranks them.
-  void Candidates(std::size_t user, std::uint64_t request, std::vector<std::uint32_t>* items) const;
+  virtual void Candidates(std::size_t user, std::uint64_t request, std::vector<std::uint32_t>* items) const;
 
-  // The upstream scorer's prediction: truth, distorted by its calibration, an error that its tasks share, and one of each
-  // task's own; persistent for a pair, as a model's error is. scores [5] = click, valid, watch (seconds), like, share.
-  void Scores(std::size_t user, std::size_t item, std::span<float> scores) const;
+  // What the upstream scorer predicts for `items`: scores [n, k] row-major. Persistent for a pair, as a model's error is.
+  virtual void Scores(std::size_t user, std::span<const std::uint32_t> items, std::span<float> scores) const = 0;
 
-  TrueResponse Truth(std::size_t user, std::size_t item) const;
-  Response React(std::size_t user, std::size_t item, Random& random) const;
+  virtual TrueResponse Truth(std::size_t user, std::size_t item) const = 0;
+  virtual Response React(std::size_t user, std::size_t item, Random& random) const = 0;
+
+  // A user's mood when it enters for the first time, and what a request does to it: takes in the responses (in the order shown),
+  // counts the request, and begins the next session's mood where the user leaves.
+  virtual Mood FirstMood(std::size_t user) const = 0;
+  virtual NextVisit AfterRequest(std::size_t user, std::span<const Response> responses, Random& random, Mood* mood) const = 0;
+
+  // The best ranker that is known here, what regret is measured against. Where best_is_optimal(), it is a policy of
+  // action_space() and no policy at all has a greater expected return; elsewhere it orders by the truth, which no fusion of
+  // predictions can be expected to reach. Both rankers borrow the world.
+  std::unique_ptr<RankService> BestPolicy(const std::string& arm) const;
+  virtual bool best_is_optimal() const { return false; }
+  // The optimal action [D] of a pair, normalised, inside [-1, 1]. REQUIRES: best_is_optimal().
+  virtual void BestAction(std::size_t user, std::size_t item, std::span<float> action) const;
+  std::unique_ptr<RankService> StaticPolicy(const std::string& arm) const;  // The hand-set weights.
+
+ protected:
+  World(WorldFacts facts, ActionSpace action_space);
 
  private:
-  struct Impl;
-  explicit World(std::unique_ptr<const Impl> impl);
-  std::unique_ptr<const Impl> impl_;
+  WorldFacts facts_;
+  std::string schema_digest_;
+  ActionSpace action_space_;
+  std::vector<std::string> item_ids_;
 };
+
+// Errors: kInvalidInput unless users >= 1, items >= candidates >= exposed >= 1, and the facts' policy fits their schema.
+Result<ActionSpace> CheckFacts(const WorldFacts& facts);
+
+// The world of the settings' section simulator, which the demo plays in. Cost: memory some 150 bytes for each user and item;
+// Truth and a pair's Scores about 0.1 us.
+// Errors: kInvalidInput unless `schema` is DefaultSchema() (the world makes just those features and scores), or as CheckFacts.
+Result<std::unique_ptr<World>> CreateFeedWorld(const v1::Simulator& settings, const v1::Rewards& rewards, std::uint64_t seed,
+                                               const v1::FeatureSchema& schema);
+
+// A built-in world by its name, or the world of a YAML file by its path; world.proto has the keys.
+// Errors: kInvalidInput naming file, line and key, or, for what is neither a name nor a file, the names that there are;
+// kNotFound for a weights file that the world needs and that is not there.
+Result<std::unique_ptr<World>> OpenWorld(const std::string& name_or_path, std::uint64_t seed, const v1::Rewards& rewards);
+
+std::vector<std::string> BuiltInWorlds();
+Result<std::string> BuiltInWorldText(std::string_view name);  // The YAML. Errors: kNotFound.
+
+// `config` with what a ranker and a learner must share with the world: its schema, and of its policy the ranges and hand-set weights.
+v1::Config SettingsFor(const World& world, v1::Config config);
 
 }  // namespace fuseline

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "fuseline/simulator/world.h"
+#include "fuseline/v1/world.pb.h"
+
+namespace fuseline {
+
+// What OpenWorld hands to the kinds.
+struct WorldSource {
+  std::string name;
+  v1::World file;
+  std::uint64_t seed = 0;
+  v1::Rewards rewards;
+};
+
+// The facts that a world file states.
+WorldFacts FactsOf(const WorldSource& source, v1::FeatureSchema schema);
+
+// The world with a known optimum. Errors: kInvalidInput as CheckFacts, for a list without one value per task, best powers or
+// biases outside policy's ranges, or a negative weight among the rewards that are earned here (the optimum would be another).
+Result<std::unique_ptr<World>> CreateSyntheticWorld(const WorldSource& source);
+
+}  // namespace fuseline

@@ -92,7 +92,8 @@ class Judge {
     }
     FUSELINE_ASSIGN_OR_RETURN(const auto deviation, subjects.deviation(states, actions));
     for (std::size_t group = 0; group < deviation.size(); ++group) {
-      (*verdict_.mutable_figures())[group == 0 ? "deviation_engagement" : "deviation_watch"] = deviation[group];
+      const char* const name = deviation.size() == 1 ? "deviation" : group == 0 ? "deviation_engagement" : "deviation_watch";
+      (*verdict_.mutable_figures())[name] = deviation[group];
       if (!(deviation[group] <= gate_.max_ensemble_deviation())) Refuse("ensemble: deviation above gate.max_ensemble_deviation");
     }
     return OkStatus();

@@ -73,7 +73,8 @@ struct DecisionMaker::Impl {
                        Decision& decision) const;
   void FallBack(const Counter& counter, Workspace::Impl& buffers, Decision& decision) const;
   void FillStatic(Workspace::Impl& buffers) const;
-  void Explore(const RankingRequest& request, const ExplorationBox& box, Workspace::Impl& buffers, Decision& decision) const;
+  void Explore(const RankingRequest& request, bool around_static, const ExplorationBox& box, Workspace::Impl& buffers,
+               Decision& decision) const;
   void Order(const RankingRequest& request, Workspace::Impl& buffers, Decision& decision) const;
 
   const RankerOptions options;
@@ -121,7 +122,9 @@ Status DecisionMaker::Impl::ChooseActions(const RankingRequest& request, const S
     return OkStatus();
   }
   ExplorationBox box = options.box;
-  if (decision.arm == Arm::kStatic || policy.network == nullptr) {
+  const bool explores = decision.arm == Arm::kLearning && options.explore;
+  const bool around_static = explores && ExploresAroundStatic(options.exploration, options.seed, request.user_id);
+  if (decision.arm == Arm::kStatic || around_static || policy.network == nullptr) {
     FillStatic(buffers);
   } else {
     FUSELINE_RETURN_IF_ERROR(policy.network->Act(request.user, request.context, request.candidates, buffers.actor, buffers.baseline));
@@ -133,7 +136,7 @@ Status DecisionMaker::Impl::ChooseActions(const RankingRequest& request, const S
     decision.policy_version = policy.version;
   }
   buffers.executed = buffers.baseline;
-  if (decision.arm == Arm::kLearning && options.explore) Explore(request, box, buffers, decision);
+  if (explores) Explore(request, around_static, box, buffers, decision);
   return OkStatus();
 }
 
@@ -151,12 +154,13 @@ void DecisionMaker::Impl::FillStatic(Workspace::Impl& buffers) const {
   }
 }
 
-void DecisionMaker::Impl::Explore(const RankingRequest& request, const ExplorationBox& box, Workspace::Impl& buffers,
-                                  Decision& decision) const {
+void DecisionMaker::Impl::Explore(const RankingRequest& request, bool around_static, const ExplorationBox& box,
+                                  Workspace::Impl& buffers, Decision& decision) const {
   Random random(options.seed, "exploration", Fnv1a64(request.request_id));
   buffers.noise.resize(space.width());
-  decision.log_density = DrawRequestNoise(buffers.baseline, box, random, buffers.noise);
-  decision.box = box;
+  const DrawnNoise drawn = DrawNoise(options.exploration, around_static, buffers.baseline, box, random, buffers.noise);
+  decision.log_density = drawn.log_density;
+  decision.box = drawn.box;
   for (std::size_t i = 0; i < buffers.executed.size(); i += buffers.noise.size()) {
     for (std::size_t d = 0; d < buffers.noise.size(); ++d) buffers.executed[i + d] += buffers.noise[d];
   }

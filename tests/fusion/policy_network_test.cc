@@ -2,6 +2,7 @@
 #include "fuseline/fusion/policy_network.h"
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
@@ -128,6 +129,108 @@ TEST(PolicyNetworkTest, ActionsAreThoseOfPlainLoops) {
         }
       }
     }
+  }
+}
+
+// A version of the other form: five codes of width 3.
+Version RandomGeneratedVersion(std::uint64_t seed) {
+  Version version = RandomVersion({}, seed);
+  const FeatureEncoder encoder(version.manifest.schema());
+  const auto shared = static_cast<std::uint32_t>(encoder.shared_width()), width = static_cast<std::uint32_t>(encoder.action_width());
+  version.manifest.clear_actor();
+  version.tensors.erase("actor.0.weight");
+  version.tensors.erase("actor.0.bias");
+  v1::BestOfGenerated& form = *version.manifest.mutable_best_of_generated();
+  form.set_codes(5);
+  form.set_rho(0.3F);
+  Random random(seed, "generated", 0);
+  const auto fill = [&](const std::string& name, std::vector<std::uint32_t> shape) {
+    Tensor& tensor = version.tensors[name];
+    tensor.shape = shape;
+    tensor.values.resize(shape.size() == 2 ? std::size_t{shape[0]} * shape[1] : shape[0]);
+    for (float& value : tensor.values) value = static_cast<float>(0.4 * random.NextNormal());
+  };
+  fill("codes", {5, 3});
+  const auto add = [&](const std::string& name, v1::NetworkShape* shape, const std::vector<std::uint32_t>& widths) {
+    for (const std::uint32_t layer_width : widths) shape->add_widths(layer_width);
+    for (std::size_t i = 0; i + 1 < widths.size(); ++i) {
+      fill(name + "." + std::to_string(i) + ".weight", {widths[i + 1], widths[i]});
+      fill(name + "." + std::to_string(i) + ".bias", {widths[i + 1]});
+    }
+  };
+  add("decoder", form.mutable_decoder(), {shared + 3, 17, width});
+  add("perturbation", form.mutable_perturbation(), {shared + width, 9, width});
+  add("critic", form.mutable_critic(), {shared + width, 21, 6, 1});
+  return version;
+}
+
+// One net of it in double precision.
+std::vector<double> SlowNet(const Version& version, const std::string& name, std::vector<double> values, bool ends_in_tanh) {
+  for (int layer = 0; version.tensors.contains(name + "." + std::to_string(layer) + ".weight"); ++layer) {
+    const Tensor& weight = version.tensors.at(name + "." + std::to_string(layer) + ".weight");
+    const bool last = !version.tensors.contains(name + "." + std::to_string(layer + 1) + ".weight");
+    std::vector<double> next(weight.shape[0]);
+    for (std::size_t out = 0; out < next.size(); ++out) {
+      double sum = version.tensors.at(name + "." + std::to_string(layer) + ".bias").values[out];
+      for (std::size_t in = 0; in < values.size(); ++in) sum += static_cast<double>(weight.values[out * values.size() + in]) * values[in];
+      next[out] = !last ? std::fmax(sum, 0.0) : ends_in_tanh ? std::tanh(sum) : sum;
+    }
+    values = std::move(next);
+  }
+  return values;
+}
+
+TEST(PolicyNetworkTest, TheBestOfWhatIsGeneratedIsThatOfPlainLoopsForEveryCandidate) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    const Version version = RandomGeneratedVersion(seed);
+    ASSERT_OK_AND_ASSIGN(const PolicyNetwork network, PolicyNetwork::Create(version.manifest, version.tensors));
+    const Request request(3, seed);
+    const std::size_t width = network.action_space().width();
+    std::vector<float> actions(3 * width);
+    ActorWorkspace workspace;
+    ASSERT_THAT(network.Act(request.user(), request.context(), request.candidates, workspace, actions), IsOk());
+
+    std::vector<float> shared(network.encoder().shared_width());
+    ASSERT_THAT(network.encoder().EncodeShared(request.user(), request.context(), shared), IsOk());
+    std::vector<double> state;
+    for (std::size_t i = 0; i < shared.size(); ++i) {
+      const double moved = (shared[i] - version.tensors.at("normaliser.mean").values[i]) * version.tensors.at("normaliser.scale").values[i];
+      state.push_back(std::fmin(std::fmax(moved, -10.0), 10.0));
+    }
+    std::vector<double> best;
+    double best_value = -std::numeric_limits<double>::infinity();
+    for (std::size_t k = 0; k < 5; ++k) {
+      std::vector<double> input = state;
+      for (std::size_t z = 0; z < 3; ++z) input.push_back(version.tensors.at("codes").values[3 * k + z]);
+      std::vector<double> action = SlowNet(version, "decoder", input, true);
+      input = state;
+      input.insert(input.end(), action.begin(), action.end());
+      const std::vector<double> towards = SlowNet(version, "perturbation", input, true);
+      for (std::size_t d = 0; d < width; ++d) action[d] = std::fmin(std::fmax(action[d] + static_cast<double>(0.3F) * towards[d], -1.0), 1.0);
+      input = state;
+      input.insert(input.end(), action.begin(), action.end());
+      const double value = SlowNet(version, "critic", input, false)[0];
+      if (value > best_value) best = action, best_value = value;
+    }
+    for (std::size_t i = 0; i < actions.size(); ++i) EXPECT_NEAR(actions[i], best[i % width], 1e-5) << "seed " << seed;
+  }
+}
+
+TEST(PolicyNetworkTest, AGeneratedPolicyThatDoesNotFitTogetherIsRefused) {
+  const std::vector<std::function<void(Version&)>> changes{
+      [](Version& v) { v.manifest.mutable_best_of_generated()->set_codes(4); },
+      [](Version& v) { v.manifest.mutable_best_of_generated()->set_codes(0); },
+      [](Version& v) { v.manifest.mutable_best_of_generated()->set_rho(-1); },
+      [](Version& v) { v.manifest.mutable_best_of_generated()->mutable_decoder()->set_widths(0, 1); },
+      [](Version& v) { v.manifest.mutable_best_of_generated()->mutable_critic()->set_widths(3, 2); },
+      [](Version& v) { v.manifest.mutable_best_of_generated()->clear_perturbation(); },
+      [](Version& v) { v.manifest.mutable_actor()->add_widths(2); },
+      [](Version& v) { v.tensors.erase("codes"); },
+      [](Version& v) { v.tensors["more"] = {{1}, {0}}; }};
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    Version version = RandomGeneratedVersion(1);
+    changes[i](version);
+    EXPECT_THAT(PolicyNetwork::Create(version.manifest, version.tensors), HasCode(Code::kInvalidInput)) << "change " << i;
   }
 }
 

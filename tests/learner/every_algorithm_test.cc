@@ -2,14 +2,15 @@
 // numbers from the same seed, an actor that the plain network serves as the learner computes it.
 
 #include <cmath>
-#include <functional>
+#include <cstdlib>
+#include <filesystem>
 #include <limits>
-#include <map>
 #include <string>
 
 #include <gtest/gtest.h>
 
 #include "algorithm.h"
+#include "fuseline/core/file.h"
 #include "fuseline/fusion/policy_network.h"
 #include "fuseline/learner/algorithms.h"
 #include "fuseline/proto/schema.h"
@@ -174,6 +175,14 @@ TEST_P(EveryAlgorithmTest, APolicyReturnedEarlierActsAsItDid) {
 
 INSTANTIATE_TEST_SUITE_P(ByName, EveryAlgorithmTest, ::testing::ValuesIn(AlgorithmNames()),
                          [](const auto& instance) { return instance.param; });
+
+TEST(AlgorithmRegistryTest, TheWorkedExampleIsRegisteredAndStandsInTheDocumentAsItIs) {
+  EXPECT_THAT(AlgorithmTraitsOf("better_half"), IsOk());
+  const std::filesystem::path root = std::getenv("FUSELINE_SOURCE_DIR");
+  ASSERT_OK_AND_ASSIGN(const std::string document, ReadFile(root / "docs/adding_an_algorithm.md"));
+  ASSERT_OK_AND_ASSIGN(const std::string example, ReadFile(root / "tests/learner/worked_example.cc"));
+  EXPECT_NE(document.find("```cpp\n" + example + "```"), std::string::npos);
+}
 
 TEST(AlgorithmRegistryTest, AnUnknownNameIsRefusedWithAllThatAreKnown) {
   v1::Config config = test::SmallConfig();

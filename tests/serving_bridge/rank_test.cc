@@ -5,7 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include "fuseline/fusion/policy_network.h"
 #include "fuseline/proto/event_codec.h"
+#include "fuseline/serving_bridge/decision_maker.h"
 #include "fuseline/test_support/matchers.h"
 
 #include "ranker_fixture.h"
@@ -52,6 +54,43 @@ TEST_F(RankTest, WithoutAVersionTheLearningArmExploresAroundTheStaticAction) {
     EXPECT_LE(std::abs(noise), 0.151F);
   }
   EXPECT_NEAR(*decision.log_density, log_density, 1e-5);
+}
+
+// BatchRL-MTF's mix, with a version that serves: half of the users are explored around the static action and log version 0.
+TEST_F(RankTest, InBatchRlsMixHalfOfTheUsersAreExploredAroundTheStaticAction) {
+  // given
+  RankerOptions options = Options();
+  options.exploration.form = ExplorationForm::kBatchRl;
+  const PolicyVersion version = VersionThatSays(30, options);
+  ASSERT_OK_AND_ASSIGN(const PolicyNetwork network, PolicyNetwork::Create(version.manifest, *DecodeWeights(version.weights)));
+  ASSERT_OK_AND_ASSIGN(const DecisionMaker maker, DecisionMaker::Create(options, metrics_));
+  ASSERT_OK_AND_ASSIGN(const ActionSpace space, ActionSpace::Create(options.ranges));
+  DecisionMaker::Workspace workspace;
+
+  int around_static = 0;
+  for (int user = 0; user < 200; ++user) {
+    OwnedRequest request(3, static_cast<std::uint64_t>(user));
+    request.user_id = "u" + std::to_string(user);
+
+    // when
+    ASSERT_OK_AND_ASSIGN(const Decision decision, maker.Decide(request.view(), {&network, {}, 30}, workspace));
+
+    // then
+    const bool is_static = decision.policy_version == 0;
+    around_static += is_static ? 1 : 0;
+    EXPECT_EQ(decision.arm, Arm::kLearning);
+    EXPECT_NEAR(decision.baseline_action(0)[0], is_static ? space.static_action()[0] : ActionOf(30), 1e-6);
+    EXPECT_NE(decision.executed_actions, decision.baseline_actions);
+    ASSERT_TRUE(decision.box && decision.log_density);
+    EXPECT_FLOAT_EQ(decision.box->upper, is_static ? 0.6F : 0.3F);
+    v1::Event event;
+    maker.FillExposure(request.view(), decision, event.mutable_exposure());
+    event.set_event_id("e");
+    event.set_user_id(request.user_id);
+    event.set_event_time_ms(1'000);
+    EXPECT_THAT(ValidateEvent(event, EventLimits()), IsOk());
+  }
+  EXPECT_NEAR(around_static, 100, 40);
 }
 
 TEST_F(RankTest, TheStaticArmExecutesItsActionAndLogsNoDensity) {

@@ -20,12 +20,12 @@ ConstantActor::ConstantActor(const v1::Config& config, const Problem& problem)
 Result<StepFigures> ConstantActor::Step(const TransitionBatch&, const TransitionBatch& actor, std::uint64_t) {
   StepFigures figures;
   if (actor.batch == 0) return figures;
+  const auto is_finite = [](double value) { return std::isfinite(value); };
+  const std::vector<double> returns = Returns(actor);
+  if (!std::ranges::all_of(returns, is_finite)) return StepFigures{.undone = true};
   const TensorMap before = Save();
-  Move(actor, figures);
-  const bool finite = std::ranges::all_of(state_, [](const auto& entry) {
-    return std::ranges::all_of(*entry.second, [](float value) { return std::isfinite(value); });
-  });
-  if (finite && std::isfinite(figures.actor_loss)) return figures;
+  Move(actor, returns, figures);
+  if (std::ranges::all_of(state_, [&](const auto& entry) { return std::ranges::all_of(*entry.second, is_finite); })) return figures;
   FUSELINE_FAIL_IF_ERROR(Restore(before));
   return StepFigures{.undone = true};
 }

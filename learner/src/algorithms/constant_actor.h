@@ -35,18 +35,18 @@ class ConstantActor : public Algorithm {
  protected:
   ConstantActor(const v1::Config& config, const Problem& problem);
 
-  // One move of the state by a batch that is not empty; what would not be finite is undone by the caller.
-  virtual void Move(const TransitionBatch& batch, StepFigures& figures) = 0;
+  // One move of the state by a batch that is not empty. returns [B], all finite: what each list earned, the groups weighted by omega.
+  // A state that is not finite afterwards is undone by the caller.
+  virtual void Move(const TransitionBatch& batch, const std::vector<double>& returns, StepFigures& figures) = 0;
   // To be called while the algorithm is made: saved and restored under its name.
   void Keep(const std::string& name, std::vector<float>& values) { state_.emplace(name, &values); }
-
-  // Of each transition: what its list earned, the groups weighted by omega. [B]
-  std::vector<double> Returns(const TransitionBatch& batch) const;
 
   const v1::Config config_;
   std::vector<float> action_;  // [D], in [-1, 1].
 
  private:
+  std::vector<double> Returns(const TransitionBatch& batch) const;
+
   std::size_t width_;
   std::map<std::string, std::vector<float>*> state_;
   ComputeFacts facts_;

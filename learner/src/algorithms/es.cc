@@ -22,8 +22,7 @@ class EvolutionStrategy final : public ConstantActor {
   }
 
  private:
-  void Move(const TransitionBatch& batch, StepFigures& figures) override {
-    const std::vector<double> returns = Returns(batch);
+  void Move(const TransitionBatch& batch, const std::vector<double>& returns, StepFigures& figures) override {
     figures.actor_loss = -TrackReturns(returns, batch.weight);
     figures.actor_moved = true;
     figures.box_share = 1;

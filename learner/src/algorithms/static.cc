@@ -10,7 +10,7 @@ class Static final : public ConstantActor {
   Static(const v1::Config& config, const Problem& problem) : ConstantActor(config, problem) {}
 
  private:
-  void Move(const TransitionBatch&, StepFigures&) override {}
+  void Move(const TransitionBatch&, const std::vector<double>&, StepFigures&) override {}
 };
 
 constexpr AlgorithmTraits kTraits{.per_request = true, .boxed = true};

@@ -16,8 +16,8 @@ class Ddpg final : public TorchAlgorithm {
   Ddpg(const v1::Config& config, const Problem& problem, Compute compute)
       : TorchAlgorithm(config, problem, std::move(compute)),
         own_(config_.ddpg()),
-        actor_(AddActor(action_, /*with_target=*/true)),
-        critic_(AddCritics("critic", 1, width_ + action_, /*with_target=*/true)) {}
+        actor_(AddActor(action_, Target::kKept)),
+        critic_(AddCritics("critic", 1, action_, Target::kKept)) {}
 
  private:
   at::Tensor CriticsOf(const at::Tensor& states, const at::Tensor& actions) const override {
@@ -45,7 +45,7 @@ class Ddpg final : public TorchAlgorithm {
     figures.box_share = 1;
     figures.actor_moved = true;
     const auto loss = [&](const at::Tensor& parameters) {
-      return DeterministicActorLoss(Pairs(critic_, critic_.flat, t.state, Mu(parameters, t.state))[0], t.weight);
+      return -WeightedMean(Pairs(critic_, critic_.flat, t.state, Mu(parameters, t.state))[0], t.weight);
     };
     return Descend(actor_, own_.actor_rate(), loss, &figures.actor_loss);
   }

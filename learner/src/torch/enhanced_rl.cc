@@ -23,9 +23,9 @@ class EnhancedRl final : public TorchAlgorithm {
               .per_item = settings_.td() == "item"},
         single_(settings_.algorithm() == "integrated_rl" && settings_.integrated_form() == "single"),
         omega_of_groups_(single_ ? at::ones({1}, omega_.options()) : omega_),
-        actor_(AddActor(action_, /*with_target=*/true)),
+        actor_(AddActor(action_, Target::kKept)),
         critic_columns_(CriticColumns()),
-        critic_(AddCritics("critic", groups() * SizesOf(settings_).critics_per_group, width_ + action_, /*with_target=*/true)) {}
+        critic_(AddCritics("critic", groups() * SizesOf(settings_).critics_per_group, action_, Target::kKept)) {}
 
  private:
   std::int64_t groups() const override { return single_ ? 1 : static_cast<std::int64_t>(kRewardGroups); }
@@ -53,7 +53,7 @@ class EnhancedRl final : public TorchAlgorithm {
     return true;
   }
 
-  at::Tensor Target(const DeviceBatch& t) const {
+  at::Tensor TargetOf(const DeviceBatch& t) const {
     const at::NoGradGuard no_gradient;
     const at::Tensor next_action = Mu(actor_.target, t.next_state);
     const at::Tensor next_q = QSeen(critic_.target, t.next_state, next_action, t.size());
@@ -62,7 +62,7 @@ class EnhancedRl final : public TorchAlgorithm {
   }
 
   bool UpdateCritics(const DeviceBatch& t, StepFigures& figures) {
-    const at::Tensor target = Target(t);
+    const at::Tensor target = TargetOf(t);
     at::Tensor difference;
     const auto loss = [&](const at::Tensor& parameters) {
       difference = TdDifference(QSeen(parameters, t.state, t.action, t.size()), t.mask, target, form_.per_item);

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/baddbmm.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -45,6 +46,16 @@ at::Tensor DenseEnsemble::Forward(const at::Tensor& parameters, const at::Tensor
     if (layer + 2 < widths_.size()) h.relu_();
   }
   return h;
+}
+
+at::Tensor DenseEnsemble::Member(const at::Tensor& parameters, std::int64_t member) const {
+  std::vector<at::Tensor> parts;
+  for (std::int64_t layer = 0; layer < layers(); ++layer) {
+    const auto [weights, biases] = Layer(parameters, layer);
+    parts.push_back(weights[member].flatten());
+    parts.push_back(biases[member]);
+  }
+  return at::cat(parts);
 }
 
 std::pair<at::Tensor, at::Tensor> DenseEnsemble::Layer(const at::Tensor& parameters, std::int64_t layer) const {

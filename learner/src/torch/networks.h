@@ -28,6 +28,9 @@ class DenseEnsemble {
   // x [N, in] → [M, N, out]. Differentiable in both.
   at::Tensor Forward(const at::Tensor& parameters, const at::Tensor& x) const;
 
+  // One member's parameters, laid out as those of a DenseEnsemble of it alone.
+  at::Tensor Member(const at::Tensor& parameters, std::int64_t member) const;
+
   // Views of layer i: weights [M, out, in] and biases [M, out].
   std::pair<at::Tensor, at::Tensor> Layer(const at::Tensor& parameters, std::int64_t layer) const;
 

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <c10/util/accumulate.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -42,34 +43,42 @@ TorchAlgorithm::TorchAlgorithm(const v1::Config& config, const Problem& problem,
                       {static_cast<std::int64_t>(kRewardGroups)}, compute_.device)),
       static_action_(problem.static_action) {}
 
-Trained& TorchAlgorithm::AddPart(std::string name, DenseEnsemble net, const at::Tensor& initial, bool with_target) {
+Trained& TorchAlgorithm::Add(std::string name, DenseEnsemble net, const at::Tensor& initial, Target target) {
   const at::Tensor flat = initial.to(compute_.device);
-  return parts_.emplace_back(Trained{std::move(name), std::move(net), flat, with_target ? flat.clone() : at::Tensor(), FlatAdam(flat)});
+  return parts_.emplace_back(
+      Trained{std::move(name), std::move(net), flat, target == Target::kKept ? flat.clone() : at::Tensor(), FlatAdam(flat)});
 }
 
-Trained& TorchAlgorithm::AddActor(std::int64_t outputs, bool with_target) {
+std::vector<std::int64_t> TorchAlgorithm::Widths(std::int64_t inputs, std::int64_t outputs) const {
   std::vector<std::int64_t> widths = SizesOf(settings_).hidden;
-  widths.insert(widths.begin(), width_);
+  widths.insert(widths.begin(), inputs);
   widths.push_back(outputs);
-  DenseEnsemble net(1, widths);
+  return widths;
+}
+
+Trained& TorchAlgorithm::AddActor(std::int64_t outputs, Target target) {
+  DenseEnsemble net(1, Widths(width_, outputs));
   const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights.actor");
   auto [weights, biases] = net.Layer(initial, net.layers() - 1);  // Views: what is written goes into `initial`.
   weights.mul_(kStartWeightScale);
   BlindToItems(net, initial);
   for (std::size_t d = 0; d < static_action_.size(); ++d)
     biases[0][Size(d)].fill_(std::atanh(std::clamp(static_action_[d], -kStartMax, kStartMax)));
-  actor_ = &AddPart("actor", std::move(net), initial, with_target);
+  actor_ = &Add("actor", std::move(net), initial, target);
   return *actor_;
 }
 
-Trained& TorchAlgorithm::AddCritics(const std::string& name, std::int64_t members, std::int64_t inputs, bool with_target) {
-  std::vector<std::int64_t> widths = SizesOf(settings_).hidden;
-  widths.insert(widths.begin(), inputs);
-  widths.push_back(1);
-  DenseEnsemble net(members, widths);
+Trained& TorchAlgorithm::AddCritics(const std::string& name, std::int64_t members, std::int64_t more, Target target) {
+  DenseEnsemble net(members, Widths(width_ + more, 1));
   const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights." + name + "s");
   BlindToItems(net, initial);
-  return AddPart(name, std::move(net), initial, with_target);
+  return Add(name, std::move(net), initial, target);
+}
+
+Trained& TorchAlgorithm::AddNet(const std::string& name, std::int64_t members, std::int64_t inputs, std::int64_t outputs, Target target) {
+  DenseEnsemble net(members, Widths(inputs, outputs));
+  const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights." + name);
+  return Add(name, std::move(net), initial, target);
 }
 
 void TorchAlgorithm::BlindToItems(const DenseEnsemble& net, const at::Tensor& initial) const {
@@ -124,13 +133,18 @@ void TorchAlgorithm::DescribePolicy(v1::PolicyManifest& manifest) const {
 
 TensorMap TorchAlgorithm::PolicyTensors() const {
   TensorMap tensors;
-  for (std::int64_t layer = 0; layer < actor_->net.layers(); ++layer) {
-    auto [weights, biases] = actor_->net.Layer(actor_->flat, layer);
-    const std::int64_t outputs = layer + 1 < actor_->net.layers() ? weights.size(1) : action_;
-    tensors["actor." + std::to_string(layer) + ".weight"] = ToHost(weights[0].narrow(0, 0, outputs));
-    tensors["actor." + std::to_string(layer) + ".bias"] = ToHost(biases[0].narrow(0, 0, outputs));
-  }
+  PutLayers(actor_->net, actor_->flat, "actor", tensors, action_);
   return tensors;
+}
+
+void TorchAlgorithm::PutLayers(const DenseEnsemble& net, const at::Tensor& parameters, const std::string& name, TensorMap& tensors,
+                               std::int64_t outputs) {
+  for (std::int64_t layer = 0; layer < net.layers(); ++layer) {
+    const auto [weights, biases] = net.Layer(parameters, layer);
+    const std::int64_t rows = outputs == 0 || layer + 1 < net.layers() ? weights.size(1) : outputs;
+    tensors[name + "." + std::to_string(layer) + ".weight"] = ToHost(weights[0].narrow(0, 0, rows));
+    tensors[name + "." + std::to_string(layer) + ".bias"] = ToHost(biases[0].narrow(0, 0, rows));
+  }
 }
 
 // Everything that moves but the counts, by name. A tensor is a handle: writing to these writes to the algorithm's own.
@@ -191,16 +205,24 @@ std::string TorchAlgorithm::description() const {
 }
 
 bool TorchAlgorithm::Descend(Trained& part, double rate, const std::function<at::Tensor(const at::Tensor&)>& loss, double* figure) {
-  const at::Tensor parameters = part.flat.detach().requires_grad_();
+  return Descend(std::vector<Trained*>{&part}, rate, [&](const Parameters& parameters) { return loss(parameters[0]); }, figure);
+}
+
+bool TorchAlgorithm::Descend(const std::vector<Trained*>& parts, double rate, const std::function<at::Tensor(const Parameters&)>& loss,
+                             double* figure) {
+  Parameters parameters;
+  for (const Trained* part : parts) parameters.push_back(part->flat.detach().requires_grad_());
   const at::Tensor value = loss(parameters);
   const double measured = value.item<double>();
   if (figure != nullptr) *figure = measured;
   if (!std::isfinite(measured)) return false;
-  at::Tensor gradient = torch::autograd::grad({value}, {parameters})[0];
-  const double norm = gradient.norm().item<double>();
+  const std::vector<at::Tensor> gradients = torch::autograd::grad({value}, parameters);
+  double norm = 0;  // Of all parts' gradients as one.
+  for (const at::Tensor& gradient : gradients) norm = std::hypot(norm, gradient.norm().item<double>());
   if (!std::isfinite(norm)) return false;
-  if (norm > settings_.max_gradient_norm()) gradient = gradient * (settings_.max_gradient_norm() / norm);
-  part.adam.Update(part.flat, gradient, rate);
+  const bool long_one = norm > settings_.max_gradient_norm();
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    parts[i]->adam.Update(parts[i]->flat, long_one ? gradients[i] * (settings_.max_gradient_norm() / norm) : gradients[i], rate);
   return true;
 }
 
@@ -237,11 +259,16 @@ at::Tensor TorchAlgorithm::WeightedSum(const at::Tensor& reward) const { return 
 at::Tensor TorchAlgorithm::Earned(const DeviceBatch& batch) const { return (WeightedSum(batch.reward)[0] * batch.mask).sum(-1); }
 
 at::Tensor TorchAlgorithm::Normals(at::IntArrayRef shape, const std::string& purpose, std::uint64_t step) const {
-  std::int64_t count = 1;
-  for (const std::int64_t extent : shape) count *= extent;
   Random random(config_.fuseline().seed(), purpose, step);
-  std::vector<float> draws(static_cast<std::size_t>(count));
+  std::vector<float> draws(static_cast<std::size_t>(c10::multiply_integers(shape)));
   for (float& draw : draws) draw = static_cast<float>(random.NextNormal());
+  return FromHost(draws, shape, compute_.device);
+}
+
+at::Tensor TorchAlgorithm::Uniforms(at::IntArrayRef shape, const std::string& purpose, std::uint64_t step) const {
+  Random random(config_.fuseline().seed(), purpose, step);
+  std::vector<float> draws(static_cast<std::size_t>(c10::multiply_integers(shape)));
+  for (float& draw : draws) draw = static_cast<float>(random.NextUniform(-1, 1));
   return FromHost(draws, shape, compute_.device);
 }
 

@@ -59,16 +59,22 @@ class TorchAlgorithm : public Algorithm {
   virtual at::Tensor ServingParameters() const { return actor_->flat; }
   virtual at::Tensor Serve(const at::Tensor& parameters, const at::Tensor& states) const;
 
-  // To be called while the algorithm is made; the reference stays. A part without a net is a bare vector.
-  Trained& AddPart(std::string name, DenseEnsemble net, const at::Tensor& initial, bool with_target);
-  // Hidden widths of the preset. The actor starts near the static action for every state; with `outputs` > D the first D are the
-  // actions before tanh. Critics see state and action. With traits.per_request no network ever sees an item's columns.
-  Trained& AddActor(std::int64_t outputs, bool with_target);
-  Trained& AddCritics(const std::string& name, std::int64_t members, std::int64_t inputs, bool with_target);
+  // Parts are added while the algorithm is made; the references stay. Nets have the preset's hidden widths and random weights.
+  // An actor sees states, and starts near the static action for every one; with `outputs` > D the first D are actions before tanh. A
+  // critic sees states and `more` columns. With traits.per_request neither ever sees an item's columns.
+  enum class Target { kNone, kKept };
+  Trained& AddActor(std::int64_t outputs, Target target);
+  Trained& AddCritics(const std::string& name, std::int64_t members, std::int64_t more, Target target);
+  Trained& AddNet(const std::string& name, std::int64_t members, std::int64_t inputs, std::int64_t outputs, Target target);
+  Trained& AddVector(const std::string& name, const at::Tensor& initial) { return Add(name, DenseEnsemble(1, {}), initial, Target::kNone); }
 
   // One Adam step of `part` down `loss(parameters)`, the gradient scaled down to the largest norm; false, and nothing moved, when
   // loss or gradient is not finite. `figure` is the loss.
   bool Descend(Trained& part, double rate, const std::function<at::Tensor(const at::Tensor& parameters)>& loss, double* figure = nullptr);
+  // The same for parts that share a loss.
+  using Parameters = std::vector<at::Tensor>;
+  bool Descend(const std::vector<Trained*>& parts, double rate, const std::function<at::Tensor(const Parameters&)>& loss,
+               double* figure = nullptr);
   static void Follow(Trained& part, double rate);  // The target's soft update.
 
   // mu(s): states [n, W] → [n, D].
@@ -81,12 +87,17 @@ class TorchAlgorithm : public Algorithm {
   // One step of critics of the weighted sum towards `target` [B], with its figures. REQUIRES: lists of one item.
   bool DescendTd(Trained& critics, double rate, const DeviceBatch& batch, const at::Tensor& target, StepFigures& figures);
 
+  // Tensors NAME.<i>.weight [out, in] and .bias [out] of the first member, of the last layer `outputs` rows (0: all).
+  static void PutLayers(const DenseEnsemble& net, const at::Tensor& parameters, const std::string& name, TensorMap& tensors,
+                        std::int64_t outputs = 0);
+
   // The rewards' sum over groups, weighted by omega: [G, B, L] → [1, B, L]; and over the list too: [B].
   at::Tensor WeightedSum(const at::Tensor& reward) const;
   at::Tensor Earned(const DeviceBatch& batch) const;
   DeviceBatch OnDevice(const TransitionBatch& batch) const { return ToDevice(batch, width_, action_, compute_.device); }
-  // Standard normal draws of (run seed, purpose, step).
+  // Draws of (run seed, purpose, step): standard normal, or uniform in [-1, 1).
   at::Tensor Normals(at::IntArrayRef shape, const std::string& purpose, std::uint64_t step) const;
+  at::Tensor Uniforms(at::IntArrayRef shape, const std::string& purpose, std::uint64_t step) const;
 
   const v1::Config config_;
   const v1::Learner& settings_;
@@ -97,6 +108,8 @@ class TorchAlgorithm : public Algorithm {
 
  private:
   Result<std::vector<float>> ActWith(const at::Tensor& parameters, std::span<const float> states) const;
+  Trained& Add(std::string name, DenseEnsemble net, const at::Tensor& initial, Target target);
+  std::vector<std::int64_t> Widths(std::int64_t inputs, std::int64_t outputs) const;
   void BlindToItems(const DenseEnsemble& net, const at::Tensor& initial) const;
   std::vector<std::pair<std::string, at::Tensor>> Named() const;
 

@@ -33,6 +33,8 @@ class ActorWorkspace {
 // state → normalise → dense layers with ReLU → tanh → action in [-1, 1]^D. The first layer's shared part is computed once a
 // request, the item part as one matrix product over the candidates.
 // Tensors of a weights file: actor.<i>.weight [out, in], actor.<i>.bias [out], normaliser.mean and .scale [state_width].
+// A manifest with best_of_generated has the other form, BatchRL-MTF's (policy.proto): one action a request, of the shared columns;
+// tensors decoder.<i>, perturbation.<i> and critic.<i> (weight and bias), codes [K, Z], and the normaliser's.
 // Immutable after Create; thread-safe, one workspace per thread. What it computes for a candidate depends on the request
 // and that candidate alone, to the bit, whatever else is ranked beside it.
 class PolicyNetwork {

@@ -10,6 +10,7 @@
 #include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
 #include "fuseline/core/status.h"
+#include "fuseline/fusion/exploration.h"
 #include "fuseline/redis/connection.h"
 #include "fuseline/serving_bridge/decision.h"
 #include "fuseline/v1/config.pb.h"
@@ -25,7 +26,8 @@ struct RankerOptions {
   v1::FeatureSchema schema;  // Versions of another one are refused.
   v1::ActionRanges ranges;   // The same; its static action serves the static arm, and everybody while there is no version.
   ExplorationBox box;        // While there is no version; a version brings its own.
-  bool explore = true;       // Noise for the learning arm.
+  bool explore = true;       // Noise for the learning arm,
+  Exploration exploration;   // and of which kind.
   std::string experiment;    // Written into exposures.
   std::string salt;          // Of the arms' assignment.
   double static_share = 0;   // Of the users.

@@ -162,6 +162,16 @@ TEST_P(EveryAlgorithmTest, ThePlainNetworkServesWhatTheLearnerComputes) {
   }
 }
 
+TEST_P(EveryAlgorithmTest, ThePolicyStartsNearTheStaticAction) {
+  Problem problem = test::kBatchProblem;
+  problem.static_action = {0.5F, -0.8F, 0.0F, 0.9F};
+  const auto algorithm = CreateAlgorithm(Config(), problem).value();
+  for (const std::vector<float>& state : {std::vector<float>{0.9F, 0, 0, 0}, {-0.9F, 0, 0, 0}}) {
+    ASSERT_OK_AND_ASSIGN(const auto action, algorithm->Act(state));
+    for (std::size_t d = 0; d < action.size(); ++d) EXPECT_NEAR(action[d], problem.static_action[d], 0.12) << "dimension " << d;
+  }
+}
+
 TEST_P(EveryAlgorithmTest, APolicyReturnedEarlierActsAsItDid) {
   const auto algorithm = Make(Config());
   Train(*algorithm, 0, 5);

@@ -14,6 +14,7 @@
 #include "fuseline/core/digest.h"
 #include "fuseline/core/file.h"
 #include "fuseline/fusion/policy_network.h"
+#include "fuseline/learner/algorithms.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/temp_dir.h"
 #include "learner_world.h"
@@ -129,6 +130,32 @@ TEST_F(LearnerTest, WhateverDiesAndWhateverTheInterleavingTheWeightsAreThoseOfTh
     deaths += outcome.deaths;
   }
   EXPECT_GT(deaths, 10);
+}
+
+TEST_F(LearnerTest, EveryAlgorithmComesThroughDeathsWithTheWeightsOfTheUndisturbedRun) {
+  for (const std::string& name : AlgorithmNames()) {
+    SCOPED_TRACE(name);
+    v1::Config config = SmallConfig();
+    config.mutable_learner()->set_algorithm(name);
+    config.mutable_learner()->set_actor_delay_steps(3);
+    config.mutable_learner()->set_version_every_steps(10);
+    const auto stream = test::Sessions(config, /*partitions=*/2, 40);
+    const test::TempDir calm;
+    const Outcome expected = Run(calm.path(), config, stream, nullptr);
+    EXPECT_GT(expected.progress.versions, 1U);
+    EXPECT_EQ(expected.progress.steps_undone, 0U);
+    int deaths = 0;
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+      SCOPED_TRACE("chaos seed " + std::to_string(seed));
+      const test::TempDir folder;
+      Random chaos(seed, "chaos", 0);
+      const Outcome outcome = Run(folder.path(), config, stream, &chaos);
+      EXPECT_EQ(outcome.weights, expected.weights);
+      EXPECT_EQ(outcome.versions, expected.versions);
+      deaths += outcome.deaths;
+    }
+    EXPECT_GT(deaths, 0);
+  }
 }
 
 TEST_F(LearnerTest, AGapStopsThePartitionAndARepeatIsDropped) {

@@ -24,7 +24,9 @@ class BatchRl final : public TorchAlgorithm {
         perturbation_(AddNet("perturbation", 1, shared_ + action_, action_, Target::kKept)),
         critic_(AddNet("critic", 2, shared_ + action_, 1, Target::kKept)),
         first_critic_(1, critic_.net.widths()),
-        codes_(Codes({own_.samples(), latent_}, "batch_rl.codes", 0)) {}
+        codes_(Codes({own_.samples(), latent_}, "batch_rl.codes", 0)) {
+    StartAtStatic(decoder_.net, decoder_.flat);
+  }
 
  private:
   // z to generate from: standard normal, cut.

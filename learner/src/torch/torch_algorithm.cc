@@ -59,11 +59,8 @@ std::vector<std::int64_t> TorchAlgorithm::Widths(std::int64_t inputs, std::int64
 Trained& TorchAlgorithm::AddActor(std::int64_t outputs, Target target) {
   DenseEnsemble net(1, Widths(width_, outputs));
   const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights.actor");
-  auto [weights, biases] = net.Layer(initial, net.layers() - 1);  // Views: what is written goes into `initial`.
-  weights.mul_(kStartWeightScale);
   BlindToItems(net, initial);
-  for (std::size_t d = 0; d < static_action_.size(); ++d)
-    biases[0][Size(d)].fill_(std::atanh(std::clamp(static_action_[d], -kStartMax, kStartMax)));
+  StartAtStatic(net, initial);
   actor_ = &Add("actor", std::move(net), initial, target);
   return *actor_;
 }
@@ -79,6 +76,13 @@ Trained& TorchAlgorithm::AddNet(const std::string& name, std::int64_t members, s
   DenseEnsemble net(members, Widths(inputs, outputs));
   const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights." + name);
   return Add(name, std::move(net), initial, target);
+}
+
+void TorchAlgorithm::StartAtStatic(const DenseEnsemble& net, const at::Tensor& flat) const {
+  auto [weights, biases] = net.Layer(flat, net.layers() - 1);  // Views: what is written goes into `flat`.
+  weights.mul_(kStartWeightScale);
+  for (std::size_t d = 0; d < static_action_.size(); ++d)
+    biases[0][Size(d)].fill_(std::atanh(std::clamp(static_action_[d], -kStartMax, kStartMax)));
 }
 
 void TorchAlgorithm::BlindToItems(const DenseEnsemble& net, const at::Tensor& initial) const {

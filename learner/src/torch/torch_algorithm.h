@@ -68,6 +68,9 @@ class TorchAlgorithm : public Algorithm {
   Trained& AddNet(const std::string& name, std::int64_t members, std::int64_t inputs, std::int64_t outputs, Target target);
   Trained& AddVector(const std::string& name, const at::Tensor& initial) { return Add(name, DenseEnsemble(1, {}), initial, Target::kNone); }
 
+  // Makes a net that ends in tanh say about the static action, whatever it is asked: AddActor does. `flat` is written to.
+  void StartAtStatic(const DenseEnsemble& net, const at::Tensor& flat) const;
+
   // One Adam step of `part` down `loss(parameters)`, the gradient scaled down to the largest norm; false, and nothing moved, when
   // loss or gradient is not finite. `figure` is the loss.
   bool Descend(Trained& part, double rate, const std::function<at::Tensor(const at::Tensor& parameters)>& loss, double* figure = nullptr);

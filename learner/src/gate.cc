@@ -7,13 +7,11 @@
 #include <string>
 
 #include "evaluation.h"
-#include "fuseline/learner/rewards.h"
 #include "replay_buffer.h"
 
 namespace fuseline {
 namespace {
 
-constexpr double kPairWeightMin = 0.01;        // w_min of MTF-GAUC (ours): a pair that earned nothing counts too.
 constexpr std::size_t kDeviationPairs = 4096;  // Enough for a mean; more would cost as much as many updates.
 
 // Held-out requests with both policies' actions, one after another.
@@ -47,11 +45,16 @@ Result<Evidence> Gather(const Normaliser& normaliser, const RowStore& held_out, 
 class Judge {
  public:
   Judge(const v1::Config& config, const ActionSpace& space, const RowLayout& layout, const Evidence& evidence)
-      : config_(config), gate_(config.gate()), space_(space), layout_(layout), evidence_(evidence),
-        rewards_(config.rewards(), config.learner().reward_cap()) {}
+      : gate_(config.gate()), layout_(layout), evidence_(evidence), rows_(config, space, layout) {}
 
-  void CheckFinite(bool finite) {
+  // What is not finite can be compared to nothing: no other check is made then.
+  bool CheckFinite(bool finite) {
     if (!finite) Refuse("a tensor is not finite");
+    if (!std::ranges::all_of(evidence_.candidate, [](float action) { return std::isfinite(action); })) {
+      finite = false;
+      Refuse("an action is not finite");
+    }
+    return finite;
   }
 
   void CheckBox(const std::function<bool(const ConstRow&)>& in_round) {
@@ -115,8 +118,7 @@ class Judge {
     if (TooFewSessions("ncis")) return;
     const auto mine = Requests(evidence_.candidate), theirs = Requests(evidence_.incumbent);
     if (mine.empty()) return Skip("ncis: no held-back request has a behaviour density");
-    const NcisResult candidate = Ncis(mine, gate_.ncis_bandwidth(), gate_.ncis_cap());
-    const NcisResult incumbent = Ncis(theirs, gate_.ncis_bandwidth(), gate_.ncis_cap());
+    const NcisResult candidate = Ncis(mine, gate_.ncis_cap()), incumbent = Ncis(theirs, gate_.ncis_cap());
     auto& figures = *verdict_.mutable_figures();
     figures["ncis"] = candidate.reward.value;
     figures["ncis_lower"] = candidate.lower;
@@ -150,24 +152,14 @@ class Judge {
     return few;
   }
 
-  double RewardOf(const ConstRow& row, std::uint32_t item) const {
-    const auto groups = rewards_.Of(row.RewardsOf(item));
-    return config_.learner().omega_engagement() * groups[0] + config_.learner().omega_watch() * groups[1];
+  std::span<const float> ActionsOf(const std::vector<float>& actions, std::size_t row) const {
+    return std::span(actions).subspan(evidence_.first_pair[row] * layout_.action,
+                                      evidence_.rows[row].header->items * layout_.action);
   }
 
   std::vector<ScoredPair> Pairs(const std::vector<float>& actions) const {
     std::vector<ScoredPair> pairs;
-    for (std::size_t r = 0; r < evidence_.rows.size(); ++r) {
-      const ConstRow& row = evidence_.rows[r];
-      for (std::uint32_t j = 0; j < row.header->items; ++j) {
-        const std::span scores(row.items + (j + 1) * layout_.item - space_.task_count(), space_.task_count());
-        const std::span action(&actions[(evidence_.first_pair[r] + j) * layout_.action], layout_.action);
-        pairs.push_back({.user = row.header->user,
-                         .score = space_.FusedScore(scores, action),
-                         .weight = std::max(RewardOf(row, j), 0.0) + kPairWeightMin,
-                         .positive = rewards_.Valid(row.RewardsOf(j))});
-      }
-    }
+    for (std::size_t r = 0; r < evidence_.rows.size(); ++r) rows_.AddPairs(evidence_.rows[r], ActionsOf(actions, r), pairs);
     return pairs;
   }
 
@@ -175,24 +167,16 @@ class Judge {
     std::vector<LoggedRequest> requests;
     for (std::size_t r = 0; r < evidence_.rows.size(); ++r) {
       const ConstRow& row = evidence_.rows[r];
-      if (!row.is(kHasDensity)) continue;
-      LoggedRequest request{.session = evidence_.session[r], .log_density = row.header->log_density};
-      for (std::size_t i = 0; i < row.header->items * layout_.action; ++i) {
-        const double distance = actions[evidence_.first_pair[r] * layout_.action + i] - row.executed[i];
-        request.squared_distance += distance * distance / row.header->items;
-      }
-      for (std::uint32_t j = 0; j < row.header->items; ++j) request.reward += RewardOf(row, j);
-      requests.push_back(request);
+      const auto kernel = rows_.KernelOf(row, ActionsOf(actions, r));
+      if (kernel && kernel->common) requests.push_back({evidence_.session[r], rows_.LogRatio(row, *kernel), rows_.RewardOf(row)});
     }
     return requests;
   }
 
-  const v1::Config& config_;
   const v1::Gate& gate_;
-  const ActionSpace& space_;
   const RowLayout& layout_;
   const Evidence& evidence_;
-  RewardSpec rewards_;
+  const RowJudge rows_;
   v1::GateVerdict verdict_;
   bool refused_ = false;
 };
@@ -203,7 +187,7 @@ Result<v1::GateVerdict> JudgeVersion(const v1::Config& config, const ActionSpace
                                      const RowStore& held_out, const GateSubjects& subjects) {
   FUSELINE_ASSIGN_OR_FAIL(const Evidence evidence, Gather(normaliser, held_out, subjects));
   Judge judge(config, space, held_out.layout(), evidence);
-  judge.CheckFinite(subjects.finite);
+  if (!judge.CheckFinite(subjects.finite)) return judge.Verdict();
   judge.CheckBox(subjects.in_round);
   FUSELINE_FAIL_IF_ERROR(judge.CheckDeviation(subjects));
   judge.CheckGauc();

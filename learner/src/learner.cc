@@ -77,7 +77,7 @@ Result<std::optional<PolicyVersion>> Learner::Advance() {
     }
     const auto partition = impl.merge.Ready();
     if (!partition || trajectories++ == kTrajectoriesPerAdvance) return std::nullopt;
-    impl.Absorb(impl.merge.Take(*partition));
+    FUSELINE_FAIL_IF_ERROR(impl.Absorb(impl.merge.Take(*partition)));
   }
   FUSELINE_FAIL_IF_ERROR(impl.Checkpoint());  // Only what a durable checkpoint holds may leave.
   return impl.pending;
@@ -117,6 +117,9 @@ LearnerProgress Learner::progress() const {
           .box_term_share = counts.window_box_share() / steps,
           .critic_loss = counts.window_critic_loss() / steps,
           .actor_loss = counts.window_actor_loss() / std::max<double>(1, static_cast<double>(counts.window_actor_steps())),
+          .progressive_sessions = counts.window_progressive_sessions(),
+          .progressive_gauc = impl_->ProgressiveGauc(),
+          .progressive_gauc_static = impl_->ProgressiveGaucStatic(),
           .left_out = {counts.left_out().begin(), counts.left_out().end()},
           .repeats = impl_->merge.repeats(),
           .repeats_differing = impl_->merge.repeats_differing(),

@@ -55,7 +55,10 @@ struct Learner::Impl {
         trajectories_total(metrics_to.GetCounter("fuseline_learner_trajectories_total", "trajectories merged")),
         accepted_total(metrics_to.GetCounter("fuseline_learner_versions_total", "versions made", {{"verdict", "accepted"}})),
         refused_total(metrics_to.GetCounter("fuseline_learner_versions_total", "versions made", {{"verdict", "refused"}})),
-        box_share_gauge(metrics_to.GetGauge("fuseline_learner_box_share", "share of the transitions that the actor learns from")) {
+        box_share_gauge(metrics_to.GetGauge("fuseline_learner_box_share", "share of the transitions that the actor learns from")),
+        progressive_gauge(metrics_to.GetGauge("fuseline_learner_progressive_gauc", "of sessions before they train, under the policy")),
+        progressive_static_gauge(
+            metrics_to.GetGauge("fuseline_learner_progressive_static_gauc", "of the same sessions, under the static weights")) {
     SelectForActor();
   }
 
@@ -64,7 +67,10 @@ struct Learner::Impl {
   Status Restore(const v1::LearnerCheckpoint& checkpoint);
   Status Checkpoint();
 
-  void Absorb(const v1::Trajectory& trajectory);
+  Status Absorb(const v1::Trajectory& trajectory);
+  Status ScoreProgressively(std::uint64_t first_row);
+  double ProgressiveGauc() const;  // 0: no session with both classes since the last version.
+  double ProgressiveGaucStatic() const;
   std::uint64_t StepsOwed() const;
   bool NextStepMakesVersion() const { return (counts.steps() + 1) % Unsigned(config.learner().version_every_steps()) == 0; }
   bool MayStep() const { return StepsOwed() > 0 && !(pending && NextStepMakesVersion()); }
@@ -112,7 +118,7 @@ struct Learner::Impl {
   std::function<void(const v1::Trajectory&)> see_merged;
 
   Counter steps_total, undone_total, transitions_total, trajectories_total, accepted_total, refused_total;
-  Gauge box_share_gauge;
+  Gauge box_share_gauge, progressive_gauge, progressive_static_gauge;
 };
 
 }  // namespace fuseline

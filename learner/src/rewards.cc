@@ -54,4 +54,11 @@ bool RewardSpec::Capped(std::span<const std::int32_t> components) const {
   return std::ranges::any_of(Uncut(components), [this](double reward) { return std::abs(reward) > cap_; });
 }
 
+bool SessionAllowance::Spend(const std::array<double, kRewardGroups>& earned) {
+  for (std::size_t group = 0; group < kRewardGroups; ++group)
+    if (std::abs(earned[group]) > left_[group]) return false;
+  for (std::size_t group = 0; group < kRewardGroups; ++group) left_[group] -= std::abs(earned[group]);
+  return true;
+}
+
 }  // namespace fuseline

@@ -5,12 +5,12 @@
 
 namespace fuseline {
 
-void Learner::Impl::Absorb(const v1::Trajectory& trajectory) {
+Status Learner::Impl::Absorb(const v1::Trajectory& trajectory) {
   if (see_merged) see_merged(trajectory);
   counts.set_trajectories(counts.trajectories() + 1);
   counts.set_learned_through_ms(trajectory.stream_time_ms());
   trajectories_total.Increment();
-  if (!trajectory.stub_reason().empty()) return counts.set_stubs(counts.stubs() + 1);
+  if (!trajectory.stub_reason().empty()) return counts.set_stubs(counts.stubs() + 1), OkStatus();
 
   const bool frozen = counts.transitions_at_warmup() > 0;
   TransitionBuilder::Account account;
@@ -19,16 +19,19 @@ void Learner::Impl::Absorb(const v1::Trajectory& trajectory) {
     account = builder.AppendJudged(trajectory, held_out.rows());
     held_out.Index();
   } else {
+    const std::uint64_t first_row = replay.rows().end_row();
     account = builder.AppendTransitions(trajectory, replay.rows(), frozen ? nullptr : &statistics);
+    FUSELINE_RETURN_IF_ERROR(ScoreProgressively(first_row));
     replay.Index();
   }
   counts.set_transitions(counts.transitions() + account.transitions);
   transitions_total.Increment(static_cast<double>(account.transitions));
   for (const auto& [reason, number] : account.left_out) (*counts.mutable_left_out())[reason] += number;
 
-  if (frozen || counts.transitions() < Unsigned(config.learner().warmup_transitions())) return;
+  if (frozen || counts.transitions() < Unsigned(config.learner().warmup_transitions())) return OkStatus();
   counts.set_transitions_at_warmup(counts.transitions());
   normaliser = statistics.Finish();
+  return OkStatus();
 }
 
 // floor(transitions since warm-up x rate) - steps, the rate in millionths: from the counts alone, so that nothing drifts.

@@ -42,6 +42,9 @@ bool TransitionBuilder::EncodeState(const v1::Exposure& exposure, Row& row, Acco
     if (!encoder_.EncodeItem(ViewOf(item), {row.items + j * layout_.item, layout_.item}).ok()) return leave_out("features");
     std::ranges::copy(item.baseline_action(), row.baseline + j * layout_.action);
   }
+  if (!IsSane(row, items)) return leave_out("feature_magnitude");
+  const double most_log_density = config_.learner().max_log_density() * static_cast<double>(layout_.action);
+  if (exposure.has_log_density() && !(std::abs(exposure.log_density()) <= most_log_density)) return leave_out("density");
   const v1::Policy& policy = config_.policy();
   *row.header = {.behaviour_version = exposure.policy_version(),
                  .log_density = exposure.log_density(),
@@ -52,7 +55,15 @@ bool TransitionBuilder::EncodeState(const v1::Exposure& exposure, Row& row, Acco
   return true;
 }
 
-bool TransitionBuilder::EncodeOutcome(const v1::Step& step, Row& row, Account& account) const {
+// One request's 1e30 would blind the normaliser to everybody else's values.
+bool TransitionBuilder::IsSane(const Row& row, std::size_t items) const {
+  const auto limit = static_cast<float>(config_.learner().max_feature());
+  const auto within = [limit](float value) { return std::abs(value) <= limit; };
+  return std::all_of(row.shared, row.shared + layout_.shared, within) &&
+         std::all_of(row.items, row.items + items * layout_.item, within);
+}
+
+bool TransitionBuilder::EncodeOutcome(const v1::Step& step, Row& row, SessionAllowance& allowance, Account& account) const {
   const auto leave_out = [&](const char* reason) { return ++account.left_out[reason], false; };
   if (step.rewards_size() != step.exposure().items_size()) return leave_out("rewards");
   account.left_out["items_over_limit"] += static_cast<std::uint64_t>(step.rewards_size()) - row.header->items;
@@ -62,6 +73,9 @@ bool TransitionBuilder::EncodeOutcome(const v1::Step& step, Row& row, Account& a
     std::ranges::copy(item.executed_action(), row.executed + j * layout_.action);
     std::ranges::copy(ComponentsOf(step.rewards(static_cast<int>(j))), row.RewardsOf(j).begin());
     account.left_out["reward_capped"] += reward_spec_.Capped(row.RewardsOf(j)) ? 1 : 0;
+    if (allowance.Spend(reward_spec_.Of(row.RewardsOf(j)))) continue;
+    std::ranges::fill(row.RewardsOf(j), 0);
+    ++account.left_out["session_reward_capped"];
   }
   return true;
 }
@@ -106,6 +120,7 @@ TransitionBuilder::Account TransitionBuilder::AppendTransitions(const v1::Trajec
   for (const v1::Step& step : trajectory.steps()) states.push_back(Encode(step, account));
   if (has_next) states.push_back(Encode(trajectory.next_step(), account));
 
+  SessionAllowance allowance(config_.learner().session_reward_cap());
   const auto usable = [&](int t) {
     const auto at = static_cast<std::size_t>(t);
     if (!states[at].state) return false;
@@ -116,7 +131,7 @@ TransitionBuilder::Account TransitionBuilder::AppendTransitions(const v1::Trajec
     Row row(layout_, states[at].row.data());
     if (!row.is(kHasDensity) && !config_.learner().train_on_static()) return leave_out("static_arm");
     if (at + 1 < states.size() && !states[at + 1].state) return leave_out("next_unusable");
-    return EncodeOutcome(trajectory.steps(t), row, account);
+    return EncodeOutcome(trajectory.steps(t), row, allowance, account);
   };
   bool previous_used = false;
   for (int t = 0; t < static_cast<int>(states.size()); ++t) {
@@ -133,8 +148,10 @@ TransitionBuilder::Account TransitionBuilder::AppendTransitions(const v1::Trajec
   return account;
 }
 
-TransitionBuilder::Account TransitionBuilder::AppendJudged(const v1::Trajectory& trajectory, RowStore& rows) const {
+TransitionBuilder::Account TransitionBuilder::AppendJudged(const v1::Trajectory& trajectory, RowStore& rows,
+                                                           std::vector<int>* kept) const {
   Account account;
+  SessionAllowance allowance(config_.learner().session_reward_cap());
   const std::uint64_t user = UserHash(trajectory.user_id());
   std::uint32_t flags = kSessionStart;
   for (int t = 0; t < trajectory.steps_size(); ++t) {
@@ -145,8 +162,9 @@ TransitionBuilder::Account TransitionBuilder::AppendJudged(const v1::Trajectory&
     }
     Encoded encoded = Encode(trajectory.steps(t), account);
     Row row(layout_, encoded.row.data());
-    if (!encoded.state || !EncodeOutcome(trajectory.steps(t), row, account)) continue;
+    if (!encoded.state || !EncodeOutcome(trajectory.steps(t), row, allowance, account)) continue;
     Emit(encoded, flags, true, user, rows);
+    if (kept != nullptr) kept->push_back(t);
     flags = 0;
   }
   return account;

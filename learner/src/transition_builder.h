@@ -17,6 +17,7 @@ namespace fuseline {
 //   terminated  the last step is a transition without a next state
 //   truncated   next_step is the last one's next state; without it the last step is left out
 //   flushed     the last step is left out, as reward and next state
+// An item that would take its session's rewards beyond learner.session_reward_cap earns nothing.
 // A step whose next state cannot be encoded is left out too: bootstrapping past it would be another problem's answer.
 // Pure. Cost: O(items x columns).
 class TransitionBuilder {
@@ -35,7 +36,8 @@ class TransitionBuilder {
   Account AppendTransitions(const v1::Trajectory& trajectory, RowStore& rows, NormaliserStatistics* statistics) const;
 
   // Appends the session's judged requests, those of the static arm included; the first is a kSessionStart.
-  Account AppendJudged(const v1::Trajectory& trajectory, RowStore& rows) const;
+  // `kept`, when given, gets each row's step.
+  Account AppendJudged(const v1::Trajectory& trajectory, RowStore& rows, std::vector<int>* kept = nullptr) const;
 
   static std::uint64_t UserHash(const std::string& user_id);
 
@@ -46,7 +48,8 @@ class TransitionBuilder {
   };
   Encoded Encode(const v1::Step& step, Account& account) const;
   bool EncodeState(const v1::Exposure& exposure, Row& row, Account& account) const;
-  bool EncodeOutcome(const v1::Step& step, Row& row, Account& account) const;
+  bool IsSane(const Row& row, std::size_t items) const;
+  bool EncodeOutcome(const v1::Step& step, Row& row, SessionAllowance& allowance, Account& account) const;
   void Emit(const Encoded& encoded, std::uint32_t flags, bool outcome, std::uint64_t user, RowStore& rows) const;
   void AddStatistics(const Encoded& encoded, NormaliserStatistics& statistics) const;
 

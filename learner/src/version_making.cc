@@ -77,6 +77,11 @@ v1::PolicyManifest Learner::Impl::Manifest(std::uint64_t version) const {
   figures["buffered"] = static_cast<double>(replay.size());
   figures["samples_per_transition"] =
       static_cast<double>(counts.steps()) * static_cast<double>(sizes.batch) / static_cast<double>(counts.transitions());
+  if (counts.window_progressive_sessions() > 0) {
+    figures["progressive_gauc"] = ProgressiveGauc();
+    figures["progressive_gauc_static"] = ProgressiveGaucStatic();
+    figures["progressive_sessions"] = static_cast<double>(counts.window_progressive_sessions());
+  }
   figures["steps_undone"] = static_cast<double>(counts.steps_undone());
   manifest.set_created_ms(clock.wall_ms());
   return manifest;
@@ -99,6 +104,10 @@ Status Learner::Impl::MakeVersion() {
   counts.set_window_critic_loss(0);
   counts.set_window_actor_steps(0);
   counts.set_window_actor_loss(0);
+  counts.set_window_progressive_sessions(0);
+  counts.set_window_progressive_weight(0);
+  counts.set_window_progressive_policy(0);
+  counts.set_window_progressive_static(0);
   if (passed) {
     accepted.push_back(version);
     SelectForActor();

@@ -37,8 +37,15 @@ struct LearnerProgress {
   double critic_loss = 0;              // Means since the last version.
   double actor_loss = 0;
 
-  // Left out, by reason: "static_arm", "schema", "actions", "features", "rewards", "items_over_limit" (items),
-  // "flushed_last", "truncated_last", "next_unusable", "empty" (requests); "reward_capped" counts values that were cut.
+  // Progressive validation since the last version: each session that will train, judged before it does. Weighted AUC of valid
+  // consumption within the session, mean by weight, under the policy as it stood then, and under the static weights.
+  std::uint64_t progressive_sessions = 0;  // With both classes.
+  double progressive_gauc = 0;
+  double progressive_gauc_static = 0;
+
+  // Left out, by reason: "static_arm", "schema", "actions", "features", "feature_magnitude", "density", "rewards",
+  // "items_over_limit" (items), "flushed_last", "truncated_last", "next_unusable", "empty" (requests); "reward_capped" counts
+  // values that were cut, "session_reward_capped" items that earned nothing because their session had earned enough.
   std::map<std::string, std::uint64_t> left_out;
 
   std::uint64_t repeats = 0;           // Offered again and dropped, in this process.

@@ -36,4 +36,16 @@ class RewardSpec {
   double cap_;
 };
 
+// What one user may earn in one session: a client that reports what no person does moves the policy by no more than this.
+class SessionAllowance {
+ public:
+  explicit SessionAllowance(double cap) : left_{cap, cap} {}
+
+  // Whether an item that earned this is within what is left in every group, by magnitude; if so, it is spent.
+  bool Spend(const std::array<double, kRewardGroups>& earned);
+
+ private:
+  std::array<double, kRewardGroups> left_;
+};
+
 }  // namespace fuseline

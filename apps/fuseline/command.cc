@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "fuseline/learner/algorithms.h"
 #include "fuseline/proto/settings.h"
 #include "stored_status.h"
 
@@ -52,7 +53,9 @@ Result<v1::Config> SettingsOptions::LoadFrom(const std::string& settings_file) c
   sources.environment = SettingsEnvironment();
   sources.flags = sets;
   if (!state.empty()) sources.flags.push_back("fuseline.state_dir=" + state);
-  return LoadSettings(sources);
+  FUSELINE_ASSIGN_OR_FAIL(v1::Config config, LoadSettings(sources));
+  FUSELINE_FAIL_IF_ERROR(CheckAlgorithm(config));  // What is built in decides that, which the settings cannot know.
+  return config;
 }
 
 void SettingsOptions::AddStateTo(CLI::App& subcommand) {

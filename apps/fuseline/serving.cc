@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <iostream>
 
-#include "fuseline/learner/algorithms.h"
 #include "fuseline/sessionizer/sessionizer.h"
 #include "starting_point.h"
 #include "stored_status.h"
@@ -36,7 +35,6 @@ void ServingOptions::AddTo(CLI::App& subcommand, bool reads_events) {
 int Serve(const ServingOptions& options, Role role, const ServingBody& body) {
   const auto config = options.settings.Load();
   if (!config) return FailUsage(config.error());
-  if (const Status known = CheckAlgorithm(*config); !known.ok()) return FailUsage(known);
   if (options.dry_run) return DryRun(*config, role);
   const auto from = ParseStartingPoint(options.from);
   if (!from) return FailUsage(from.error());

@@ -147,6 +147,19 @@ TEST(UpdateRulesTest, AWeightOfZeroTeachesNothing) {
   }
 }
 
+TEST(UpdateRulesTest, ABatchInWhichNothingCountsTeachesNothingAndIsNoFault) {
+  for (const std::string name : {"enhanced_rl", "integrated_rl", "ddpg", "td3", "cql_sac", "iql", "batch_rl", "es", "cem"}) {
+    const v1::Config config = ConfigOf(name);
+    const auto algorithm = Make(config);
+    const auto before = algorithm->actor_parameters();
+    TransitionBatch batch = Batch(config, 3);
+    batch.weight.assign(kBatch, 0);
+    ASSERT_OK_AND_ASSIGN(const StepFigures figures, algorithm->Step(batch, 0));
+    EXPECT_FALSE(figures.undone) << name;
+    EXPECT_EQ(algorithm->actor_parameters(), before) << name;
+  }
+}
+
 // Reward falls with the distance from a* in the box; one step a session. Every algorithm must find the direction; those that stay near
 // the data must stay near a* too. (DDPG and TD3 believe their critics where nothing was logged, and go on to the corner.)
 TEST(UpdateRulesTest, OnABanditEveryActorMovesTowardsTheBestAction) {

@@ -6,7 +6,7 @@ namespace fuseline {
 
 // The formulas of the baselines that have one action a request and learn the rewards' weighted sum. Pure; any floating type. The
 // tests check each against plain loops. Shapes: B transitions, M critics, D action dimensions, K actions of a state. Means over a
-// batch: sum_b w_b x_b / B for critics and values, as a weight of 1 is a plain mean; / sum_b w_b for actors (REQUIRES: positive).
+// batch: sum_b w_b x_b / B for critics and values, as a weight of 1 is a plain mean; / sum_b w_b for actors, 0 where all weights are.
 
 // y = r + gamma (1 - terminated) V'. reward, terminated, next_value [B] → [B].
 at::Tensor Bootstrapped(const at::Tensor& reward, const at::Tensor& terminated, const at::Tensor& next_value, double gamma);

@@ -7,6 +7,11 @@
 #include <cmath>
 
 namespace fuseline {
+namespace {
+
+constexpr double kWeightMin = 1e-8;  // Of a whole batch; where nothing counts the loss is 0, not undefined.
+
+}  // namespace
 
 at::Tensor BoxExcess(const at::Tensor& action, const at::Tensor& baseline, const at::Tensor& box, double beta) {
   const at::Tensor lower = box.select(1, 0).view({-1, 1, 1}), upper = box.select(1, 1).view({-1, 1, 1});
@@ -58,7 +63,7 @@ at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Ten
   const std::int64_t groups = omega.size(0);
   const at::Tensor mean = q.view({groups, -1, q.size(1), q.size(2)}).mean(1);  // [G, B, L]
   const at::Tensor by_group = omega.view({-1, 1, 1}) * (lambda * EnsembleStd(q, groups) - mean);
-  return ((by_group.sum(0) + eta * penalty) * weight).sum() / weight.sum();
+  return ((by_group.sum(0) + eta * penalty) * weight).sum() / weight.sum().clamp_min(kWeightMin);
 }
 
 }  // namespace fuseline

@@ -47,7 +47,7 @@ at::Tensor MeanTdError(const at::Tensor& difference);
 at::Tensor EnsembleStd(const at::Tensor& q, std::int64_t groups);
 
 // Weighted mean over pairs of -sum_i omega_i mean_n Q_in + eta d + lambda sum_i omega_i std_n Q_in.
-// q [M, B, L]; omega [G]; penalty, weight [B, L]. REQUIRES: weight has a positive sum.
+// q [M, B, L]; omega [G]; penalty, weight [B, L]. 0 where all weights are.
 at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight,
                      double eta, double lambda);
 

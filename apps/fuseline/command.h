@@ -67,6 +67,7 @@ class Program {
 
 // One function per cmd_*.cc, called by main.cc.
 void RegisterBroker(Program& program);
+void RegisterCompare(Program& program);
 void RegisterConfig(Program& program);
 void RegisterConfigApply(Program& program, CLI::App* config);  // Under `config`.
 void RegisterDeadLetters(Program& program);

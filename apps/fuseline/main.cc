@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
   fuseline::RegisterLearn(program);
   fuseline::RegisterReplay(program);
   fuseline::RegisterDemo(program);
+  fuseline::RegisterCompare(program);
   fuseline::RegisterStatus(program);
   fuseline::RegisterSessions(program);
   fuseline::RegisterExplain(program);

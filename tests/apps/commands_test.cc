@@ -54,7 +54,7 @@ class CommandsTest : public testing::Test {
 
 TEST_F(CommandsTest, EachCommandExplainsItselfWithAnExample) {
   for (const std::vector<std::string>& command :
-       std::vector<std::vector<std::string>>{{"run"}, {"replay"}, {"demo"}, {"status"}, {"sessions"}, {"sessions", "show"}, {"config"}, {"config", "init"},
+       std::vector<std::vector<std::string>>{{"run"}, {"replay"}, {"demo"}, {"compare"}, {"status"}, {"sessions"}, {"sessions", "show"}, {"config"}, {"config", "init"},
                                              {"config", "print"}, {"config", "check"}, {"events"}, {"events", "check"}, {"import"},
                                              {"import", "kuairand"}, {"broker"}, {"explain"}, {"evaluate"}, {"evaluate", "ope"}, {"evaluate", "gauc"},
                                              {"deadletters"},

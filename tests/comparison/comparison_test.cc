@@ -11,7 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "fuseline/test_support/matchers.h"
-#include "well_formed.h"
+#include "fuseline/test_support/well_formed.h"
 
 namespace fuseline {
 namespace {

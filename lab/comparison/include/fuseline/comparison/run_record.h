@@ -41,6 +41,9 @@ struct RunRecord {
   // The judgement: users and draws that training never saw, the same for every algorithm of a seed, nothing explored.
   ReturnFigures learned, fixed, best;
   bool best_is_optimal = false;
+  // Where that policy stands: mean and standard deviation of each dimension of its action over judged users and candidates, in
+  // powers and biases; empty while the static weights serve. Tells a policy that moved from one that learned who wants what.
+  std::vector<double> action_mean, action_deviation;
 
   std::uint64_t versions = 0, versions_accepted = 0, live_version = 0;  // live: that which was judged; 0: the static weights.
   std::uint64_t transitions = 0, steps = 0;

@@ -1,0 +1,178 @@
+// `fuseline compare` as a person meets it, with few sessions: the same inputs give the same run file, what is finished is not made again,
+// a stop leaves what is finished, other settings are refused, and the tables say what the run files say.
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "fuseline/comparison/run_record.h"
+#include "fuseline/core/child_process.h"
+#include "fuseline/core/file.h"
+#include "fuseline/test_support/matchers.h"
+#include "fuseline/test_support/temp_dir.h"
+#include "fuseline/test_support/well_formed.h"
+
+namespace fuseline {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr auto kDeadline = std::chrono::seconds(120);
+
+class CompareTest : public testing::Test {
+ protected:
+  struct Outcome {
+    int code;
+    std::string output;  // Both kinds.
+  };
+
+  // A comparison that learns a little and makes versions within a few sessions.
+  std::vector<std::string> Command(const std::string& out, const std::string& algorithms, const std::string& seeds) {
+    return {std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline", "compare", "--world", "synthetic", "--algorithms", algorithms, "--seeds", seeds,
+            "--sessions", "150", "--points", "3", "--out", folder_ / out, "--set", "learner.warmup_transitions=100",
+            "--set", "learner.steps_per_transition=0.05", "--set", "learner.version_every_steps=8", "--set", "learner.actor_delay_steps=4"};
+  }
+  Outcome Run(std::vector<std::string> command, const std::vector<std::string>& more = {}) {
+    command.insert(command.end(), more.begin(), more.end());
+    const std::string output = folder_ / ("output" + std::to_string(++runs_));
+    auto child = ChildProcess::Start(command, output);
+    if (!child) return {-1, child.error().message};
+    const int code = child->Wait();
+    return {code, ReadFile(output).value_or("no output")};
+  }
+  std::string FileOf(const std::string& out, const std::string& run) { return folder_ / (out + "/runs/" + run + ".json"); }
+  RunRecord Record(const std::string& out, const std::string& run) {
+    const auto record = ParseRunRecord(ReadFile(FileOf(out, run)).value_or("absent"));
+    EXPECT_THAT(record, IsOk()) << run;
+    return record.value_or(RunRecord());
+  }
+  static std::string WithoutWallTime(RunRecord record) {
+    record.wall_s = 0;
+    return PrintRunRecord(record);
+  }
+
+  test::TempDir folder_;
+  int runs_ = 0;
+};
+
+TEST_F(CompareTest, TheSameInputsGiveTheSameRunFileButForTheWallTime) {
+  // when: one after another, and both at once
+  const Outcome one = Run(Command("one", "integrated_rl", "1")), two = Run(Command("two", "enhanced_rl,integrated_rl", "1"), {"--jobs", "2"});
+
+  // then
+  ASSERT_EQ(one.code, 0) << one.output;
+  ASSERT_EQ(two.code, 0) << two.output;
+  const RunRecord record = Record("one", "integrated_rl-1");
+  EXPECT_EQ(WithoutWallTime(record), WithoutWallTime(Record("two", "integrated_rl-1")));
+  EXPECT_EQ(record.curve.size(), 3U);
+  EXPECT_GE(record.curve.back().sessions, 150U);
+  EXPECT_GT(record.steps, 0U);
+  EXPECT_GT(record.versions, 0U);
+  EXPECT_GT(record.best.mean_return, record.fixed.mean_return) << "the world's optimum must be better than its hand-set weights";
+  // The references of a seed do not depend on who learned beside them.
+  const RunRecord other = Record("two", "enhanced_rl-1");
+  EXPECT_EQ(other.best.mean_return, record.best.mean_return);
+  EXPECT_EQ(other.fixed.mean_return, record.fixed.mean_return);
+  EXPECT_NE(other.weights_sha256, record.weights_sha256);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "one/work/integrated_rl-1")) << "the stages' state goes with the run";
+}
+
+TEST_F(CompareTest, WhatIsFinishedIsNotMadeAgainAndTheTablesHoldBoth) {
+  // given
+  ASSERT_EQ(Run(Command("out", "integrated_rl", "2")).code, 0);
+  ASSERT_OK_AND_ASSIGN(const std::string before, ReadFile(FileOf("out", "integrated_rl-2")));
+
+  // when
+  const Outcome planned = Run(Command("out", "integrated_rl", "2,5"), {"--dry-run"});
+  const Outcome more = Run(Command("out", "integrated_rl", "2,5"));
+
+  // then
+  EXPECT_EQ(planned.code, 0);
+  EXPECT_THAT(planned.output, HasSubstr("1 runs are finished"));
+  EXPECT_THAT(planned.output, HasSubstr("1 are to be made: integrated_rl:5\n"));
+  ASSERT_EQ(more.code, 0) << more.output;
+  ASSERT_OK_AND_ASSIGN(const std::string after, ReadFile(FileOf("out", "integrated_rl-2")));
+  EXPECT_EQ(after, before) << "not even its wall time changed";
+
+  // The table, by hand: of two values m -+ 12.7062 |a - b| / 2.
+  const RunRecord a = Record("out", "integrated_rl-2"), b = Record("out", "integrated_rl-5");
+  const auto by_hand = [](double one, double two) {
+    char text[96];
+    const double mean = (one + two) / 2, half = 12.706204736432 * std::abs(one - two) / 2;
+    std::snprintf(text, sizeof text, "%.2f [%.2f, %.2f]", mean, mean - half, mean + half);
+    return std::string(text);
+  };
+  const auto gap = [](const RunRecord& run) {
+    return 100 * (run.learned.mean_return - run.fixed.mean_return) / (run.best.mean_return - run.fixed.mean_return);
+  };
+  EXPECT_THAT(more.output, HasSubstr("| integrated_rl | " + by_hand(a.learned.mean_return, b.learned.mean_return) + " | " +
+                                     by_hand(a.learned.valid, b.learned.valid) + " | "));
+  EXPECT_THAT(more.output, HasSubstr(" | " + by_hand(gap(a), gap(b)) + " | "));
+  for (const char* chart : {"curves.svg", "gap_closed.svg"}) {
+    EXPECT_EQ(test::WhyNotWellFormed(ReadFile(folder_ / (std::string("out/") + chart)).value_or("")), "") << chart;
+  }
+  EXPECT_THAT(ReadFile(folder_ / "out/runs.csv").value_or(""), HasSubstr("\nintegrated_rl,5,"));
+}
+
+TEST_F(CompareTest, RunsOfOtherSettingsAreRefusedByNameAndNotMixed) {
+  // given
+  ASSERT_EQ(Run(Command("out", "integrated_rl", "1")).code, 0);
+
+  // when
+  const Outcome other = Run(Command("out", "integrated_rl", "1"), {"--set", "learner.gamma=0.5"});
+
+  // then
+  EXPECT_EQ(other.code, 5) << other.output;
+  EXPECT_THAT(other.output, HasSubstr(FileOf("out", "integrated_rl-1")));
+  EXPECT_THAT(other.output, HasSubstr("--out"));
+}
+
+TEST_F(CompareTest, AStopLeavesWhatIsFinishedAndTheNextTimeGoesOn) {
+  // given: more than it will be let make
+  auto child = ChildProcess::Start(Command("out", "integrated_rl", "1-40"), folder_ / "log");
+  ASSERT_THAT(child, IsOk());
+  const auto give_up = std::chrono::steady_clock::now() + kDeadline;
+  while (!std::filesystem::exists(FileOf("out", "integrated_rl-1"))) {
+    ASSERT_LT(std::chrono::steady_clock::now(), give_up) << ReadFile(folder_ / "log").value_or("");
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+
+  // when
+  child->Signal(SIGINT);
+  const int code = child->Wait();
+
+  // then
+  EXPECT_EQ(code, 130);
+  EXPECT_THAT(Record("out", "integrated_rl-1").curve, Not(testing::IsEmpty()));
+  EXPECT_THAT(ReadFile(folder_ / "out/comparison.md").value_or(""), HasSubstr("| integrated_rl | "));
+  EXPECT_FALSE(std::filesystem::exists(FileOf("out", "integrated_rl-40")));
+  EXPECT_EQ(Run(Command("out", "integrated_rl", "1-2")).code, 0);
+  EXPECT_TRUE(std::filesystem::exists(FileOf("out", "integrated_rl-2")));
+}
+
+TEST_F(CompareTest, WhatCannotBeIsSaidBeforeAnythingRuns) {
+  const auto replaced = [&](const std::string& option, const std::string& value) {
+    auto command = Command("out", "integrated_rl", "1");
+    *(std::find(command.begin(), command.end(), option) + 1) = value;
+    return Run(command, {"--dry-run"});
+  };
+  const Outcome world = replaced("--world", "nowhere"), algorithm = replaced("--algorithms", "integrated_rl,sorcery"), seeds = replaced("--seeds", "3-1"),
+                twice = replaced("--algorithms", "integrated_rl,integrated_rl");
+  for (const Outcome& outcome : {world, algorithm, seeds, twice}) EXPECT_EQ(outcome.code, 2) << outcome.output;
+  EXPECT_THAT(world.output, HasSubstr("synthetic"));
+  EXPECT_THAT(algorithm.output, HasSubstr("sorcery"));
+  EXPECT_THAT(algorithm.output, HasSubstr("enhanced_rl"));
+  EXPECT_THAT(seeds.output, HasSubstr("3-1"));
+  EXPECT_THAT(twice.output, HasSubstr("integrated_rl"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out"));
+}
+
+}  // namespace
+}  // namespace fuseline

@@ -12,6 +12,7 @@ namespace fuseline {
 namespace {
 
 constexpr int kTrajectoriesPerAdvance = 256;
+constexpr const char* kFrom = ", from ";  // Between an input and where its reader began.
 constexpr double kSlowSgemmGflops = 8;  // Netlib's reference BLAS stays below 4, a real one starts at 20.
 
 }  // namespace
@@ -34,8 +35,10 @@ Result<std::unique_ptr<Learner>> Learner::Open(const std::filesystem::path& fold
              "a reference BLAS trains 20 times slower: install OpenBLAS (openmp), or the pinned LibTorch");
 
   FUSELINE_FAIL_IF_ERROR(MakeFolders(folder));
+  FUSELINE_ASSIGN_OR_FAIL(v1::ActLog acts, ReadActs(folder));
   auto impl = std::make_unique<Impl>(folder, config, std::move(build), std::move(ranges), std::move(space), std::move(algorithm),
                                      std::move(builder), log, metrics, clock);
+  impl->acts = std::move(acts);
   const auto checkpoint = ReadCheckpoint(folder);
   if (!checkpoint && checkpoint.error().code != Code::kNotFound) return tl::unexpected(checkpoint.error());
   FUSELINE_FAIL_IF_ERROR(checkpoint ? impl->Restore(*checkpoint) : impl->StartNew());
@@ -51,6 +54,35 @@ bool IsHeldBack(const v1::Config& config, const std::string& user_id) {
 }
 
 void Learner::OnMerged(std::function<void(const v1::Trajectory&)> see) { impl_->see_merged = std::move(see); }
+
+bool Learner::is_new() const { return impl_->counts.trajectories() == 0 && impl_->counts.versions() == 0; }
+
+Status Learner::BeginFrom(const PolicyVersion& version) {
+  if (!is_new() || !impl_->inputs.empty()) return ErrorStatus(Code::kConflict, "the learner in", impl_->folder.string(), "has begun already");
+  FUSELINE_RETURN_IF_ERROR(impl_->Adopt(version));
+  return impl_->Checkpoint();
+}
+
+Status Learner::BeginInput(const std::string& input, const std::string& from) {
+  Impl& impl = *impl_;
+  const auto is_known = [&](const std::string& known) { return known == input || known.starts_with(input + kFrom); };
+  if (!impl.inputs.empty() && is_known(impl.inputs.back().input())) return OkStatus();
+  if (impl.merge.waiting() > 0)
+    return ErrorStatus(Code::kConflict, "trajectories of the former input wait to be merged:", impl.merge.waiting());
+  if (!impl.inputs.empty()) {
+    for (const v1::PartitionPosition& position : impl.merge.Positions()) *impl.inputs.back().add_names_taken() = position.last();
+    impl.merge.Restart();
+    impl.durable.clear();
+  }
+  v1::LearnedInput& begun = impl.inputs.emplace_back();
+  begun.set_input(from.empty() ? input : input + kFrom + from);
+  begun.set_first_trajectory(impl.counts.trajectories());
+  return OkStatus();
+}
+
+Status Learner::Act(v1::Act act) { return impl_->WriteAct(std::move(act)); }
+
+v1::Lineage Learner::lineage() const { return impl_->MakeLineage(); }
 
 void Learner::ExpectPartitions(int count) { impl_->merge.ExpectPartitions(count); }
 
@@ -71,6 +103,7 @@ Result<std::optional<PolicyVersion>> Learner::Advance() {
         FUSELINE_FAIL_IF_ERROR(impl.MakeVersion());
       continue;
     }
+    FUSELINE_FAIL_IF_ERROR(impl.ApplyDueActs());
     if (impl.CheckpointDue()) {
       FUSELINE_FAIL_IF_ERROR(impl.Checkpoint());
       return std::nullopt;
@@ -111,8 +144,9 @@ LearnerProgress Learner::progress() const {
           .steps = counts.steps(),
           .steps_undone = counts.steps_undone(),
           .versions = counts.versions(),
-          .versions_accepted = impl_->accepted.size() - 1,
-          .incumbent = impl_->accepted.back(),
+          .versions_accepted = impl_->versions_accepted,
+          .incumbent = impl_->incumbents.back(),
+          .incumbent_holds = impl_->incumbent_holds,
           .learned_through_ms = counts.learned_through_ms(),
           .box_term_share = counts.window_box_share() / steps,
           .critic_loss = counts.window_critic_loss() / steps,

@@ -1,3 +1,6 @@
+#include <cstring>
+#include <span>
+
 #include "checkpoint.h"
 #include "fuseline/core/digest.h"
 #include "fuseline/fusion/weights_file.h"
@@ -7,7 +10,17 @@ namespace fuseline {
 namespace {
 
 constexpr std::uint32_t kCheckpointFormat = 2;
-constexpr const char* kIncumbentTensor = "incumbent.actor";
+constexpr const char* kMeanTensor = "adopted.normaliser.mean";  // Of the version that was begun from.
+constexpr const char* kScaleTensor = "adopted.normaliser.scale";
+
+std::string BytesOf(std::span<const float> values) { return {reinterpret_cast<const char*>(values.data()), 4 * values.size()}; }
+
+Result<std::vector<float>> ReadFloats(const std::filesystem::path& folder, const v1::FileRef& file) {
+  FUSELINE_ASSIGN_OR_FAIL(const std::string bytes, ReadBlob(folder, file));
+  std::vector<float> values(bytes.size() / 4);
+  std::memcpy(values.data(), bytes.data(), 4 * values.size());
+  return values;
+}
 
 }  // namespace
 
@@ -26,24 +39,41 @@ Status Learner::Impl::StartNew() {
 Status Learner::Impl::Restore(const v1::LearnerCheckpoint& checkpoint) {
   if (checkpoint.format() != kCheckpointFormat || checkpoint.shape() != Shape()) {
     return ErrorStatus(Code::kInvalidInput, "the checkpoint in", folder.string(),
-                       "cannot be continued: schema, fuseline.seed, learner.max_items, learner.preset, hidden or critics_per_group differ; it has",
-                       checkpoint.shape(), "but the settings ask for", Shape());
+                       "cannot be continued: schema, fuseline.seed, learner.max_items, learner.preset, hidden or critics_per_group differ, or another release made it; it has format",
+                       checkpoint.format(), checkpoint.shape(), "but the settings ask for format", kCheckpointFormat, Shape());
   }
   FUSELINE_ASSIGN_OR_RETURN(const std::string bytes, ReadBlob(folder, checkpoint.tensors()));
   FUSELINE_ASSIGN_OR_RETURN(TensorMap tensors, DecodeWeights(bytes));
   counts = checkpoint.counts();
   FUSELINE_RETURN_IF_ERROR(algorithm->Restore(tensors));
-  if (tensors.contains(kIncumbentTensor)) incumbent_actor = tensors[kIncumbentTensor].values;
+  for (const v1::KeptActor& kept : checkpoint.actors()) {
+    FUSELINE_ASSIGN_OR_RETURN(auto parameters, ReadFloats(folder, kept.parameters()));
+    actors[kept.version()] = {std::move(parameters), kept.parameters()};
+  }
 
   FUSELINE_RETURN_IF_ERROR(replay.rows().Load(folder, checkpoint.replay()));
   replay.Index();
+  if (checkpoint.has_priorities()) {
+    const v1::PriorityState& state = checkpoint.priorities();
+    FUSELINE_ASSIGN_OR_RETURN(auto priorities, ReadFloats(folder, state.priorities()));
+    FUSELINE_RETURN_IF_ERROR(replay.RestorePriorities({state.first(), std::move(priorities), state.largest()}));
+  }
   FUSELINE_RETURN_IF_ERROR(held_out.rows().Load(folder, checkpoint.held_out()));
   held_out.Index();
   const v1::NormaliserState& state = checkpoint.normaliser();
   statistics.Restore(state.count(), {state.means().begin(), state.means().end()}, {state.squares().begin(), state.squares().end()});
   if (state.frozen()) normaliser = statistics.Finish();
-  accepted.assign(checkpoint.accepted_versions().begin(), checkpoint.accepted_versions().end());
-  SelectForActor();
+  if (tensors.contains(kMeanTensor)) normaliser.mean = tensors[kMeanTensor].values;
+  if (tensors.contains(kScaleTensor)) normaliser.scale = tensors[kScaleTensor].values;
+  incumbents.assign(checkpoint.incumbents().begin(), checkpoint.incumbents().end());
+  incumbent_holds = checkpoint.incumbent_holds();
+  versions_accepted = checkpoint.versions_accepted();
+  acts_applied = checkpoint.acts_applied();
+  if (acts_applied > static_cast<std::uint64_t>(acts.acts_size()))
+    return ErrorStatus(Code::kCorrupt, "acts are missing from the act log in", folder.string());
+  SelectTransitions();
+  inputs.assign(checkpoint.inputs().begin(), checkpoint.inputs().end());
+  started_from = checkpoint.started_from();
   for (const v1::PartitionPosition& position : checkpoint.partitions()) {
     merge.Restore(position);
     durable[position.last().partition()] = position.last();
@@ -65,9 +95,26 @@ Status Learner::Impl::Checkpoint() {
   checkpoint.set_shape(Shape());
   checkpoint.set_root(root);
   TensorMap tensors = algorithm->Save();
-  if (!incumbent_actor.empty())
-    tensors[kIncumbentTensor] = {{static_cast<std::uint32_t>(incumbent_actor.size())}, incumbent_actor};
+  if (started_from != 0) {
+    const auto columns = static_cast<std::uint32_t>(normaliser.mean.size());
+    tensors[kMeanTensor] = {{columns}, normaliser.mean};
+    tensors[kScaleTensor] = {{columns}, normaliser.scale};
+  }
   FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_tensors(), WriteBlob(folder, "tensors", EncodeWeights(tensors)));
+  for (auto& [version, actor] : actors) {
+    if (!actor.file) {
+      FUSELINE_ASSIGN_OR_RETURN(actor.file, WriteBlob(folder, "actor", BytesOf(actor.parameters)));
+    }
+    v1::KeptActor& kept = *checkpoint.add_actors();
+    kept.set_version(version);
+    *kept.mutable_parameters() = *actor.file;
+  }
+  if (replay.rule().prioritised) {
+    const auto [first, priorities, largest] = replay.Priorities();
+    checkpoint.mutable_priorities()->set_first(first);
+    checkpoint.mutable_priorities()->set_largest(largest);
+    FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_priorities()->mutable_priorities(), WriteBlob(folder, "priorities", BytesOf(priorities)));
+  }
   FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_replay(), replay.rows().Save(folder));
   FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_held_out(), held_out.rows().Save(folder));
   *checkpoint.mutable_counts() = counts;
@@ -81,7 +128,12 @@ Status Learner::Impl::Checkpoint() {
   state.set_count(statistics.count());
   state.mutable_means()->Assign(statistics.means().begin(), statistics.means().end());
   state.mutable_squares()->Assign(statistics.squares().begin(), statistics.squares().end());
-  checkpoint.mutable_accepted_versions()->Assign(accepted.begin(), accepted.end());
+  checkpoint.mutable_incumbents()->Assign(incumbents.begin(), incumbents.end());
+  checkpoint.set_incumbent_holds(incumbent_holds);
+  checkpoint.set_versions_accepted(versions_accepted);
+  checkpoint.set_acts_applied(acts_applied);
+  for (const v1::LearnedInput& input : inputs) *checkpoint.add_inputs() = input;
+  checkpoint.set_started_from(started_from);
   if (pending) {
     *checkpoint.mutable_pending() = pending->manifest;
     FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_pending_weights(), WriteBlob(folder, "version", pending->weights));
@@ -92,7 +144,18 @@ Status Learner::Impl::Checkpoint() {
   unsaved_version = false;
   checkpointed_trajectories = counts.trajectories();
   durable = std::move(names);
+  FUSELINE_RETURN_IF_ERROR(DropOldCheckpoints());
   return CollectGarbage(folder);
+}
+
+// Full checkpoints hold a whole buffer each: those stay that versions in the archive, and the incumbent, are derived from.
+Status Learner::Impl::DropOldCheckpoints() const {
+  const std::uint64_t archived = Unsigned(config.policy_store().keep_versions());
+  const std::uint64_t floor = counts.versions() > archived ? counts.versions() - archived + 1 : 1;
+  const auto newest = static_cast<std::size_t>(config.learner().keep_checkpoints());
+  for (const std::uint64_t version : DroppedCheckpoints(KeptCheckpoints(folder), newest, floor, {incumbents.back()}))
+    FUSELINE_RETURN_IF_ERROR(DropCheckpoint(folder, version));
+  return OkStatus();
 }
 
 }  // namespace fuseline

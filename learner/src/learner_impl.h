@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -25,8 +26,14 @@ namespace fuseline {
 
 inline std::uint64_t Unsigned(std::int64_t value) { return static_cast<std::uint64_t>(value); }
 
+// The actor of an accepted version, as Algorithm::actor_parameters gave it.
+struct KeptActor {
+  std::vector<float> parameters;
+  std::optional<v1::FileRef> file;  // Once a checkpoint holds it.
+};
+
 // What the learner is made of. Its functions lie by subject: learner.cc the calls from outside, training.cc sessions and steps,
-// version_making.cc versions, learner_checkpoint.cc what is durable.
+// version_making.cc versions, acts.cc what acts from outside, learner_checkpoint.cc what is durable.
 struct Learner::Impl {
   Impl(const std::filesystem::path& state_folder, const v1::Config& settings, std::string build_text, v1::ActionRanges action_ranges,
        ActionSpace action_space, std::unique_ptr<Algorithm> algorithm_made, TransitionBuilder transition_builder, Log& log_to,
@@ -41,7 +48,7 @@ struct Learner::Impl {
         log(log_to),
         clock(clock_of),
         builder(std::move(transition_builder)),
-        replay(builder.layout(), static_cast<std::size_t>(settings.learner().replay_transitions())),
+        replay(builder.layout(), static_cast<std::size_t>(settings.learner().replay_transitions()), SamplingRuleOf(settings.learner())),
         held_out(builder.layout(), static_cast<std::size_t>(settings.gate().max_sessions())),
         statistics(builder.encoder().scalable_columns()),
         normaliser(Normaliser::Identity(builder.encoder().state_width())),
@@ -59,13 +66,16 @@ struct Learner::Impl {
         progressive_gauge(metrics_to.GetGauge("fuseline_learner_progressive_gauc", "of sessions before they train, under the policy")),
         progressive_static_gauge(
             metrics_to.GetGauge("fuseline_learner_progressive_static_gauc", "of the same sessions, under the static weights")) {
-    SelectForActor();
+    SelectTransitions();
   }
 
   std::string Shape() const;
   Status StartNew();
+  Status Adopt(const PolicyVersion& version);
+  Status AdoptActor(const TensorMap& policy);
   Status Restore(const v1::LearnerCheckpoint& checkpoint);
   Status Checkpoint();
+  Status DropOldCheckpoints() const;
 
   Status Absorb(const v1::Trajectory& trajectory);
   Status ScoreProgressively(std::uint64_t first_row);
@@ -77,14 +87,29 @@ struct Learner::Impl {
   bool CheckpointDue() const {
     return counts.trajectories() - checkpointed_trajectories >= Unsigned(config.learner().checkpoint_every_trajectories());
   }
-  bool Idle() const { return !unsaved_version && !MayStep() && (StepsOwed() > 0 || (!merge.Ready() && !CheckpointDue())); }
+  bool ActDue() const {
+    const int next = static_cast<int>(acts_applied);
+    return next < acts.acts_size() && acts.acts(next).trajectories() <= counts.trajectories();
+  }
+  bool Idle() const {
+    return !unsaved_version && !MayStep() && (StepsOwed() > 0 || (!ActDue() && !merge.Ready() && !CheckpointDue()));
+  }
   Status Step();
-  void SelectForActor();
+  static SamplingRule SamplingRuleOf(const v1::Learner& settings);
+  void SelectTransitions();
+  std::uint64_t RoundsSince(std::uint64_t version) const;
   bool TrainsActor(const ConstRow& row) const;
+  float FreshnessOf(const ConstRow& row) const;
+
+  Status WriteAct(v1::Act act);
+  Status ApplyDueActs();
+  void SetIncumbent(std::uint64_t version);
 
   Status MakeVersion();
   Result<v1::GateVerdict> Judge() const;
   v1::PolicyManifest Manifest(std::uint64_t version) const;
+  v1::Lineage MakeLineage() const;
+  void Accept(std::uint64_t version);
   TensorMap VersionTensors() const;
 
   std::filesystem::path folder;
@@ -108,8 +133,14 @@ struct Learner::Impl {
 
   std::string root;
   v1::LearnerCounts counts;
-  std::vector<std::uint64_t> accepted{0};  // 0: the static weights.
-  std::vector<float> incumbent_actor;      // Empty while the static weights are the incumbent.
+  std::vector<v1::LearnedInput> inputs;
+  std::uint64_t started_from = 0;
+  std::vector<std::uint64_t> incumbents{0};     // One after another; 0: the static weights.
+  bool incumbent_holds = false;
+  std::uint64_t versions_accepted = 0;
+  std::map<std::uint64_t, KeptActor> actors;    // Of the newest accepted versions and the incumbent.
+  v1::ActLog acts;                              // As it is on disk.
+  std::uint64_t acts_applied = 0;
   std::optional<PolicyVersion> pending;
   bool unsaved_version = false;            // Pending, but no checkpoint holds it yet.
   std::uint64_t checkpointed_trajectories = 0;

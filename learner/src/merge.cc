@@ -26,6 +26,7 @@ Status Merge::CheckRepeat(Partition& partition, const v1::Trajectory& trajectory
   ++repeats_;
   for (const Seen& seen : partition.seen) {
     if (CompareNames(seen.name, trajectory.name()) != 0) continue;
+    if (seen.digest.empty()) return OkStatus();  // Known by name alone: a version's manifest holds no digests.
     if (seen.digest == Sha256Of(CanonicalBytes(trajectory))) return OkStatus();
     ++repeats_differing_;
     log_.Error("learner.trajectory_repeated_differently", "name", NameText(trajectory.name()));

@@ -25,6 +25,8 @@ class Merge {
   void ExpectPartitions(int count);
   void Restore(const v1::PartitionPosition& position);
 
+  void Restart() { partitions_.clear(); }  // Of another input: nothing was taken. REQUIRES: waiting() == 0.
+
   // Errors: as Learner::Offer.
   Status Offer(v1::Trajectory trajectory);
   Status Offer(const v1::ProgressMark& mark);

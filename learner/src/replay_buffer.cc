@@ -1,31 +1,82 @@
 #include "replay_buffer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "fuseline/core/check.h"
-#include "fuseline/core/random.h"
 
 namespace fuseline {
+namespace {
+
+constexpr double kPriorityFloor = 1e-3;  // A transition that is predicted perfectly is still drawn now and then.
+
+}  // namespace
+
+ReplayBuffer::ReplayBuffer(RowLayout layout, std::size_t capacity, SamplingRule rule)
+    : rows_(layout, "replay"), capacity_(capacity), rule_(rule) {
+  if (rule_.prioritised) tree_.emplace(capacity);
+}
 
 void ReplayBuffer::Index() {
   for (std::uint64_t row = std::max(indexed_end_, rows_.first_row()); row < rows_.end_row(); ++row) {
-    if (!rows_.At(row).is(kTransition)) continue;
-    transitions_.push_back(row);
-    if (trains_actor_(rows_.At(row))) for_actor_.push_back(row);
+    if (rows_.At(row).is(kTransition)) Push(row);
   }
   indexed_end_ = rows_.end_row();
-  while (transitions_.size() > capacity_) transitions_.pop_front();
   if (transitions_.empty()) return;
+  while (!fresh_.empty() && fresh_.front() < transitions_.front()) fresh_.pop_front();
   while (!for_actor_.empty() && for_actor_.front() < transitions_.front()) for_actor_.pop_front();
   rows_.EvictBefore(transitions_.front());
 }
 
-void ReplayBuffer::SelectForActor(std::function<bool(const ConstRow&)> trains_actor) {
-  trains_actor_ = std::move(trains_actor);
-  for_actor_.clear();
-  for (const std::uint64_t row : transitions_) {
-    if (trains_actor_(rows_.At(row))) for_actor_.push_back(row);
+void ReplayBuffer::Push(std::uint64_t row) {
+  if (transitions_.size() == capacity_) Pop();
+  const TransitionUse use = use_(rows_.At(row));
+  transitions_.push_back(row);
+  if (use.weight > 0) fresh_.push_back(row);
+  if (use.actor && use.weight > 0) for_actor_.push_back(row);
+  if (!tree_) return;
+  priorities_.push_back(largest_);
+  tree_->Set(SlotOf(transitions_.size() - 1), use.weight > 0 ? largest_ : 0);
+}
+
+void ReplayBuffer::Pop() {
+  if (tree_) {
+    tree_->Set(SlotOf(0), 0);
+    priorities_.pop_front();
   }
+  transitions_.pop_front();
+  ++first_;
+}
+
+void ReplayBuffer::Select(std::function<TransitionUse(const ConstRow&)> use) {
+  use_ = std::move(use);
+  fresh_.clear();
+  for_actor_.clear();
+  for (std::size_t i = 0; i < transitions_.size(); ++i) {
+    const TransitionUse now = use_(rows_.At(transitions_[i]));
+    if (now.weight > 0) fresh_.push_back(transitions_[i]);
+    if (now.actor && now.weight > 0) for_actor_.push_back(transitions_[i]);
+    if (tree_) tree_->Set(SlotOf(i), now.weight > 0 ? priorities_[i] : 0);
+  }
+}
+
+double ReplayBuffer::stale_share() const {
+  const auto stale = std::ranges::count_if(transitions_, [&](std::uint64_t row) { return use_(rows_.At(row)).weight < 1; });
+  return transitions_.empty() ? 0 : static_cast<double>(stale) / static_cast<double>(transitions_.size());
+}
+
+ReplayBuffer::PriorityList ReplayBuffer::Priorities() const { return {first_, {priorities_.begin(), priorities_.end()}, largest_}; }
+
+Status ReplayBuffer::RestorePriorities(PriorityList list) {
+  if (!tree_ || list.priorities.size() != transitions_.size())
+    return ErrorStatus(Code::kCorrupt, "priorities of", list.priorities.size(), "transitions for", transitions_.size());
+  tree_.emplace(capacity_);
+  first_ = list.first;
+  largest_ = list.largest;
+  priorities_.assign(list.priorities.begin(), list.priorities.end());
+  for (std::size_t i = 0; i < transitions_.size(); ++i)
+    tree_->Set(SlotOf(i), use_(rows_.At(transitions_[i])).weight > 0 ? priorities_[i] : 0);
+  return OkStatus();
 }
 
 double ReplayBuffer::actor_share() const {
@@ -98,13 +149,40 @@ void ReplayBuffer::Fill(std::uint64_t number, std::size_t b, bool per_request, c
   FillState(rows_.At(number + 1), b, per_request, normaliser, batch.next_state, batch.next_baseline, batch.next_mask, batch.next_box);
 }
 
+// Returns the row, and sets the weight that makes up for how likely it was, not yet over the batch's largest.
+std::uint64_t ReplayBuffer::DrawFresh(Random& random, std::size_t b, TransitionBatch& batch) {
+  if (!tree_) return fresh_[random.NextBelow(fresh_.size())];
+  const std::size_t slot = tree_->Find(random.NextUniform() * tree_->total());
+  const double likely = static_cast<double>(tree_->At(slot)) / tree_->total() * static_cast<double>(fresh_.size());
+  batch.weight[b] = static_cast<float>(std::pow(likely, -rule_.correction));
+  drawn_.push_back((slot + capacity_ - first_ % capacity_) % capacity_);
+  return transitions_[drawn_.back()];
+}
+
 void ReplayBuffer::Sample(const Sampling& sampling, const Normaliser& normaliser, const RewardSpec& rewards,
-                          TransitionBatch& batch) const {
-  FUSELINE_CHECK(!transitions_.empty());
+                          TransitionBatch& batch) {
+  FUSELINE_CHECK(!fresh_.empty());
   Clear(rows_.layout(), sampling.count, sampling.per_request, batch);
+  drawn_.clear();
   Random random(sampling.seed, "replay", sampling.step);
-  for (std::size_t b = 0; b < sampling.count; ++b)
-    Fill(transitions_[random.NextBelow(transitions_.size())], b, sampling.per_request, normaliser, rewards, batch);
+  std::vector<std::uint64_t> rows(sampling.count);
+  for (std::size_t b = 0; b < sampling.count; ++b) {
+    rows[b] = DrawFresh(random, b, batch);
+    Fill(rows[b], b, sampling.per_request, normaliser, rewards, batch);
+  }
+  const float largest = *std::ranges::max_element(batch.weight);
+  for (std::size_t b = 0; b < sampling.count; ++b) batch.weight[b] *= use_(rows_.At(rows[b])).weight / largest;
+}
+
+void ReplayBuffer::Learned(std::span<const float> td_error) {
+  if (!tree_ || td_error.size() != drawn_.size()) return;
+  for (std::size_t b = 0; b < drawn_.size(); ++b) {
+    if (!std::isfinite(td_error[b])) continue;
+    const auto priority = static_cast<float>(std::pow(std::abs(td_error[b]) + kPriorityFloor, rule_.exponent));
+    largest_ = std::max(largest_, priority);
+    priorities_[drawn_[b]] = priority;
+    tree_->Set(SlotOf(drawn_[b]), priority);
+  }
 }
 
 void ReplayBuffer::SampleForActor(const Sampling& sampling, const Normaliser& normaliser, const RewardSpec& rewards,
@@ -112,8 +190,11 @@ void ReplayBuffer::SampleForActor(const Sampling& sampling, const Normaliser& no
   const std::size_t count = for_actor_.empty() ? 0 : sampling.count;
   Clear(rows_.layout(), count, sampling.per_request, batch);
   Random random(sampling.seed, "replay.actor", sampling.step);
-  for (std::size_t b = 0; b < count; ++b)
-    Fill(for_actor_[random.NextBelow(for_actor_.size())], b, sampling.per_request, normaliser, rewards, batch);
+  for (std::size_t b = 0; b < count; ++b) {
+    const std::uint64_t row = for_actor_[random.NextBelow(for_actor_.size())];
+    Fill(row, b, sampling.per_request, normaliser, rewards, batch);
+    batch.weight[b] = use_(rows_.At(row)).weight;
+  }
   batch.trains_actor.assign(count, 1.0F);
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "learner_impl.h"
 
@@ -30,7 +31,7 @@ Status Learner::Impl::Absorb(const v1::Trajectory& trajectory) {
 
   if (frozen || counts.transitions() < Unsigned(config.learner().warmup_transitions())) return OkStatus();
   counts.set_transitions_at_warmup(counts.transitions());
-  normaliser = statistics.Finish();
+  if (started_from == 0) normaliser = statistics.Finish();  // Else the actor is bound to the one that it came with.
   return OkStatus();
 }
 
@@ -44,18 +45,36 @@ std::uint64_t Learner::Impl::StepsOwed() const {
   return due > counts.steps() ? due - counts.steps() : 0;
 }
 
-// Explored around the incumbent or a version accepted at most box_rounds before it: an older baseline's box would nail the
-// policy to it.
-bool Learner::Impl::TrainsActor(const ConstRow& row) const {
-  if (!row.is(kHasDensity)) return config.learner().anchor_on_static();
-  const auto rounds = std::min<std::size_t>(static_cast<std::size_t>(config.learner().box_rounds()) + 1, accepted.size());
-  return std::find(accepted.end() - static_cast<std::ptrdiff_t>(rounds), accepted.end(), row.header->behaviour_version) !=
-         accepted.end();
+// How many baselines of exploration followed `version`; no end of them where it never was one.
+std::uint64_t Learner::Impl::RoundsSince(std::uint64_t version) const {
+  const auto last = std::find(incumbents.rbegin(), incumbents.rend(), version);
+  return last == incumbents.rend() ? std::numeric_limits<std::uint64_t>::max() : static_cast<std::uint64_t>(last - incumbents.rbegin());
 }
 
-// To be called whenever what TrainsActor says may have changed.
-void Learner::Impl::SelectForActor() {
-  replay.SelectForActor([this](const ConstRow& row) { return TrainsActor(row); });
+// Explored around the incumbent or one at most box_rounds before it: an older baseline's box would nail the policy to it.
+bool Learner::Impl::TrainsActor(const ConstRow& row) const {
+  if (!row.is(kHasDensity)) return config.learner().anchor_on_static();
+  return RoundsSince(row.header->behaviour_version) <= Unsigned(config.learner().box_rounds());
+}
+
+// What a transition still counts. The static arm follows no baseline, so nothing of it grows stale.
+float Learner::Impl::FreshnessOf(const ConstRow& row) const {
+  const std::uint64_t limit = Unsigned(config.learner().max_staleness_versions());
+  if (limit == 0 || !row.is(kHasDensity)) return 1;
+  const std::uint64_t rounds = RoundsSince(row.header->behaviour_version);
+  if (rounds <= limit) return 1;
+  return static_cast<float>(std::pow(config.learner().stale_weight(), static_cast<double>(rounds - limit)));
+}
+
+SamplingRule Learner::Impl::SamplingRuleOf(const v1::Learner& settings) {
+  return {.prioritised = settings.replay() == "prioritised",
+          .exponent = settings.priority_exponent(),
+          .correction = settings.priority_correction()};
+}
+
+// To be called whenever what TrainsActor and FreshnessOf say may have changed.
+void Learner::Impl::SelectTransitions() {
+  replay.Select([this](const ConstRow& row) { return TransitionUse{TrainsActor(row), FreshnessOf(row)}; });
 }
 
 Status Learner::Impl::Step() {
@@ -63,19 +82,21 @@ Status Learner::Impl::Step() {
                           .step = counts.steps(),
                           .count = static_cast<std::size_t>(sizes.batch),
                           .per_request = traits.per_request};
-  const bool actor_due = counts.steps() >= Unsigned(config.learner().actor_delay_steps());
+  const bool actor_due = sampling.step >= Unsigned(config.learner().actor_delay_steps());
+  counts.set_steps(counts.steps() + 1);
+  steps_total.Increment();
+  if (replay.fresh() == 0) return OkStatus();  // All is stale: the count goes on, so that versions do.
   replay.Sample(sampling, normaliser, rewards, batch);
   if (actor_due && traits.boxed) replay.SampleForActor(sampling, normaliser, rewards, actor_batch);
   const TransitionBatch& for_actor = actor_due && !traits.boxed ? batch : actor_batch;
-  FUSELINE_ASSIGN_OR_RETURN(const StepFigures figures, algorithm->Step(batch, for_actor, counts.steps()));
-  counts.set_steps(counts.steps() + 1);
-  steps_total.Increment();
+  FUSELINE_ASSIGN_OR_RETURN(const StepFigures figures, algorithm->Step(batch, for_actor, sampling.step));
   if (figures.undone) {
     counts.set_steps_undone(counts.steps_undone() + 1);
     undone_total.Increment();
     log.Error("learner.step_undone", "step", counts.steps(), "undone", counts.steps_undone());
     return OkStatus();
   }
+  replay.Learned(figures.td_error);
   counts.set_window_steps(counts.window_steps() + 1);
   counts.set_window_box_share(counts.window_box_share() + replay.actor_share());
   counts.set_window_critic_loss(counts.window_critic_loss() + figures.critic_loss);

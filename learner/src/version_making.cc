@@ -28,9 +28,11 @@ Result<v1::GateVerdict> Learner::Impl::Judge() const {
   };
   const GateSubjects subjects{
       .candidate = [this](std::span<const float> states) { return algorithm->Act(states); },
-      .incumbent = incumbent_actor.empty()
+      .incumbent = incumbents.back() == 0
                        ? Actor(act_static)
-                       : Actor([this](std::span<const float> states) { return algorithm->ActAs(incumbent_actor, states); }),
+                       : Actor([this](std::span<const float> states) {
+                           return algorithm->ActAs(actors.at(incumbents.back()).parameters, states);
+                         }),
       .deviation = [this](std::span<const float> states, std::span<const float> actions) -> Result<std::vector<double>> {
         FUSELINE_ASSIGN_OR_FAIL(CriticValues values, algorithm->Values(states, actions));
         return std::move(values.deviation);
@@ -38,6 +40,28 @@ Result<v1::GateVerdict> Learner::Impl::Judge() const {
       .finite = finite,
       .in_round = [this](const ConstRow& row) { return TrainsActor(row); }};
   return JudgeVersion(config, space, normaliser, held_out.rows(), subjects);
+}
+
+v1::Lineage Learner::Impl::MakeLineage() const {
+  v1::Lineage lineage;
+  lineage.set_parent(incumbents.back());
+  lineage.set_root(root);
+  lineage.set_trajectories_taken(counts.trajectories());
+  lineage.set_update_steps(counts.steps());
+  for (const v1::PartitionPosition& position : merge.Positions()) *lineage.add_names_taken() = position.last();
+  lineage.set_settings_sha256(SettingsDigest(config));
+  lineage.set_rewards_sha256(RewardsDigest(config.rewards()));
+  lineage.set_seed(config.fuseline().seed());
+  lineage.set_build(build);
+  const ComputeFacts& facts = algorithm->facts();
+  lineage.set_blas(facts.blas);
+  lineage.set_threads(static_cast<std::uint32_t>(facts.threads));
+  lineage.set_device(facts.device);
+  lineage.set_settings(CanonicalBytes(ShapingSettings(config)));
+  for (const v1::LearnedInput& input : inputs) *lineage.add_inputs() = input;
+  for (int i = 0; i < static_cast<int>(acts_applied); ++i) *lineage.add_acts() = acts.acts(i);
+  lineage.set_started_from(started_from);
+  return lineage;
 }
 
 v1::PolicyManifest Learner::Impl::Manifest(std::uint64_t version) const {
@@ -53,20 +77,7 @@ v1::PolicyManifest Learner::Impl::Manifest(std::uint64_t version) const {
   manifest.mutable_box()->set_lower(static_cast<float>(config.policy().box_lower()));
   manifest.mutable_box()->set_upper(static_cast<float>(config.policy().box_upper()));
 
-  v1::Lineage& lineage = *manifest.mutable_lineage();
-  lineage.set_parent(accepted.back());
-  lineage.set_root(root);
-  lineage.set_trajectories_taken(counts.trajectories());
-  lineage.set_update_steps(counts.steps());
-  for (const v1::PartitionPosition& position : merge.Positions()) *lineage.add_names_taken() = position.last();
-  lineage.set_settings_sha256(SettingsDigest(config));
-  lineage.set_rewards_sha256(RewardsDigest(config.rewards()));
-  lineage.set_seed(config.fuseline().seed());
-  lineage.set_build(build);
-  const ComputeFacts& facts = algorithm->facts();
-  lineage.set_blas(facts.blas);
-  lineage.set_threads(static_cast<std::uint32_t>(facts.threads));
-  lineage.set_device(facts.device);
+  *manifest.mutable_lineage() = MakeLineage();
 
   auto& figures = *manifest.mutable_metrics();
   const double steps = std::max<double>(1, static_cast<double>(counts.window_steps()));
@@ -75,6 +86,7 @@ v1::PolicyManifest Learner::Impl::Manifest(std::uint64_t version) const {
   figures["box_term_share"] = counts.window_box_share() / steps;
   figures["transitions"] = static_cast<double>(counts.transitions());
   figures["buffered"] = static_cast<double>(replay.size());
+  figures["stale_share"] = replay.stale_share();
   figures["samples_per_transition"] =
       static_cast<double>(counts.steps()) * static_cast<double>(sizes.batch) / static_cast<double>(counts.transitions());
   if (counts.window_progressive_sessions() > 0) {
@@ -85,6 +97,16 @@ v1::PolicyManifest Learner::Impl::Manifest(std::uint64_t version) const {
   figures["steps_undone"] = static_cast<double>(counts.steps_undone());
   manifest.set_created_ms(clock.wall_ms());
   return manifest;
+}
+
+// It becomes what rankers explore around, unless somebody holds the incumbent; its actor is kept in either case.
+void Learner::Impl::Accept(std::uint64_t version) {
+  ++versions_accepted;
+  actors[version].parameters = algorithm->actor_parameters();
+  if (!incumbent_holds) SetIncumbent(version);
+  const auto keep = static_cast<std::size_t>(config.learner().keep_incumbents());
+  for (auto oldest = actors.begin(); actors.size() > keep && oldest != actors.end();)
+    oldest = oldest->first == incumbents.back() ? std::next(oldest) : actors.erase(oldest);
 }
 
 Status Learner::Impl::MakeVersion() {
@@ -108,11 +130,7 @@ Status Learner::Impl::MakeVersion() {
   counts.set_window_progressive_weight(0);
   counts.set_window_progressive_policy(0);
   counts.set_window_progressive_static(0);
-  if (passed) {
-    accepted.push_back(version);
-    SelectForActor();
-    incumbent_actor = algorithm->actor_parameters();
-  }
+  if (passed) Accept(version);
   pending = std::move(made);
   unsaved_version = true;
   return OkStatus();

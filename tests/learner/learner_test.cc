@@ -5,6 +5,7 @@
 #include "fuseline/learner/learner.h"
 
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -211,6 +212,156 @@ TEST_F(LearnerTest, AFlippedBitInTheCheckpointIsCorruptAndOtherNetworksAreRefuse
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
   ASSERT_THAT(WriteFileAtomically(path, bytes), IsOk());
   EXPECT_THAT(Open(folder.path(), config), HasCode(Code::kCorrupt));
+}
+
+// A rollback is durable before it takes effect, takes effect between two trajectories, and holds until somebody says otherwise.
+TEST_F(LearnerTest, ARollbackIsFollowedThroughADeathAndHoldsUntilItIsTakenBack) {
+  const v1::Config config = SmallConfig();
+  const auto stream = test::Sessions(config, /*partitions=*/2, 250);
+  const test::TempDir folder;
+  auto learner = Open(folder.path(), config).value();
+  std::vector<std::size_t> next(2, 0);
+  const auto learn_until = [&](std::uint64_t versions) {
+    while (learner->progress().versions < versions) {
+      ASSERT_LT(next[0], stream[0].size()) << "too short a stream";
+      for (std::size_t p = 0; p < 2; ++p) {
+        if (next[p] == stream[p].size()) continue;
+        ASSERT_THAT(learner->Offer(Record(stream[p][next[p]++])), IsOk());
+      }
+      ASSERT_THAT(learner->Advance(), IsOk());
+      if (const auto pending = learner->PendingVersion()) {
+        ASSERT_THAT(learner->MarkStored(pending->manifest.version()), IsOk());
+      }
+    }
+  };
+  learn_until(4);
+  ASSERT_EQ(learner->progress().incumbent, 4U);
+
+  v1::Act act;
+  act.set_number(10);
+  act.set_incumbent(99);
+  EXPECT_THAT(learner->Act(act), HasCode(Code::kNotFound));
+  act.set_incumbent(2);
+  act.set_holds(true);
+  act.set_who("operator");
+  ASSERT_THAT(learner->Act(act), IsOk());
+  const std::uint64_t count = learner->progress().trajectories;
+  EXPECT_EQ(learner->progress().incumbent, 4U) << "not before the next trajectory";
+
+  learner.reset();  // Without a checkpoint: the act log alone knows.
+  learner = Open(folder.path(), config).value();
+  ASSERT_THAT(learner->Act(act), IsOk()) << "a repeat";
+  const auto durable = learner->DurableNames();
+  for (std::size_t p = 0; p < 2; ++p) next[p] = static_cast<std::size_t>(durable.at(static_cast<std::int32_t>(p)).offset() / 10 + 1);
+  learn_until(6);
+  EXPECT_EQ(learner->progress().incumbent, 2U);
+  EXPECT_TRUE(learner->progress().incumbent_holds);
+  const v1::Lineage lineage = learner->lineage();
+  ASSERT_EQ(lineage.acts_size(), 1);
+  EXPECT_EQ(lineage.acts(0).trajectories(), count);
+  EXPECT_EQ(lineage.parent(), 2U);
+
+  act.set_number(11);
+  act.set_incumbent(5);
+  act.set_holds(false);
+  ASSERT_THAT(learner->Act(act), IsOk());
+  learn_until(7);
+  EXPECT_EQ(learner->progress().incumbent, 7U) << "what is accepted is the incumbent again";
+}
+
+// Progressive training: what was explored around a version trains the actor from the moment that it is the incumbent, until box_rounds more
+// have followed.
+TEST_F(LearnerTest, AnAcceptedVersionIsTheBaselineThatTheActorLearnsAround) {
+  v1::Config config = SmallConfig();
+  config.mutable_learner()->set_box_rounds(0);
+  config.mutable_learner()->set_replay_transitions(60);
+  config.mutable_learner()->set_holdout_share(0);
+  const test::TempDir folder;
+  auto learner = Open(folder.path(), config).value();
+  ASSERT_THAT(learner->Offer(Mark(1, kEndOfTimeMs)), IsOk());
+  Random random(3, "progressive", 0);
+  v1::TrajectoryName last;
+  std::int64_t session = 0;
+  // So many sessions that the buffer holds nothing else; returns the share that trained the actor by the end.
+  const auto learn_from = [&](std::uint64_t behaviour_version) {
+    double share = -1;
+    for (int s = 0; s < 200; ++s) {
+      v1::Step step = ExploredStep(config, random, 1, [](const Action&) { return 5'000; });
+      step.mutable_exposure()->set_policy_version(behaviour_version);
+      EXPECT_THAT(learner->Offer(Record(Session(Name(0, session), session == 0 ? nullptr : &last, "u" + std::to_string(session), session,
+                                                v1::TERMINATED, {step}))),
+                  IsOk());
+      last = Name(0, session++);
+      EXPECT_THAT(learner->Advance(), IsOk());
+      if (learner->progress().steps % 20 == 19) share = learner->progress().box_term_share;
+      if (const auto pending = learner->PendingVersion()) return std::pair(share, pending->manifest.version());
+    }
+    return std::pair(share, std::uint64_t{0});
+  };
+  const auto around_static = learn_from(0);
+  EXPECT_EQ(around_static.first, 1);
+  ASSERT_EQ(around_static.second, 1U);
+  ASSERT_EQ(learner->progress().incumbent, 1U);
+  ASSERT_THAT(learner->MarkStored(1), IsOk());
+  // Rankers that have not taken version 1 up: their baseline is not the incumbent any more.
+  const auto lagging = learn_from(0);
+  EXPECT_EQ(lagging.first, 0);
+  ASSERT_EQ(lagging.second, 2U);
+  ASSERT_THAT(learner->MarkStored(2), IsOk());
+  const auto following = learn_from(2);
+  EXPECT_GT(following.first, 0.3) << "the buffer fills with what was explored around version 2";
+}
+
+TEST_F(LearnerTest, AnotherInputBeginsItsNamesAnewAndTheLineageSaysBoth) {
+  const v1::Config config = SmallConfig();
+  const auto stream = test::Sessions(config, /*partitions=*/1, 40)[0];
+  const test::TempDir folder;
+  auto learner = Learner::Open(folder.path(), config, "test build", log_, metrics_, clock_).value();
+  ASSERT_THAT(learner->BeginInput("files history"), IsOk());
+  learner->ExpectPartitions(1);
+  for (const v1::Trajectory& trajectory : stream) ASSERT_THAT(learner->Offer(Record(trajectory)), IsOk());
+  EXPECT_THAT(learner->BeginInput("topic live"), HasCode(Code::kConflict)) << "history waits";
+  ASSERT_THAT(learner->Offer(Mark(0, kEndOfTimeMs)), IsOk());
+  while (!learner->idle()) {
+    ASSERT_THAT(learner->Advance(), IsOk());
+    if (const auto pending = learner->PendingVersion()) {
+      ASSERT_THAT(learner->MarkStored(pending->manifest.version()), IsOk());
+    }
+  }
+  ASSERT_THAT(learner->Checkpoint(), IsOk());
+  learner.reset();
+
+  learner = Learner::Open(folder.path(), config, "test build", log_, metrics_, clock_).value();
+  ASSERT_THAT(learner->BeginInput("topic live", "offset:7"), IsOk());
+  EXPECT_TRUE(learner->DurableNames().empty());
+  learner->ExpectPartitions(1);
+  ASSERT_THAT(learner->Offer(Record(stream[0])), IsOk()) << "the first name of another log";
+  ASSERT_THAT(learner->Offer(Mark(0, kEndOfTimeMs)), IsOk());
+  ASSERT_THAT(learner->Advance(), IsOk());
+  EXPECT_EQ(learner->progress().trajectories, 41U);
+  const v1::Lineage lineage = learner->lineage();
+  ASSERT_EQ(lineage.inputs_size(), 2);
+  EXPECT_EQ(lineage.inputs(0).input(), "files history");
+  ASSERT_EQ(lineage.inputs(0).names_taken_size(), 1);
+  EXPECT_EQ(lineage.inputs(0).names_taken(0).offset(), 390);
+  EXPECT_EQ(lineage.inputs(1).input(), "topic live, from offset:7");
+  EXPECT_EQ(lineage.inputs(1).first_trajectory(), 40U);
+  EXPECT_THAT(learner->BeginInput("topic live"), IsOk()) << "the same, wherever a partition begins today";
+}
+
+TEST_F(LearnerTest, FullCheckpointsAreBoundedAndWhatRetainedVersionsNeedStays) {
+  v1::Config config = SmallConfig();
+  config.mutable_learner()->set_keep_checkpoint_every_versions(2);
+  config.mutable_learner()->set_keep_checkpoints(1);
+  config.mutable_policy_store()->set_keep_versions(3);
+  const test::TempDir folder;
+  const Outcome outcome = Run(folder.path(), config, test::Sessions(config, 2, 250), nullptr);
+  const std::uint64_t versions = outcome.progress.versions;
+  ASSERT_GE(versions, 8U) << "for the test to say anything";
+  const std::uint64_t oldest_base = (versions - 3) / 2 * 2;  // Of the oldest of three retained versions, versions - 2.
+  for (std::uint64_t version = 2; version <= versions; version += 2) {
+    EXPECT_EQ(std::filesystem::exists(folder / ("checkpoint-v" + std::to_string(version))), version >= oldest_base) << version << " of " << versions;
+  }
 }
 
 TEST_F(LearnerTest, CudaWithoutAGpuIsRefusedByItsKey) {

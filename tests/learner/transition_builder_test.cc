@@ -123,13 +123,13 @@ TEST_F(TransitionBuilderTest, TheActorsBatchHoldsOnlyWhatItLearnsFrom) {
   const Sampling sampling{.seed = 1, .step = 0, .count = 200};
   const auto sample = [&] { replay.SampleForActor(sampling, Normaliser::Identity(4), RewardSpec(config_.rewards(), 1000), batch); };
 
-  replay.SelectForActor([](const ConstRow& row) { return row.header->behaviour_version >= 3; });
+  replay.Select([](const ConstRow& row) { return TransitionUse{.actor = row.header->behaviour_version >= 3}; });
   EXPECT_DOUBLE_EQ(replay.actor_share(), 6.0 / 9);
   sample();
   ASSERT_EQ(batch.batch, 200U);
   for (std::size_t b = 0; b < 200; ++b) EXPECT_GE(batch.box[2 * b + 1], 3);
 
-  replay.SelectForActor([](const ConstRow&) { return false; });
+  replay.Select([](const ConstRow&) { return TransitionUse{.actor = false}; });
   sample();
   EXPECT_EQ(batch.batch, 0U);
 }

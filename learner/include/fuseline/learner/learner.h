@@ -15,6 +15,7 @@
 #include "fuseline/fusion/policy_version.h"
 #include "fuseline/proto/event_time.h"  // kEndOfTimeMs: a progress mark of a finished partition.
 #include "fuseline/v1/config.pb.h"
+#include "fuseline/v1/policy.pb.h"
 #include "fuseline/v1/trajectory.pb.h"
 
 namespace fuseline {
@@ -30,7 +31,8 @@ struct LearnerProgress {
   std::uint64_t steps_undone = 0;      // Whose loss, gradient or result was not finite.
   std::uint64_t versions = 0;          // Made; the newest has this number.
   std::uint64_t versions_accepted = 0;
-  std::uint64_t incumbent = 0;         // The newest version that the gate accepted; 0: the static weights.
+  std::uint64_t incumbent = 0;         // What rankers explore around: the newest accepted version, unless Act said otherwise; 0: the static weights.
+  bool incumbent_holds = false;        // It stays the incumbent, whatever is accepted.
   std::int64_t learned_through_ms = 0; // Stream time of the last trajectory merged.
 
   double box_term_share = 0;           // Of sampled transitions since the last version: those that train the actor.
@@ -77,6 +79,19 @@ class Learner {
   Learner(const Learner&) = delete;
   Learner& operator=(const Learner&) = delete;
 
+  // Begins where `version` ended, without the state that made it: its actor and its normaliser, critics that know nothing, an empty
+  // buffer, the names that it had taken, and a new root in the lineage. Durable when it returns. Before BeginInput.
+  // Errors: kConflict      this learner has begun already;
+  //         kInvalidInput  another schema, network or algorithm than the settings', or one that cannot begin so; kUnavailable: the disk.
+  Status BeginFrom(const PolicyVersion& version);
+  bool is_new() const;  // It has neither taken nor made anything.
+
+  // What is read from now on, in words; part of the lineage. Where something else was read before, the names taken from that are
+  // closed: every partition begins anew, and the weights, the buffer and the counts go on. `from`: where its reader begins with it, in
+  // words, if not at its beginning; remembered when the input is new. Before ExpectPartitions.
+  // Errors: kConflict while something that was offered waits to be merged.
+  Status BeginInput(const std::string& input, const std::string& from = "");
+
   // The partitions are [0, count). Before the first Advance. The merge waits until each has shown a later stream time, by
   // a trajectory or a progress mark. Marks are not durable: after Open they are offered again, kEndOfTimeMs included.
   // REQUIRES: count >= 1.
@@ -109,6 +124,15 @@ class Learner {
   // Errors: kInvalidInput when that version is not pending.
   Status MarkStored(std::uint64_t version);
 
+  // Something outside changed what rankers explore around: act.incumbent is the incumbent from now on, for the gate, for the actor's box
+  // and as the next version's parent, and with act.holds stays so whatever the gate accepts. Durable when it returns. It takes
+  // effect at the count that is written beside it, between two trajectories, so a life after a death and a replay apply it
+  // there too. act.number grows; an act that is not newer than the last is a repeat and is dropped. act.trajectories is ignored.
+  // Errors: kNotFound      the learner has no actor of that version any more (learner.keep_incumbents);
+  //         kInvalidInput  kActsMax acts are in the log; kUnavailable: the disk. Nothing is changed then.
+  static constexpr int kActsMax = 10'000;
+  Status Act(v1::Act act);
+
   // Makes everything merged so far durable now, as at a clean shutdown. Never changes what is learned.
   Status Checkpoint();
 
@@ -116,6 +140,9 @@ class Learner {
   std::map<std::int32_t, v1::TrajectoryName> DurableNames() const;
 
   LearnerProgress progress() const;
+
+  // What a version that is made now says of where it comes from.
+  v1::Lineage lineage() const;
 
   // SHA-256, in hex, over all networks' parameters as they stand (actor, critics and their targets).
   std::string WeightsSha256() const;
@@ -125,6 +152,11 @@ class Learner {
   explicit Learner(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+// Prepares the empty folder `to` for a learner that makes a version again: the newest full checkpoint before it that `from`, the
+// folder of a learner, has kept (which may go on meanwhile), and what acted on the version. Without such a checkpoint the learner begins from nothing.
+// Returns the version of that checkpoint; 0: none. Errors: kUnavailable for the disk.
+Result<std::uint64_t> PrepareToDeriveAgain(const v1::PolicyManifest& version, const std::filesystem::path& from, const std::filesystem::path& to);
 
 // Whether sessions of this user are kept from training and judge versions at the gate. A function of the seed and the id alone.
 bool IsHeldBack(const v1::Config& config, const std::string& user_id);

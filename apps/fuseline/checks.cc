@@ -9,6 +9,7 @@
 #include "fuseline/ingest/kafka_source.h"
 #include "fuseline/kafka/admin.h"
 #include "fuseline/redis/connection.h"
+#include "learning_input.h"
 #include "opening.h"
 #include "redis_options.h"
 #include "trajectory_topic.h"

@@ -13,6 +13,7 @@
 #include "fuseline/proto/settings.h"
 #include "fuseline/serving_bridge/event_log_kafka.h"
 #include "fuseline/simulator/bridge.h"
+#include "learning_input.h"
 #include "opening.h"
 #include "operator_pages.h"
 #include "pipeline.h"
@@ -169,7 +170,7 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   Freshness freshness;
   Pipeline::Parts parts;
   FUSELINE_ASSIGN_OR_FAIL(parts.sessionizer, OpenSessionizer(config, state.folders, instruments));
-  FUSELINE_ASSIGN_OR_FAIL(parts.learner, OpenLearner(config, state.folders, instruments));
+  FUSELINE_ASSIGN_OR_FAIL(parts.learner, OpenLearner(config, state.folders, {.words = input}, instruments));
   FUSELINE_FAIL_IF_ERROR(RememberSettings(config, state.folders));
   FUSELINE_ASSIGN_OR_FAIL(parts.publication, OpenPublication(config, epoch, freshness, instruments));
   Pipeline pipeline(config, std::move(parts), freshness, instruments);

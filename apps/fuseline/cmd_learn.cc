@@ -1,20 +1,27 @@
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "learning_input.h"
+#include "newcomer.h"
 #include "opening.h"
 #include "operator_pages.h"
 #include "pipeline.h"
 #include "serving.h"
 #include "trajectory_reader.h"
+#include "warm_start.h"
 
 namespace fuseline {
 namespace {
 
 // Learner and publication behind the topic of trajectories, until a stop is asked for.
-Status LearnFromTopic(const v1::Config& config, const KafkaReading&, StopSignal& stop, Instruments instruments) {
+Status LearnFromTopic(const v1::Config& config, const std::vector<std::string>& history, StopSignal& stop, Instruments instruments) {
   FUSELINE_ASSIGN_OR_RETURN(const std::string input, DescribeTopic(config, config.kafka().trajectories_topic()));
   FUSELINE_ASSIGN_OR_RETURN(const OpenFolder state, OpenFolder::Open(config, input));
-  FUSELINE_ASSIGN_OR_RETURN(auto learner, OpenLearner(config, state.folders, instruments));
+  FUSELINE_RETURN_IF_ERROR(BeginFromPublished(config, state.folders, instruments));
+  FUSELINE_RETURN_IF_ERROR(WarmStart(config, history, state.folders, stop, instruments));
+  if (stop.stopped()) return OkStatus();
+  FUSELINE_ASSIGN_OR_RETURN(auto learner, OpenLearner(config, state.folders, {.words = input}, instruments));
   FUSELINE_RETURN_IF_ERROR(RememberSettings(config, state.folders));
   FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t epoch, ClaimEpoch(config));
   Freshness freshness;
@@ -48,7 +55,12 @@ void RegisterLearn(Program& program) {
       "learn", "Learn from the topic of trajectories and publish to Redis, until stopped",
       "fuseline learn --config fuseline.yaml --set fuseline.state_dir=/var/lib/fuseline/learner");
   options->AddTo(*learn, /*reads_events=*/false);
-  program.SetBody(learn, [options] { return Serve(*options, Role::kLearn, LearnFromTopic); });
+  const auto history = AddWarmStartTo(*learn);
+  program.SetBody(learn, [options, history] {
+    return Serve(*options, Role::kLearn, [&](const v1::Config& config, const KafkaReading&, StopSignal& stop, Instruments instruments) {
+      return LearnFromTopic(config, *history, stop, instruments);
+    });
+  });
 }
 
 }  // namespace fuseline

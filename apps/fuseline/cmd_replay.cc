@@ -4,15 +4,14 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "command.h"
 #include "fuseline/core/stage.h"
 #include "fuseline/ingest/accounting.h"
-#include "fuseline/ingest/file_source.h"
 #include "fuseline/policy_store/epoch_file.h"
 #include "fuseline/proto/settings.h"
+#include "learning_input.h"
 #include "opening.h"
 #include "pipeline.h"
 #include "progress_line.h"
@@ -21,6 +20,8 @@
 #include "state_folder.h"
 #include "status_json.h"
 #include "stop_signal.h"
+#include "stored_status.h"
+#include "verification.h"
 
 namespace fuseline {
 namespace {
@@ -36,17 +37,10 @@ struct ReplayOptions {
   std::int64_t gap_ms = -1;
   std::string rewards;
   bool publish = false;
+  std::uint64_t verify = 0;
+  std::string archive;
   bool json = false;
 };
-
-std::string DescribeFiles(const std::vector<std::string>& files) {
-  std::string text = "files";
-  std::error_code unresolved;  // A file that is not there is said by who opens it.
-  for (const std::string& file : files) {
-    text += ' ' + (file == "-" ? file : std::filesystem::weakly_canonical(file, unresolved).string());
-  }
-  return text;
-}
 
 // The source of a replay: files, or the events topic up to its present end.
 Status OpenInput(const ReplayOptions& options, const v1::Config& config, DeadLetterSink* dead_letters, SessionStage& stage) {
@@ -54,15 +48,7 @@ Status OpenInput(const ReplayOptions& options, const v1::Config& config, DeadLet
     FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition from, ParseStartingPoint(options.from));
     return ReadEventsTopic(config, {.from = from, .until_end = true}, dead_letters, stage);
   }
-  FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition begin, stage.TakeOver(/*partition=*/0, std::nullopt, /*log_start=*/0, {}));
-  FileSourceOptions files = FileSourceOptionsOf(config.ingest(), options.files);
-  files.start_offset = begin.value;
-  FUSELINE_ASSIGN_OR_RETURN(auto source, FileSource::Open(std::move(files), dead_letters));
-  stage.Read(std::move(source), [source = source.get()] {
-    const FileProgress progress = source->progress();
-    return InputProgress{static_cast<double>(progress.bytes_read), static_cast<double>(progress.bytes_total)};
-  });
-  return OkStatus();
+  return ReadFiles(config, options.files, dead_letters, stage);
 }
 
 // Beside the stages: what a person sees of them.
@@ -112,8 +98,10 @@ void LearnBeside(RewardComparison& comparison, Learner& learner, StopSignal& sto
 
 Status Replay(const ReplayOptions& options, const v1::Config& config, const std::optional<v1::Rewards>& rewards, StopSignal& stop,
               Instruments instruments, ReplayResult* result) {
-  std::string input = DescribeFiles(options.files);
+  std::string input = DescribeFiles(options.files), from;
   if (options.topic) {
+    FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition start, ParseStartingPoint(options.from));
+    from = FromOf(start);
     FUSELINE_ASSIGN_OR_RETURN(input, DescribeTopic(config, config.kafka().events_topic()));
   }
   FUSELINE_ASSIGN_OR_RETURN(const OpenFolder state, OpenFolder::Open(config, input));
@@ -125,7 +113,7 @@ Status Replay(const ReplayOptions& options, const v1::Config& config, const std:
   Freshness freshness;
   Pipeline::Parts parts;
   FUSELINE_ASSIGN_OR_RETURN(parts.sessionizer, OpenSessionizer(config, state.folders, instruments));
-  FUSELINE_ASSIGN_OR_RETURN(parts.learner, OpenLearner(config, state.folders, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(parts.learner, OpenLearner(config, state.folders, {input, from}, instruments));
   FUSELINE_RETURN_IF_ERROR(RememberSettings(config, state.folders));
   std::unique_ptr<RewardComparison> comparison;
   Status comparison_failure;
@@ -154,7 +142,42 @@ Status Replay(const ReplayOptions& options, const v1::Config& config, const std:
   return OkStatus();
 }
 
+// Exit code 5 where the derived version is another.
+int Verify(const ReplayOptions& options) {
+  if (options.topic || options.publish || !options.rewards.empty() || options.gap_ms >= 0)
+    return FailUsage(ErrorStatus(Code::kInvalidInput, "--verify reads what the version's lineage names, under its settings: not with",
+                                 "--topic, --publish, --rewards or --gap-ms"));
+  if (options.state.empty() == options.archive.empty())
+    return FailUsage(ErrorStatus(Code::kInvalidInput, "--verify wants the state folder that holds the version (--state), or its archive (--archive)"));
+  if (!options.state.empty() && !std::filesystem::exists(options.state))
+    return FailUsage(ErrorStatus(Code::kNotFound, "no such state folder:", options.state));
+  SettingsOptions settings = options.settings;
+  settings.state = options.state;
+  const bool of_state = !options.state.empty() && std::filesystem::exists(std::filesystem::path(options.state) / kSettingsFile);
+  const auto config = of_state ? settings.LoadOfState() : settings.Load();
+  if (!config) return FailUsage(config.error());
+  const auto severity = ParseSeverity(config->fuseline().log_level());
+  if (!severity) return FailUsage(severity.error());
+  const std::string archive = options.archive.empty() ? StateFolders(options.state).versions.string() : options.archive;
+
+  StopSignal stop;
+  Log log(*severity);
+  Metrics metrics;
+  SystemClock clock;
+  const VerificationOptions what{.version = options.verify, .state = options.state, .archive = archive, .files = options.files};
+  const auto verification = VerifyVersion(what, *config, stop, {log, metrics, clock});
+  if (stop.stopped()) return kExitInterrupted;
+  if (!verification) return Fail(verification.error());
+  if (options.json) {
+    std::cout << VerificationJson(*verification) << '\n';
+  } else {
+    std::cout << VerificationText(*verification);
+  }
+  return verification->equal() ? kExitOk : kExitRefused;
+}
+
 int Run(ReplayOptions options) {
+  if (options.verify > 0) return Verify(options);
   if (options.topic != options.files.empty()) {
     return FailUsage(ErrorStatus(Code::kInvalidInput, "a replay reads either files or, with --topic, the events topic"));
   }
@@ -204,7 +227,8 @@ void RegisterReplay(Program& program) {
   CLI::App* replay = program.AddSubcommand(
       "replay", "Learn from a finite log, files or the events topic up to its end, through the same stages as run",
       "fuseline replay week.jsonl.zst --gap-ms 21600000 --state week --json\n"
-      "  fuseline replay --topic --rewards likes_count_more.yaml");
+      "  fuseline replay --topic --rewards likes_count_more.yaml\n"
+      "  fuseline replay --verify 40 --state /var/lib/fuseline");
   options->settings.AddTo(*replay);
   replay->add_option("files", options->files, "events: .jsonl or .pb, plain, .gz or .zst; - for standard input")->type_name("FILE");
   replay->add_flag("--topic", options->topic, "read the events topic (kafka.events_topic) up to its present end instead");
@@ -218,6 +242,12 @@ void RegisterReplay(Program& program) {
                      "learn the same trajectories a second time under the section rewards of this YAML file, and say what differs")
       ->type_name("SPEC");
   replay->add_flag("--publish", options->publish, "publish accepted versions to Redis; without: they stay in the archive");
+  replay->add_option("--verify", options->verify,
+                     "derive this version again from its lineage and compare digests: exit 0 equal, 5 not, 4 when version or log are gone")
+      ->check(CLI::PositiveNumber)
+      ->type_name("VERSION");
+  replay->add_option("--archive", options->archive, "with --verify: an archive (STATE/policy) without the state folder that made it")
+      ->type_name("DIR");
   replay->add_flag("--json", options->json, "a last line of JSON instead of the table");
   program.SetBody(replay, [options] { return Run(*options); });
 }

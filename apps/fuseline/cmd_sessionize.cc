@@ -1,6 +1,7 @@
 #include <memory>
 #include <string>
 
+#include "learning_input.h"
 #include "opening.h"
 #include "operator_pages.h"
 #include "pipeline.h"

@@ -44,6 +44,7 @@ Status LearnStage::Run(int partitions, std::stop_token stop) {
   if (auto pending = learner_->PendingVersion()) publication_->Store(std::move(*pending));
   while (!stop.stop_requested()) {
     while (const auto stored = publication_->TakeStored()) FUSELINE_RETURN_IF_ERROR(learner_->MarkStored(*stored));
+    while (const auto act = publication_->TakeAct()) FUSELINE_RETURN_IF_ERROR(Follow(*act));
     if (auto failure = publication_->failure()) return *std::move(failure);
     FUSELINE_RETURN_IF_ERROR(TakeParked());
     if (queue_.exhausted() && parked_.empty() && learner_->idle() && !learner_->PendingVersion()) break;
@@ -65,6 +66,14 @@ Status LearnStage::Run(int partitions, std::stop_token stop) {
   FUSELINE_RETURN_IF_ERROR(learner_->Checkpoint());
   Note();
   status_.With([&, digest = learner_->WeightsSha256()](PipelineStatus& status) { status.weights_sha256 = digest; });
+  return OkStatus();
+}
+
+// An act that cannot be followed changes nothing here: rankers have moved all the same, and somebody must know.
+Status LearnStage::Follow(const v1::Act& act) {
+  Status followed = learner_->Act(act);
+  if (followed.code != Code::kNotFound && followed.code != Code::kInvalidInput) return followed;
+  instruments_.log.Error("learner.act_refused", "incumbent", act.incumbent(), "who", act.who(), "reason", followed.message);
   return OkStatus();
 }
 

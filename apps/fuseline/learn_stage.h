@@ -35,6 +35,7 @@ class LearnStage {
   Status Take(v1::TrajectoryRecord record);
   Result<bool> Offer(const v1::TrajectoryRecord& record);
   Status TakeParked();
+  Status Follow(const v1::Act& act);
   Status Advance();
   void Note();
   bool IsHeldBack() const;

@@ -8,7 +8,6 @@
 #include "checks.h"
 #include "fuseline/core/backoff.h"
 #include "fuseline/core/stage.h"
-#include "fuseline/kafka/admin.h"
 #include "fuseline/kafka/producer.h"
 #include "fuseline/proto/settings.h"
 #include "stored_status.h"
@@ -77,21 +76,16 @@ Result<std::unique_ptr<Sessionizer>> OpenSessionizer(const v1::Config& config, c
   return Sessionizer::Open(folders.sessions, config.sessionizer(), clock, log, metrics);
 }
 
-Result<std::unique_ptr<Learner>> OpenLearner(const v1::Config& config, const StateFolders& folders, Instruments instruments) {
+Result<std::unique_ptr<Learner>> OpenLearner(const v1::Config& config, const StateFolders& folders, const LearnerInput& input,
+                                             Instruments instruments) {
   auto& [log, metrics, clock] = instruments;
-  return Learner::Open(folders.learner, config, BuildText(), log, metrics, clock);
+  FUSELINE_ASSIGN_OR_FAIL(auto learner, Learner::Open(folders.learner, config, BuildText(), log, metrics, clock));
+  FUSELINE_FAIL_IF_ERROR(learner->BeginInput(input.words, input.from));
+  return learner;
 }
 
 Status RememberSettings(const v1::Config& config, const StateFolders& folders) {
   return WriteFileAtomically(folders.root / kSettingsFile, PrintSettings(config, /*with_help=*/false));
-}
-
-Result<std::string> DescribeTopic(const v1::Config& config, const std::string& topic) {
-  FUSELINE_ASSIGN_OR_FAIL(const auto admin, kafka::Admin::Open(ConnectionOf(config.kafka()), config.kafka().connect_timeout_ms()));
-  FUSELINE_FAIL_IF_ERROR(admin->CheckReachable());
-  FUSELINE_ASSIGN_OR_FAIL(const std::string cluster, admin->ClusterId());
-  FUSELINE_ASSIGN_OR_FAIL(const std::int32_t partitions, admin->PartitionCount(topic));
-  return "topic " + topic + ", " + std::to_string(partitions) + " partitions, cluster " + cluster;
 }
 
 Status ReadEventsTopic(const v1::Config& config, const KafkaReading& reading, DeadLetterSink* dead_letters, SessionStage& stage) {

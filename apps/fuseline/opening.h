@@ -4,6 +4,7 @@
 #include <string>
 
 #include "freshness.h"
+#include "learning_input.h"
 #include "fuseline/core/file.h"
 #include "fuseline/ingest/dead_letter.h"
 #include "fuseline/ingest/kafka_source.h"
@@ -25,12 +26,11 @@ struct OpenFolder {
 
 // The stages that own what is inside. Errors: those of the stages.
 Result<std::unique_ptr<Sessionizer>> OpenSessionizer(const v1::Config& config, const StateFolders& folders, Instruments instruments);
-Result<std::unique_ptr<Learner>> OpenLearner(const v1::Config& config, const StateFolders& folders, Instruments instruments);
+// `input`: what the learner goes on to read, in words (learning_input.h).
+Result<std::unique_ptr<Learner>> OpenLearner(const v1::Config& config, const StateFolders& folders, const LearnerInput& input,
+                                             Instruments instruments);
 // Keeps the settings by which the state is read. After the stages were opened: what they refuse must not become these.
 Status RememberSettings(const v1::Config& config, const StateFolders& folders);
-
-// "topic events, 4 partitions, cluster …": the input of a state folder that reads this topic.
-Result<std::string> DescribeTopic(const v1::Config& config, const std::string& topic);
 
 // Gives `stage` the events topic to read: every partition begins where SessionStage::TakeOver says.
 Status ReadEventsTopic(const v1::Config& config, const KafkaReading& reading, DeadLetterSink* dead_letters, SessionStage& stage);

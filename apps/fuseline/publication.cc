@@ -1,5 +1,6 @@
 #include "publication.h"
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <sstream>
@@ -18,6 +19,7 @@ namespace fuseline {
 namespace {
 
 constexpr std::int64_t kLookMs = 20;  // Between two looks for versions and acknowledgements.
+constexpr int kLooksPerAliases = 10;  // The aliases are looked at with every so many of these.
 
 PublisherOptions PublisherOptionsOf(const v1::Config& config) {
   PublisherOptions options;
@@ -47,11 +49,14 @@ struct Publication::Impl {
   Status Connect();
   Status Repair(const Status& why);
   void ReadAcknowledgements();
+  void ReadMoves();
+  PointLive Point() const;
   void NoteError(const Status& status);
 
   struct Shared {
     std::deque<PolicyVersion> made;     // To be archived.
     std::deque<std::uint64_t> stored;   // Archived; the learner has not heard of it.
+    std::deque<v1::Act> acts;           // By others, on the alias live; the same.
     PublicationStatus status;
     std::optional<Status> failure;
   };
@@ -65,6 +70,9 @@ struct Publication::Impl {
   std::optional<Publisher> publisher;       // While connected and claimed.
   std::optional<RedisConnection> ack_reader;
   std::deque<std::uint64_t> to_publish;     // Archived and accepted, ascending.
+  std::uint64_t newest_published = 0;
+  std::uint64_t last_act = 0;               // Its change number.
+  int looks = 0;
   std::map<std::string, std::uint64_t> version_of_ranker;
   Guarded<Shared> shared;
   std::optional<Stage> stage;  // Last: it uses all above.
@@ -82,6 +90,7 @@ Status Publication::Impl::Run(std::stop_token stop) {
       if (published.ok()) {
         backoff.Reset();
         ReadAcknowledgements();
+        if (publisher && looks++ % kLooksPerAliases == 0) ReadMoves();
       } else if (published.code == Code::kUnavailable || published.code == Code::kInvalidInput) {
         publisher.reset();
         wait_ms = backoff.NextMs();
@@ -132,6 +141,7 @@ Status Publication::Impl::Connect() {
   const auto newest = NewestPublished(*ack_reader, keys);
   if (!newest && newest.error().code != Code::kNotFound) return newest.error();
   FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> archived, archive.List());
+  newest_published = newest.value_or(0);
   to_publish.clear();
   for (const std::uint64_t version : archived) {
     if (version <= newest.value_or(0)) continue;
@@ -147,13 +157,14 @@ Status Publication::Impl::PublishNext() {
   while (!to_publish.empty()) {
     const std::uint64_t number = to_publish.front();
     FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion found, archive.Get(number));
-    auto published = publisher->Publish(found.version, PointLive::kYes);
+    auto published = publisher->Publish(found.version, Point());
     if (!published) {
       FUSELINE_RETURN_IF_ERROR(Repair(published.error()));
-      published = publisher->Publish(found.version, PointLive::kYes);
+      published = publisher->Publish(found.version, Point());
       if (!published) return std::move(published).error();
     }
     to_publish.pop_front();
+    newest_published = std::max(newest_published, number);
     published_any = true;
     if (options.on_published) options.on_published(number);
   }
@@ -168,6 +179,12 @@ Status Publication::Impl::PublishNext() {
     state.status.live_version = live == nullptr ? 0 : live->to_version();
   });
   return OkStatus();
+}
+
+PointLive Publication::Impl::Point() const {
+  const v1::AliasChange* live = FindAlias(publisher->aliases(), kLiveAlias);
+  const bool held = live != nullptr && live->who() != PublisherOptions().who && live->to_version() < newest_published;
+  return held ? PointLive::kNo : PointLive::kYes;
 }
 
 // What Redis lost is brought back; what somebody else moved is read again. One of either is an answer, two are trouble.
@@ -205,6 +222,26 @@ void Publication::Impl::ReadAcknowledgements() {
   shared.With([&](Shared& state) { state.status.rankers = version_of_ranker.size(); });
 }
 
+void Publication::Impl::ReadMoves() {
+  const auto aliases = ReadAliases(*ack_reader, keys);
+  if (!aliases) {
+    publisher.reset();
+    return;
+  }
+  const v1::AliasChange* live = FindAlias(*aliases, kLiveAlias);
+  if (live == nullptr) return;
+  shared.With([&](Shared& state) { state.status.live_version = live->to_version(); });
+  if (live->who() == PublisherOptions().who || live->change() <= last_act) return;
+  last_act = live->change();
+  v1::Act act;
+  act.set_number(live->change());
+  act.set_incumbent(live->to_version());
+  act.set_holds(live->to_version() < newest_published);
+  act.set_who(live->who());
+  act.set_why(live->why());
+  shared.With([&](Shared& state) { state.acts.push_back(std::move(act)); });
+}
+
 Publication::Publication(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<std::unique_ptr<Publication>> Publication::Open(Options options, Instruments instruments) {
@@ -233,6 +270,15 @@ std::optional<std::uint64_t> Publication::TakeStored() {
     const std::uint64_t version = state.stored.front();
     state.stored.pop_front();
     return std::optional(version);
+  });
+}
+
+std::optional<v1::Act> Publication::TakeAct() {
+  return impl_->shared.With([](Impl::Shared& state) {
+    if (state.acts.empty()) return std::optional<v1::Act>();
+    std::optional<v1::Act> act(std::move(state.acts.front()));
+    state.acts.pop_front();
+    return act;
   });
 }
 

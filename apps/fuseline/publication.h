@@ -35,7 +35,8 @@ struct PublicationStatus {
 // Redis, for as long as that takes. So training waits for the disk alone, and Redis can be away.
 //
 // A thread of its own owns archive and publisher. What the archive holds and Redis lacks is published after a restart. A
-// newer epoch in Redis ends it: this process has been replaced.
+// newer epoch in Redis ends it: this process has been replaced. Where somebody else pointed `live` at an older version than the
+// newest, later ones are published and not pointed to.
 class Publication {
  public:
   struct Options {
@@ -54,6 +55,9 @@ class Publication {
   void Store(PolicyVersion version);
   // The next version that the archive has, durably. For the learner's MarkStored.
   std::optional<std::uint64_t> TakeStored();
+  // The next move of the alias `live` by somebody else, for the learner's Act: a rollback, which holds until that somebody points it at the
+  // newest version again. After a restart the last one comes again, under its number.
+  std::optional<v1::Act> TakeAct();
   // Why it ended, if it has: the archive's disk failed, or this writer was fenced.
   std::optional<Status> failure() const;
   // Waits up to `patience_ms` until Redis knows every accepted version. Returns whether it does.

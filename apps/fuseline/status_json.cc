@@ -54,6 +54,7 @@ Json LearnerJson(const PipelineStatus& status) {
           {"versions", learner.versions},
           {"versions_accepted", learner.versions_accepted},
           {"incumbent", learner.incumbent},
+          {"incumbent_holds", learner.incumbent_holds},
           {"learned_through_ms", learner.learned_through_ms},
           {"learned_through", names},
           {"waiting", learner.waiting},

@@ -71,6 +71,10 @@ Result<std::vector<v1::Event>> SimulatedEvents(std::uint64_t seed, std::uint64_t
 
 Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partitions, const std::vector<v1::Event>& events) {
   FUSELINE_RETURN_IF_ERROR(kafka.CreateTopic(topic, partitions, {{"retention.ms", "-1"}, {"message.timestamp.type", "CreateTime"}}));
+  return AppendEvents(kafka, topic, events);
+}
+
+Status AppendEvents(const KafkaProcess& kafka, const std::string& topic, const std::vector<v1::Event>& events) {
   Log log(Severity::kError);
   Metrics metrics;
   KafkaSinkOptions options;

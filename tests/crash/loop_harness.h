@@ -25,6 +25,9 @@ Result<std::vector<v1::Event>> SimulatedEvents(std::uint64_t seed, std::uint64_t
 // A topic whose records keep the producer's timestamps for ever, holding `events` with their event times.
 Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partitions, const std::vector<v1::Event>& events);
 
+// More of them, to a topic that is there.
+Status AppendEvents(const KafkaProcess& kafka, const std::string& topic, const std::vector<v1::Event>& events);
+
 // A subcommand of the program under test that serves until it is stopped, with a state folder of its own.
 class ServedProcess {
  public:

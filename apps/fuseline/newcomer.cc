@@ -1,0 +1,32 @@
+#include "newcomer.h"
+
+#include "fuseline/policy_store/archive.h"
+#include "fuseline/policy_store/fetch.h"
+#include "fuseline/redis/connection.h"
+#include "opening.h"
+#include "redis_options.h"
+
+namespace fuseline {
+
+Status BeginFromPublished(const v1::Config& config, const StateFolders& folders, Instruments instruments) {
+  auto& [log, metrics, clock] = instruments;
+  FUSELINE_ASSIGN_OR_RETURN(const auto learner,
+                            Learner::Open(folders.learner, config, BuildText(), log, metrics, clock));
+  DiskFileSystem files;
+  if (!learner->is_new() || Archive::OpenReadOnly(folders.versions, files).Newest()) return OkStatus();
+  auto redis = RedisConnection::Connect(RedisOptionsOf(config.redis()));
+  if (!redis) {
+    log.Warn("learner.newcomer_unsure", "reason", redis.error().message);
+    return OkStatus();
+  }
+  const PolicyKeys keys(config.policy().name());
+  const auto newest = NewestPublished(*redis, keys);
+  if (!newest && newest.error().code == Code::kNotFound) return OkStatus();
+  if (!newest) return newest.error();
+  FUSELINE_ASSIGN_OR_RETURN(const PolicyVersion version,
+                            FetchVersion(*redis, keys, *newest, /*manifest_sha256=*/""));
+  log.Warn("learner.begins_without_state", "version", *newest, "folder", folders.learner.string());
+  return learner->BeginFrom(version);
+}
+
+}  // namespace fuseline

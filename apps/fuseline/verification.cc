@@ -1,0 +1,375 @@
+#include "verification.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "fuseline/core/digest.h"
+#include "fuseline/core/stage.h"
+#include "fuseline/kafka/consumer.h"
+#include "fuseline/policy_store/archive.h"
+#include "fuseline/proto/schema.h"
+#include "fuseline/proto/settings.h"
+#include "learning_input.h"
+#include "opening.h"
+#include "pipeline.h"
+#include "starting_point.h"
+#include "state_folder.h"
+#include "trajectory_reader.h"
+#include "warm_start.h"
+
+namespace fuseline {
+namespace {
+
+constexpr std::int64_t kLookMs = 20;
+
+Result<v1::PolicyManifest> ManifestOf(std::uint64_t version, const std::filesystem::path& folder) {
+  DiskFileSystem files;
+  const Archive archive = Archive::OpenReadOnly(folder, files);
+  FUSELINE_ASSIGN_OR_FAIL(ArchivedVersion found, archive.Get(version));
+  return std::move(found.version.manifest);
+}
+
+// The settings in force here for what shapes no weights, the version's own for what does.
+Result<v1::Config> SettingsOfVersion(const v1::Config& here, const v1::PolicyManifest& manifest) {
+  const v1::Lineage& lineage = manifest.lineage();
+  if (lineage.settings().empty()) {
+    return Error(Code::kNotFound, "version", manifest.version(),
+                 "does not hold its settings: it was made by a release that kept only their "
+                 "digest, and cannot be derived again");
+  }
+  v1::Config shaping;
+  if (Sha256Of(lineage.settings()) != lineage.settings_sha256() ||
+      !shaping.ParseFromString(lineage.settings()))
+    return Error(Code::kCorrupt, "the settings of version", manifest.version(),
+                 "differ from their digest");
+  v1::Config config = here;
+  const v1::Fuseline process = here.fuseline();
+  std::vector<const google::protobuf::FieldDescriptor*> shapers;
+  ShapingSettings(here).GetReflection()->ListFields(ShapingSettings(here), &shapers);
+  for (const auto* field : shapers)
+    config.GetReflection()->ClearField(&config, field);  // Or lists would be merged.
+  config.MergeFrom(shaping);
+  *config.mutable_fuseline() = process;
+  config.mutable_fuseline()->set_seed(lineage.seed());
+  config.mutable_kafka()->clear_group_id();  // Nobody's offsets are moved.
+  return config;
+}
+
+class Comparison {
+ public:
+  Comparison(const v1::Lineage& then, Log& log) : then_(then), log_(log) {}
+
+  void Add(const char* what, const std::string& then, const std::string& here) {
+    if (then == here) return;
+    differences_.push_back({what, then, here});
+    log_.Warn("replay.verification_differs", "what", what, "then", then, "here", here);
+  }
+  void AddSettings(const v1::Config& here) {
+    Add("settings", ToHex(then_.settings_sha256()), ToHex(SettingsDigest(here)));
+    Add("rewards", ToHex(then_.rewards_sha256()), ToHex(RewardsDigest(here.rewards())));
+  }
+  void AddProgram(const v1::Lineage& here) {
+    Add("build", then_.build(), here.build());
+    Add("blas", then_.blas(), here.blas());
+    Add("threads", std::to_string(then_.threads()), std::to_string(here.threads()));
+    Add("device", then_.device(), here.device());
+  }
+  std::vector<Verification::Difference> Take() { return std::move(differences_); }
+
+ private:
+  const v1::Lineage& then_;
+  Log& log_;
+  std::vector<Verification::Difference> differences_;
+};
+
+// One derivation in a folder of its own.
+class Derivation {
+ public:
+  Derivation(const VerificationOptions& options, const v1::PolicyManifest& target,
+             v1::Config config, StopSignal& stop, Instruments instruments)
+      : options_(options),
+        target_(target),
+        config_(std::move(config)),
+        stop_(stop),
+        instruments_(instruments),
+        folder_("") {
+    config_.mutable_fuseline()->set_state_dir(folder_.path().string());
+  }
+
+  // Returns the version of the checkpoint to begin with, and what a version made here would say.
+  Result<std::uint64_t> Begin(v1::Lineage* here) {
+    const std::filesystem::path from =
+        options_.state.empty() ? std::filesystem::path() : StateFolders(options_.state).learner;
+    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t base,
+                            PrepareToDeriveAgain(target_, from, folders().learner));
+    auto& [log, metrics, clock] = instruments_;
+    FUSELINE_ASSIGN_OR_FAIL(const auto learner, Learner::Open(folders().learner, config_,
+                                                              BuildText(), log, metrics, clock));
+    *here = learner->lineage();
+    if (base == 0 && target_.lineage().started_from() != 0) FUSELINE_FAIL_IF_ERROR(BeginFrom(*learner));
+    first_input_ = std::max(0, here->inputs_size() - 1);
+    return base;
+  }
+
+  Status Run(Comparison& comparison) {
+    if (target_.lineage().inputs().empty())
+      return ErrorStatus(Code::kNotFound, "version", target_.version(),
+                         "does not say what it learned from");
+    for (int i = 0; i < target_.lineage().inputs_size() && !stop_.stopped(); ++i) {
+      const v1::LearnedInput& input = target_.lineage().inputs(i);
+      if (i < first_input_) continue;
+      const bool last = i == target_.lineage().inputs_size() - 1;
+      FUSELINE_RETURN_IF_ERROR(Learn(input, last, comparison));
+    }
+    if (stop_.stopped()) return ErrorStatus(Code::kUnavailable, "interrupted");
+    return OkStatus();
+  }
+
+  Result<v1::PolicyManifest> Derived() const {
+    auto derived = ManifestOf(target_.version(), folders().versions);
+    if (derived || derived.error().code != Code::kNotFound) return derived;
+    return Error(Code::kNotFound, "the log ends before version", target_.version(),
+                 "can be made: what it learned from is not in it (any more)");
+  }
+
+ private:
+  Status BeginFrom(Learner& learner) const {
+    DiskFileSystem files;
+    const auto found = Archive::OpenReadOnly(options_.archive, files).Get(target_.lineage().started_from());
+    if (found) return learner.BeginFrom(found->version);
+    return ErrorStatus(Code::kNotFound, "version", target_.version(), "began with the actor of version",
+                 target_.lineage().started_from(), "which the archive does not hold (any more):",
+                 found.error().message);
+  }
+
+  StateFolders folders() const { return StateFolders(folder_.path()); }
+
+  Status Learn(const v1::LearnedInput& input, bool last, Comparison& comparison) {
+    const ReadInput read = ReadInputWords(input.input(), config_);
+    if (read.kind == InputKind::kFiles) return LearnFromFiles(read.input, last, comparison);
+    if (read.kind == InputKind::kUnknown) {
+      return ErrorStatus(
+          Code::kInvalidInput, "the version learned from", "[" + input.input() + "],",
+          "which is neither kafka.events_topic nor kafka.trajectories_topic; name it with --set");
+    }
+    const std::string& topic = read.kind == InputKind::kEvents
+                                   ? config_.kafka().events_topic()
+                                   : config_.kafka().trajectories_topic();
+    FUSELINE_ASSIGN_OR_RETURN(const std::string here, DescribeTopic(config_, topic));
+    comparison.Add("input", read.input.words, here);
+    return read.kind == InputKind::kEvents ? LearnFromEvents(read.input, topic)
+                                           : LearnFromTrajectories(read.input);
+  }
+
+  Status LearnFromFiles(const LearnerInput& input, bool last, Comparison& comparison) {
+    if (options_.files.empty())
+      return ErrorStatus(Code::kInvalidInput, "the version learned from",
+                         "[" + input.words + "]:", "name the files");
+    comparison.Add("input", input.words, DescribeFiles(options_.files));
+    FUSELINE_ASSIGN_OR_RETURN(auto parts, OpenParts(input, last ? "sessions" : kWarmStartFolder));
+    Pipeline pipeline(config_, std::move(parts), freshness_, instruments_);
+    FUSELINE_RETURN_IF_ERROR(
+        ReadFiles(config_, options_.files, /*dead_letters=*/nullptr, pipeline.sessions()));
+    return RunUntilMade([&] { return pipeline.status(); },
+                        [&](std::stop_token token) { return pipeline.Run(token); });
+  }
+
+  Status LearnFromEvents(const LearnerInput& input, const std::string& topic) {
+    FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition from,
+                              ParseStartingPoint(input.from.empty() ? "earliest" : input.from));
+    if (from.kind == kafka::StartPosition::Kind::kLatest)
+      return ErrorStatus(Code::kNotFound,
+                         "the version's learner began at what was the end of topic", topic,
+                         "then: nobody wrote down where that was");
+    FUSELINE_ASSIGN_OR_RETURN(const bool whole, Reaches(topic, from));
+    if (!whole) {
+      return ErrorStatus(Code::kNotFound, "the beginning of topic", topic,
+                         "is gone: sessions cannot be built again as they were");
+    }
+    FUSELINE_ASSIGN_OR_RETURN(auto parts, OpenParts(input, "sessions"));
+    Pipeline pipeline(config_, std::move(parts), freshness_, instruments_);
+    FUSELINE_RETURN_IF_ERROR(
+        ReadEventsTopic(config_, {.from = from, .until_end = true}, nullptr, pipeline.sessions()));
+    return RunUntilMade([&] { return pipeline.status(); },
+                        [&](std::stop_token token) { return pipeline.Run(token); });
+  }
+
+  Status LearnFromTrajectories(const LearnerInput& input) {
+    FUSELINE_ASSIGN_OR_RETURN(auto parts, OpenParts(input, nullptr));
+    const auto durable = parts.learner->DurableNames();
+    StatusBoard status;
+    TrajectoryQueue queue(static_cast<std::size_t>(config_.learner().queue_trajectories()));
+    LearnStage learn(std::move(parts.learner), std::move(parts.publication), queue,
+                     /*stops_partitions=*/false, freshness_, status, instruments_);
+    FUSELINE_ASSIGN_OR_RETURN(
+        const auto reader,
+        TrajectoryReader::Open(config_, durable, queue, freshness_, status, instruments_));
+    const StageBody bodies[] = {
+        {"trajectories", [&](std::stop_token token) { return reader->Run(token); }},
+        {"learner", [&](std::stop_token token) { return learn.Run(reader->partitions(), token); }}};
+    status.With([](PipelineStatus& now) {  // Until the reader has seen the end of every partition.
+      now.idle = false;
+      now.offering = true;
+    });
+    return RunUntilMade([&] { return status.Copy(); },
+                        [&](std::stop_token token) { return RunStages(token, bodies); },
+                        /*ends_idle=*/true);
+  }
+
+  // A log that goes on behind the version is not read further than that; `ends_idle`: one that
+  // never ends by itself is given up at its end.
+  Status RunUntilMade(const std::function<PipelineStatus()>& status,
+                      const std::function<Status(std::stop_token)>& run, bool ends_idle = false) {
+    std::stop_source enough;
+    std::stop_callback on_stop(stop_.token(), [&] { enough.request_stop(); });
+    Stage watch("verification", [&](std::stop_token token) {
+      while (SleepFor(token, kLookMs)) {
+        const PipelineStatus now = status();
+        if (now.learner.versions >= target_.version() || (ends_idle && now.idle))
+          enough.request_stop();
+      }
+      return OkStatus();
+    });
+    Status outcome = run(enough.get_token());
+    if (outcome.code == Code::kCorrupt)
+      return ErrorStatus(
+          Code::kCorrupt,
+          "the log does not hold what the version learned from any more:", outcome.message);
+    return outcome;
+  }
+
+  // Archive and learner of this folder; `sessions`: where a sessionizer keeps its state, none
+  // without one.
+  Result<Pipeline::Parts> OpenParts(const LearnerInput& input, const char* sessions) {
+    Pipeline::Parts parts;
+    if (sessions != nullptr) {
+      StateFolders with = folders();
+      with.sessions = with.root / sessions;
+      FUSELINE_ASSIGN_OR_FAIL(parts.sessionizer, OpenSessionizer(config_, with, instruments_));
+    }
+    FUSELINE_ASSIGN_OR_FAIL(parts.learner, OpenLearner(config_, folders(), input, instruments_));
+    FUSELINE_ASSIGN_OR_FAIL(parts.publication,
+                            OpenPublication(config_, /*epoch=*/0, freshness_, instruments_));
+    return parts;
+  }
+
+  // Whether the log begins no later than where it was read from then. Of a time nobody can tell.
+  Result<bool> Reaches(const std::string& topic, const kafka::StartPosition& from) {
+    if (from.kind == kafka::StartPosition::Kind::kTimestamp) return true;
+    kafka::ConsumerOptions consumer_options;
+    consumer_options.topic = topic;
+    consumer_options.request_timeout_ms = config_.kafka().connect_timeout_ms();
+    FUSELINE_ASSIGN_OR_FAIL(const auto consumer,
+                            kafka::Consumer::Open(ConnectionOf(config_.kafka()), consumer_options));
+    FUSELINE_ASSIGN_OR_FAIL(const std::int32_t partitions, consumer->PartitionCount());
+    for (std::int32_t partition = 0; partition < partitions; ++partition) {
+      FUSELINE_ASSIGN_OR_FAIL(const kafka::Watermarks log, consumer->QueryWatermarks(partition));
+      if (log.low > from.value) return false;
+    }
+    return true;
+  }
+
+  const VerificationOptions& options_;
+  const v1::PolicyManifest& target_;
+  v1::Config config_;
+  StopSignal& stop_;
+  Instruments instruments_;
+  StateFolder folder_;
+  Freshness freshness_;
+  int first_input_ = 0;
+};
+
+// A manifest without what says who made it, where and when.
+v1::PolicyManifest WhatIsDerived(v1::PolicyManifest manifest) {
+  manifest.clear_created_ms();
+  manifest.clear_parts();
+  v1::Lineage& lineage = *manifest.mutable_lineage();
+  lineage.clear_root();
+  lineage.clear_build();
+  lineage.clear_blas();
+  lineage.clear_threads();
+  lineage.clear_device();
+  lineage.clear_epoch();
+  return manifest;
+}
+
+std::string Alone(v1::PolicyManifest manifest, const google::protobuf::FieldDescriptor* field) {
+  const auto* descriptor = manifest.GetDescriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    if (descriptor->field(i) != field)
+      manifest.GetReflection()->ClearField(&manifest, descriptor->field(i));
+  }
+  return CanonicalBytes(manifest);
+}
+
+std::vector<std::string> FieldsThatDiffer(const v1::PolicyManifest& archived,
+                                          const v1::PolicyManifest& derived) {
+  const v1::PolicyManifest a = WhatIsDerived(archived), b = WhatIsDerived(derived);
+  std::vector<std::string> names;
+  const auto* descriptor = a.GetDescriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const auto* field = descriptor->field(i);
+    if (Alone(a, field) != Alone(b, field)) names.emplace_back(field->name());
+  }
+  return names;
+}
+
+}  // namespace
+
+Result<Verification> VerifyVersion(const VerificationOptions& options, const v1::Config& config,
+                                   StopSignal& stop, Instruments instruments) {
+  FUSELINE_ASSIGN_OR_FAIL(const v1::PolicyManifest archived,
+                          ManifestOf(options.version, options.archive));
+  FUSELINE_ASSIGN_OR_FAIL(v1::Config derive_with, SettingsOfVersion(config, archived));
+  Comparison comparison(archived.lineage(), instruments.log);
+  comparison.AddSettings(config);
+  Derivation derivation(options, archived, std::move(derive_with), stop, instruments);
+  Verification verification{.version = options.version};
+  v1::Lineage here;
+  FUSELINE_ASSIGN_OR_FAIL(verification.base, derivation.Begin(&here));
+  comparison.AddProgram(here);
+  FUSELINE_FAIL_IF_ERROR(derivation.Run(comparison));
+  FUSELINE_ASSIGN_OR_FAIL(const v1::PolicyManifest derived, derivation.Derived());
+  verification.differences = comparison.Take();
+  verification.archived_sha256 = ToHex(archived.weights_sha256());
+  verification.derived_sha256 = ToHex(derived.weights_sha256());
+  verification.manifest = FieldsThatDiffer(archived, derived);
+  return verification;
+}
+
+std::string VerificationText(const Verification& verification) {
+  std::string text =
+      "version     " + std::to_string(verification.version) + ", derived again from " +
+      (verification.base == 0 ? "the beginning"
+                              : "the checkpoint of version " + std::to_string(verification.base)) +
+      '\n';
+  for (const auto& [what, then, here] : verification.differences)
+    text += "differs     " + what + ": then " + then + ", here " + here + '\n';
+  text += "archived    sha256 " + verification.archived_sha256 + "\nderived     sha256 " +
+          verification.derived_sha256 + '\n';
+  for (const std::string& field : verification.manifest)
+    text += "manifest    " + field + " differs\n";
+  return text + (verification.equal() ? "equal\n" : "NOT equal\n");
+}
+
+std::string VerificationJson(const Verification& verification) {
+  using Json = nlohmann::ordered_json;
+  Json differences = Json::array();
+  for (const auto& [what, then, here] : verification.differences)
+    differences.push_back({{"what", what}, {"then", then}, {"here", here}});
+  return Json{{"version", verification.version},
+              {"equal", verification.equal()},
+              {"base", verification.base},
+              {"differences", differences},
+              {"archived_sha256", verification.archived_sha256},
+              {"derived_sha256", verification.derived_sha256},
+              {"manifest_differs", verification.manifest}}
+      .dump();
+}
+
+}  // namespace fuseline

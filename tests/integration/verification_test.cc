@@ -1,0 +1,305 @@
+// `fuseline replay --verify` derives a version again from its lineage, with the real program on
+// files, on the events topic and on the topic of trajectories: equal from a kept checkpoint and
+// from the beginning, with history before a live topic and with a rollback in between; what differs
+// is named; what is gone is said, each with its exit code. A rollback by somebody else is followed,
+// through a SIGKILL.
+
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "fuseline/core/file.h"
+#include "fuseline/policy_store/aliases.h"
+#include "fuseline/policy_store/archive.h"
+#include "fuseline/policy_store/fetch.h"
+#include "fuseline/proto/event_codec.h"
+#include "fuseline/proto/settings.h"
+#include "fuseline/redis/connection.h"
+#include "fuseline/test_support/matchers.h"
+#include "trajectories_harness.h"
+
+namespace fuseline::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+constexpr std::uint64_t kEvents = 16'000;
+// Within the minutes that the events last most sessions close.
+constexpr char kShortGap[] = "sessionizer.gap_ms=120000";
+constexpr char kShortLateness[] = "sessionizer.lateness_ms=60000";
+constexpr std::int64_t kPatienceMs = 120'000;
+
+// Many small versions, every third with its full checkpoint; a gate that judges but lets pass.
+std::vector<std::string> Settings() {
+  return {"fuseline.log_level=warn",
+          kShortGap,
+          kShortLateness,
+          "learner.warmup_transitions=100",
+          "learner.steps_per_transition=0.3",
+          "policy_store.keep_versions=1000",
+          "learner.version_every_steps=10",
+          "learner.hidden=16",
+          "learner.critics_per_group=2",
+          "learner.batch=16",
+          "learner.checkpoint_every_trajectories=20",
+          "learner.keep_checkpoint_every_versions=3",
+          "learner.actor_delay_steps=0",
+          "gate.max_outside_share=1",
+          "gate.gauc_tolerance=1",
+          "gate.ncis_tolerance=10"};
+}
+
+std::vector<std::string> With(std::vector<std::string> arguments,
+                              const std::vector<std::string>& settings) {
+  for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
+  return arguments;
+}
+
+struct Answer {
+  int code = 0;
+  std::string output;
+  json last() const {
+    const std::size_t end = output.find_last_not_of('\n');
+    if (end == std::string::npos) return {};
+    return json::parse(output.substr(output.find_last_of('\n', end) + 1), nullptr,
+                       /*allow_exceptions=*/false);
+  }
+};
+
+Answer Fuseline(const std::vector<std::string>& arguments) {
+  Answer answer;
+  answer.code = RunFuseline(arguments, &answer.output);
+  return answer;
+}
+
+Answer Verify(std::uint64_t version, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), {"replay", "--json", "--verify", std::to_string(version)});
+  return Fuseline(With(std::move(arguments), {"fuseline.log_level=error"}));
+}
+
+const std::vector<v1::Event>& Events() {
+  static const std::vector<v1::Event> events = SimulatedEvents(/*seed=*/21, kEvents).value();
+  return events;
+}
+
+std::string WriteEvents(const std::string& path, std::size_t begin, std::size_t end) {
+  std::ofstream file(path);
+  for (std::size_t i = begin; i < end; ++i) file << EncodeEventJson(Events()[i]) << '\n';
+  return path;
+}
+
+TEST(VerificationTest, AVersionOfAFileIsDerivedAgainAndWhatDiffersOrIsGoneIsSaid) {
+  // Given
+  const TempDir dir;
+  const std::string log = WriteEvents(dir / "log.jsonl", 0, Events().size()), state = dir / "state";
+  const Answer made = Fuseline(With({"replay", "--json", "--state", state, log}, Settings()));
+  ASSERT_EQ(made.code, 0);
+  const auto versions = made.last()["versions"].get<std::uint64_t>();
+  ASSERT_GE(versions, 8U) << made.output;
+
+  // Then: from the kept checkpoint before it, and from the beginning.
+  const Answer newest = Verify(versions, {"--state", state, log});
+  EXPECT_EQ(newest.code, 0) << newest.output;
+  EXPECT_EQ(newest.last()["equal"], true);
+  EXPECT_EQ(newest.last()["base"], (versions - 1) / 3 * 3);
+  EXPECT_EQ(newest.last()["differences"], json::array()) << newest.output;
+  const Answer archived = Verify(2, {"--archive", state + "/policy", log});
+  EXPECT_EQ(archived.code, 0) << archived.output;
+  EXPECT_EQ(archived.last()["base"], 0);
+
+  // Other settings are named, and not used.
+  const Answer other = Verify(2, {"--archive", state + "/policy", "--set", "rewards.like=9", log});
+  EXPECT_EQ(other.code, 0) << other.output;
+  std::string named;
+  const json report = other.last();
+  for (const json& difference : report["differences"])
+    named += difference["what"].get<std::string>() + " ";
+  EXPECT_EQ(named, "settings rewards ");
+
+  // Another log: what was learned from is not in it.
+  const std::string shorter = WriteEvents(dir / "shorter.jsonl", 0, Events().size() / 4);
+  EXPECT_EQ(Verify(versions, {"--archive", state + "/policy", shorter}).code, 4);
+  const std::string altered = WriteEvents(dir / "altered.jsonl", 40, Events().size());
+  const Answer unequal = Verify(2, {"--archive", state + "/policy", altered});
+  EXPECT_EQ(unequal.code, 5) << unequal.output;
+  EXPECT_EQ(unequal.last()["equal"], false);
+
+  EXPECT_EQ(Verify(versions + 50, {"--state", state, log}).code, 4);
+  EXPECT_EQ(Verify(2, {"--state", state}).code, 4) << "its files are not named";
+  EXPECT_EQ(Verify(2, {"--state", state, "--archive", state, log}).code, 2);
+  EXPECT_EQ(Verify(2, {"--state", dir / "nobody", log}).code, 2);
+  EXPECT_EQ(Fuseline({"replay", "--verify", "2", "--state", state, "--topic"}).code, 2);
+}
+
+class LiveVerificationTest : public testing::Test {
+ protected:
+  static Result<RedisConnection> Connect(const RedisProcess& redis) {
+    RedisOptions options;
+    options.address = "unix:" + redis.socket_path();
+    return RedisConnection::Connect(options);
+  }
+
+  static Status PointLiveAt(const RedisProcess& redis, std::uint64_t version) {
+    FUSELINE_ASSIGN_OR_RETURN(auto connection, Connect(redis));
+    const PolicyKeys keys("default");
+    FUSELINE_ASSIGN_OR_RETURN(const auto seen, ReadAliases(connection, keys));
+    const AliasMove move{
+        .alias = std::string(kLiveAlias), .to_version = version, .who = "operator", .why = "a test"};
+    const auto moved = MoveAlias(connection, keys, seen, move, /*changes_kept=*/100);
+    return moved ? OkStatus() : moved.error();
+  }
+};
+
+TEST_F(LiveVerificationTest, HistoryThenALiveTopicThenARollbackThroughASigkillIsDerivedAgain) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  // Given: a run that learned from a file first.
+  const TempDir dir;
+  const std::size_t third = Events().size() / 3;
+  const std::string history = WriteEvents(dir / "history.jsonl", 0, third);
+  ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start());
+  const std::vector<v1::Event> live(Events().begin() + static_cast<std::ptrdiff_t>(third),
+                                    Events().end());
+  const std::vector<v1::Event> first(live.begin(), live.begin() + std::ssize(live) / 2),
+      second(live.begin() + std::ssize(live) / 2, live.end());
+  ASSERT_THAT(MakeEventsTopic(*kafka, "verify.events", 3, first), IsOk());
+  LoopProcess run(*kafka, *redis, "verify.events", Settings());
+  const std::vector<std::string> warm{"--warm-start", history};
+  ASSERT_THAT(run.Start(warm), IsOk());
+  ASSERT_THAT(run.WaitUntilLearned(first.size(), kPatienceMs), IsOk());
+  const auto published = [](const json& status) {
+    return status["live_version"] == status["learner"]["incumbent"];
+  };
+  ASSERT_THAT(run.WaitUntil(published, kPatienceMs), IsOk());
+  const auto before = run.Ask();
+  ASSERT_TRUE(before);
+  ASSERT_GT((*before)["learner"]["incumbent"], 3) << *before;
+
+  // When: somebody goes back to an older version, and the process dies at once.
+  ASSERT_THAT(PointLiveAt(*redis, 2), IsOk());
+  const auto followed = [](const json& status) { return status["learner"]["incumbent"] == 2; };
+  ASSERT_THAT(run.WaitUntil(followed, kPatienceMs), IsOk());
+  run.Kill();
+  ASSERT_THAT(AppendEvents(*kafka, "verify.events", second), IsOk());
+  ASSERT_THAT(run.Start(warm), IsOk());
+  ASSERT_THAT(run.WaitUntilLearned(live.size(), kPatienceMs), IsOk());
+
+  // Then: later versions are made and published, and nobody is pointed to them.
+  const auto after = run.Ask();
+  ASSERT_TRUE(after);
+  const auto versions = (*after)["learner"]["versions"].get<std::uint64_t>();
+  EXPECT_GT(versions, (*before)["learner"]["versions"].get<std::uint64_t>() + 1);
+  EXPECT_EQ((*after)["learner"]["incumbent"], 2);
+  EXPECT_EQ((*after)["learner"]["incumbent_holds"], true);
+  EXPECT_EQ((*after)["live_version"], 2);
+  const auto pointed_at_newest = [&]() -> Status {
+    FUSELINE_ASSIGN_OR_RETURN(auto connection, Connect(*redis));
+    FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t newest,
+                              NewestPublished(connection, PolicyKeys("default")));
+    return PointLiveAt(*redis, newest);
+  };
+  ASSERT_THAT(pointed_at_newest(), IsOk());
+  ASSERT_THAT(run.WaitUntil([](const json& status) { return status["learner"]["incumbent"] != 2; },
+                            kPatienceMs),
+              IsOk());
+  ASSERT_EQ(run.Interrupt(), 130) << run.log();
+
+  // Every version is derived again: during the history, live, and behind the rollback; the last
+  // without any checkpoint.
+  const std::vector<std::string> brokers{"--set", "kafka.brokers=" + kafka->bootstrap_servers(),
+                                         "--set", "kafka.events_topic=verify.events"};
+  const auto verify = [&](std::uint64_t version, std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), brokers.begin(), brokers.end());
+    arguments.push_back(history);
+    const Answer answer = Verify(version, arguments);
+    EXPECT_EQ(answer.code, 0) << "version " << version << ": " << answer.output << run.log();
+    return answer;
+  };
+  verify(2, {"--state", run.state()});
+  EXPECT_GT(verify(versions, {"--state", run.state()}).last()["base"], 0);
+  EXPECT_EQ(verify(versions, {"--archive", run.state() + "/policy"}).last()["base"], 0);
+
+  DiskFileSystem files;
+  ASSERT_OK_AND_ASSIGN(const ArchivedVersion last,
+                       Archive::OpenReadOnly(run.state() + "/policy", files).Get(versions));
+  const v1::Lineage& lineage = last.version.manifest.lineage();
+  ASSERT_EQ(lineage.inputs_size(), 2);
+  EXPECT_THAT(lineage.inputs(0).input(), HasSubstr("history.jsonl"));
+  EXPECT_THAT(lineage.inputs(1).input(), HasSubstr("topic verify.events, 3 partitions"));
+  EXPECT_EQ(lineage.parent(), 2U);
+  ASSERT_EQ(lineage.acts_size(), 1);
+  EXPECT_EQ(lineage.acts(0).who(), "operator");
+}
+
+// The topic of trajectories that a member makes of the events so far, and learners behind it.
+class ApartVerificationTest : public LiveVerificationTest {
+ protected:
+  static void Sessionize(Member& member, const KafkaProcess& kafka) {
+    ASSERT_THAT(member.Start(), IsOk());
+    const auto is_done = [&](const json&) {
+      return HasCommittedEverything(kafka, "verify.apart", "verify").value_or(false);
+    };
+    ASSERT_THAT(member.WaitUntil(is_done, kPatienceMs), IsOk());
+    ASSERT_EQ(member.Interrupt(), 130) << member.log();
+  }
+
+  // Learns until nothing is left, and everything accepted is published. Returns the number of versions.
+  static std::uint64_t Learn(ServedProcess& learn, std::uint64_t more_than) {
+    EXPECT_THAT(learn.Start(), IsOk());
+    const auto done = [&](const json& status) {
+      const json& learner = status["learner"];
+      return learner["versions"] > more_than && status["idle"] == true &&
+             learner["incumbent"] == status["live_version"];
+    };
+    EXPECT_THAT(learn.WaitUntil(done, kPatienceMs), IsOk());
+    EXPECT_EQ(learn.Interrupt(), 130) << learn.log();
+    const auto status = learn.StoredStatus();
+    return status ? (*status)["learner"]["versions"].get<std::uint64_t>() : 0;
+  }
+};
+
+TEST_F(ApartVerificationTest, BehindATopicOfTrajectoriesItIsTheSameAndANewcomerBeginsWhereAVersionEnded) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  const auto half = Events().begin() + std::ssize(Events()) / 2;
+  ASSERT_THAT(MakeEventsTopic(*kafka, "verify.apart", 2, {Events().begin(), half}), IsOk());
+  ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start());
+  Member member(*kafka, "verify.apart", "verify.trajectories", "verify",
+                {kShortGap, kShortLateness});
+  ASSERT_NO_FATAL_FAILURE(Sessionize(member, *kafka));
+  std::vector<std::string> settings = Settings();
+  settings.push_back("kafka.trajectories_topic=verify.trajectories");
+  settings.push_back("redis.address=unix:" + redis->socket_path());
+  const auto verify = [&](std::uint64_t version, const std::string& option, const std::string& folder) {
+    return Verify(version, {option, folder, "--set", "kafka.brokers=" + kafka->bootstrap_servers(),
+                            "--set", "kafka.trajectories_topic=verify.trajectories"});
+  };
+
+  ServedProcess learn(*kafka, "learn", settings);
+  const std::uint64_t versions = Learn(learn, 4);
+  ASSERT_GT(versions, 4U) << learn.log();
+  EXPECT_EQ(verify(versions, "--state", learn.state()).code, 0) << learn.log();
+  EXPECT_EQ(verify(versions, "--archive", learn.state() + "/policy").code, 0);
+
+  // When: another machine goes on, without that state.
+  ASSERT_THAT(AppendEvents(*kafka, "verify.apart", {half, Events().end()}), IsOk());
+  ASSERT_NO_FATAL_FAILURE(Sessionize(member, *kafka));
+  ServedProcess newcomer(*kafka, "learn", settings);
+  const std::uint64_t later = Learn(newcomer, versions);
+  ASSERT_GT(later, versions);
+
+  // Then: every version of it says so, and is derived again from the version that it began with.
+  DiskFileSystem files;
+  const Archive archive = Archive::OpenReadOnly(newcomer.state() + "/policy", files);
+  ASSERT_OK_AND_ASSIGN(const ArchivedVersion last, archive.Get(later));
+  EXPECT_EQ(last.version.manifest.lineage().started_from(), versions);
+  const Answer again = verify(later, "--archive", newcomer.state() + "/policy");
+  EXPECT_EQ(again.code, 0) << again.output << newcomer.log();
+  EXPECT_EQ(verify(later, "--state", newcomer.state()).code, 0);
+}
+
+}  // namespace
+}  // namespace fuseline::test

@@ -82,5 +82,6 @@ void RegisterRun(Program& program);
 void RegisterSessionize(Program& program);
 void RegisterSessions(Program& program);
 void RegisterStatus(Program& program);
+void RegisterWorld(Program& program);
 
 }  // namespace fuseline

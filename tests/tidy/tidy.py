@@ -26,6 +26,7 @@ ROOM_MAY_INCLUDE = {
     "serving_bridge": {"core", "proto", "redis", "fusion"},
     "simulator": {"core", "proto", "fusion", "serving_bridge"},
     "datasets": {"core", "proto"},
+    "response_model": {"core", "proto", "fusion", "datasets"},
     "comparison": {"core"},
     "test_support": {"core"},
 }
@@ -35,7 +36,7 @@ EXTRA_ROOMS_OF_FILES = [(re.compile(r"^(?:tests/)?serving_bridge/.*event_log"), 
 ROOM_OF_FOLDER = {
     "base/core": "core", "base/kafka": "kafka", "base/redis": "redis", "proto": "proto", "fusion": "fusion",
     "ingest": "ingest", "sessionizer": "sessionizer", "learner": "learner", "policy_store": "policy_store",
-    "serving_bridge": "serving_bridge", "lab/simulator": "simulator", "lab/datasets": "datasets",
+    "serving_bridge": "serving_bridge", "lab/simulator": "simulator", "lab/datasets": "datasets", "lab/response_model": "response_model",
     "lab/comparison": "comparison",
     "tests/support": "test_support",
 }
@@ -67,6 +68,7 @@ ROOM_MAY_USE = {
     "serving_bridge": {"eigen", "blas", "python"},
     "simulator": set(),
     "datasets": {"zlib", "zstd"},
+    "response_model": set(),
     "comparison": {"json"},
     "test_support": {"rdkafka", "hiredis"},
 }
@@ -79,7 +81,7 @@ TEST_LIBRARIES = {"gtest", "rapidcheck"}
 PUBLIC_LIBRARIES = {"expected"}
 PUBLIC_LIBRARIES_OF_ROOM = {"test_support": {"gtest"}}
 # LibTorch is slow to compile and defines macros with common names, so its headers stay in few files.
-TORCH_FOLDERS = ("learner/src/torch/", "tests/learner/", "bench/learner_bench.cc")
+TORCH_FOLDERS = ("learner/src/torch/", "lab/response_model/src/torch/", "tests/learner/", "bench/learner_bench.cc")
 
 # A file here is an algorithm more, found by its folder: adding one names it nowhere else.
 GLOBBED_FOLDERS = ("learner/src/algorithms/", "learner/src/torch/")

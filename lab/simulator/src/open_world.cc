@@ -29,7 +29,8 @@ Result<std::unique_ptr<World>> MakeFeed(const WorldSource& source) {
 }
 
 Result<std::unique_ptr<World>> Make(const WorldSource& source) {
-  return source.file.kind() == "feed" ? MakeFeed(source) : CreateSyntheticWorld(source);
+  if (source.file.kind() == "feed") return MakeFeed(source);
+  return source.file.kind() == "synthetic" ? CreateSyntheticWorld(source) : CreateResponseWorld(source);
 }
 
 }  // namespace
@@ -70,15 +71,17 @@ Result<std::string> BuiltInWorldText(std::string_view name) {
 Result<std::unique_ptr<World>> OpenWorld(const std::string& name_or_path, std::uint64_t seed, const v1::Rewards& rewards) {
   auto text = BuiltInWorldText(name_or_path);
   std::string file = name_or_path + ".yaml";
+  std::filesystem::path folder;  // Of the weights.
   if (!text) {
     if (!std::filesystem::is_regular_file(name_or_path)) {
       return Error(Code::kInvalidInput, "no world and no file of one:", name_or_path, "there are", NamesOf(BuiltInWorlds()));
     }
     file = name_or_path;
+    folder = std::filesystem::path(name_or_path).parent_path();
     FUSELINE_ASSIGN_OR_FAIL(text, ReadFile(name_or_path));
   }
   FUSELINE_ASSIGN_OR_FAIL(const v1::World settings, ReadWorldFile(file, *text));
-  auto world = Make({std::filesystem::path(name_or_path).stem().string(), settings, seed, rewards});
+  auto world = Make({std::filesystem::path(name_or_path).stem().string(), settings, seed, rewards, folder / settings.weights()});
   if (!world) return tl::unexpected(Status{world.error().code, file + ": " + world.error().message});
   return world;
 }

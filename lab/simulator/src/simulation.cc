@@ -175,6 +175,8 @@ void Simulation::Impl::PlanFeedback(Action action, const Response& response, std
   plan(v1::Feedback::WATCH, end_ms);
   if (response.complete) plan(v1::Feedback::COMPLETE, end_ms);
   if (response.like) plan(v1::Feedback::LIKE, end_ms + DrawMs(random, 1'000, 15'000));
+  if (response.comment) plan(v1::Feedback::COMMENT, end_ms + DrawMs(random, 5'000, 60'000));
+  if (response.follow) plan(v1::Feedback::FOLLOW, end_ms + DrawMs(random, 1'000, 15'000));
   if (!response.share) return;
   const bool late = random.NextUniform() < kShareLate;
   plan(v1::Feedback::SHARE, end_ms + (late ? DrawMs(random, 45 * 60'000, 6.0 * kHourMs) : DrawMs(random, 5'000, 60'000)));

@@ -81,6 +81,7 @@ v1::Config SettingsFor(const World& world, v1::Config config) {
   to.set_bias_max(from.bias_max());
   *to.mutable_static_powers() = from.static_powers();
   *to.mutable_static_biases() = from.static_biases();
+  if (world.rewards()) *config.mutable_rewards() = *world.rewards();
   return config;
 }
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +37,8 @@ struct Response {
   bool complete = false;
   bool like = false;
   bool share = false;
+  bool comment = false;
+  bool follow = false;
   std::int64_t watch_ms = 0;
   double reward = 0;        // As `rewards` weighs them.
   double satisfaction = 0;
@@ -62,6 +65,7 @@ struct WorldFacts {
   double feedback_missing = 0;              // Share of feedback that never arrives.
   v1::FeatureSchema schema;                 // Features and tasks as its rankers meet them.
   v1::Policy policy;                        // Ranges of powers and biases and the hand-set weights; no more of it is read.
+  std::optional<v1::Rewards> rewards;       // Where the world's own rewards stand in for the caller's.
 };
 
 // A catalogue and a population with hidden tastes; docs/simulator.md says what each world models and what it does not.
@@ -86,6 +90,7 @@ class World {
   const v1::FeatureSchema& schema() const { return facts_.schema; }
   const std::string& schema_digest() const { return schema_digest_; }
   const v1::Policy& policy() const { return facts_.policy; }
+  const std::optional<v1::Rewards>& rewards() const { return facts_.rewards; }
   const ActionSpace& action_space() const { return action_space_; }  // Of `policy` for the schema's tasks.
   std::size_t task_count() const { return action_space_.task_count(); }
 
@@ -155,7 +160,8 @@ Result<std::unique_ptr<World>> OpenWorld(const std::string& name_or_path, std::u
 std::vector<std::string> BuiltInWorlds();
 Result<std::string> BuiltInWorldText(std::string_view name);  // The YAML. Errors: kNotFound.
 
-// `config` with what a ranker and a learner must share with the world: its schema, and of its policy the ranges and hand-set weights.
+// `config` with what a ranker and a learner must share with the world: its schema, of its policy the ranges and hand-set weights, and
+// its rewards where it has some.
 v1::Config SettingsFor(const World& world, v1::Config config);
 
 }  // namespace fuseline

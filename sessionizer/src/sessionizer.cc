@@ -74,13 +74,13 @@ struct Sessionizer::Impl {
       : settings(from), shape(ShapeOf(from)), clock(with_clock), log(with_log), metrics(with_metrics),
         last_commit_us(with_clock.monotonic_us()) {}
 
-  // Memory is shared out: three eighths for open sessions, a third for the store, the rest for the outbox, what is on its way, and what
-  // the allocator cannot use.
+  // Memory is shared out: three eighths for open sessions, a quarter for the store, the rest for the outbox, what a commit needs for a moment
+  // (some eight times what it saves, since new sessions stay in memory until then), and what the allocator cannot use.
   std::size_t memory_max() const { return static_cast<std::size_t>(settings.max_memory_bytes()); }
-  std::size_t store_memory_max() const { return memory_max() / 3; }
+  std::size_t store_memory_max() const { return memory_max() / 4; }
   std::size_t sessions_memory_max() const { return memory_max() / 8 * 3; }
   std::size_t outbox_memory_max() const { return memory_max() / 16; }
-  std::size_t unsaved_memory_max() const { return memory_max() / 16; }
+  std::size_t unsaved_memory_max() const { return memory_max() / 64; }
 
   Status OpenStore(rocksdb::Env* env);
   Status SetAside(const Status& reason);
@@ -336,7 +336,7 @@ Status Sessionizer::Impl::CloseAll(Partition& partition) {
     FUSELINE_ASSIGN_OR_RETURN(const std::vector<Closing> closings, partition.sessions.Close(kUsersClosedAtOnce));
     partition.changed = true;
     Keep(partition, closings);
-    if (partition.outbox.filling_bytes() > outbox_memory_max()) FUSELINE_RETURN_IF_ERROR(Commit());
+    if (partition.outbox.filling_bytes() > unsaved_memory_max()) FUSELINE_RETURN_IF_ERROR(Commit());
   }
   return OkStatus();
 }

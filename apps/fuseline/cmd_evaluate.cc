@@ -48,6 +48,7 @@ void RegisterEvaluate(Program& program) {
       "Columns: user,label,score[,weight]; label 0 or 1. Users with one class are skipped. Exit 4 names the first bad line.",
       "fuseline evaluate gauc scores.csv", evaluate);
   gauc->add_option("file", *gauc_file, kFileHelp)->required()->type_name("FILE");
+  RegisterEvaluatePolicy(program, evaluate);
   program.SetBody(gauc, [gauc_file] { return Print(GaucJson(*gauc_file)); });
 }
 

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "command.h"
+#include "dead_letters_to_screen.h"
 #include "event_text.h"
-#include "fuseline/ingest/dead_letter.h"
 #include "fuseline/ingest/file_source.h"
 #include "fuseline/sessionizer/partition_sessions.h"
 #include "open_sessions.h"
@@ -25,25 +25,6 @@ struct SessionsOptions {
   std::int64_t lateness_ms = -1;
   std::int64_t cut_every_ms = 0;
   std::vector<std::string> files;
-};
-
-// Says the first few, so that a typing error is found, and no more, so that a wrong file does not flood the screen.
-class DeadLettersToScreen final : public DeadLetterSink {
- public:
-  Status Write(DeadLetter&& letter) override {
-    if (++count_ <= kShown) {
-      std::cerr << "fuseline: " << letter.source << ':' << letter.line << ": malformed: " << letter.reason << '\n';
-    }
-    return OkStatus();
-  }
-  Status Flush(std::int64_t) override { return OkStatus(); }
-  void SayHowMany() const {
-    if (count_ > kShown) std::cerr << "fuseline: " << count_ << " malformed records in all\n";
-  }
-
- private:
-  static constexpr int kShown = 10;
-  std::int64_t count_ = 0;
 };
 
 std::string Line(const Json& json) {

@@ -73,6 +73,7 @@ void RegisterConfigApply(Program& program, CLI::App* config);  // Under `config`
 void RegisterDeadLetters(Program& program);
 void RegisterDemo(Program& program);
 void RegisterEvaluate(Program& program);
+void RegisterEvaluatePolicy(Program& program, CLI::App* evaluate);  // Under `evaluate`.
 void RegisterEvents(Program& program);
 void RegisterExplain(Program& program);
 void RegisterImport(Program& program);

@@ -32,6 +32,7 @@ TransitionBatch Batch(const v1::Config& config, std::uint64_t seed) {
 // The steps, of the first `count`, at which a part moved.
 std::vector<std::uint64_t> MovesOf(const v1::Config& config, const std::string& part, std::uint64_t count) {
   const auto algorithm = Make(config);
+  EXPECT_THAT(algorithm->Step(Batch(config, count), 0), IsOk());  // The first puts critics and their targets at the level of the rewards.
   std::vector<std::uint64_t> moves;
   std::vector<float> last = algorithm->Save().at(part).values;
   for (std::uint64_t step = 0; step < count; ++step) {
@@ -73,8 +74,9 @@ TEST(UpdateRulesTest, ATargetFollowsByItsRate) {
   v1::Config config = ConfigOf("ddpg");
   config.mutable_ddpg()->set_soft_update(0.25);
   const auto algorithm = Make(config);
+  ASSERT_THAT(algorithm->Step(Batch(config, 0), 0), IsOk());  // Puts critics and their targets at the level of the rewards.
   const TensorMap before = algorithm->Save();
-  ASSERT_THAT(algorithm->Step(Batch(config, 1), 0), IsOk());
+  ASSERT_THAT(algorithm->Step(Batch(config, 1), 1), IsOk());
   const TensorMap after = algorithm->Save();
   for (std::size_t i = 0; i < before.at("critic").values.size(); ++i) {
     const float expected = before.at("critic.target").values[i] + 0.25F * (after.at("critic").values[i] - before.at("critic.target").values[i]);

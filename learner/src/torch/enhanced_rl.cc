@@ -12,6 +12,14 @@
 namespace fuseline {
 namespace {
 
+// What lies beyond is within 0.04 of the end of its range, where tanh has next to no slope: a dimension that critics drove there while
+// they knew little would stay for good, whatever they learn later. Our choice.
+constexpr double kLargestLogit = 2;
+constexpr double kLeastWeight = 1e-6;  // Of a batch in which nothing counts.
+
+// Squared excess of the actor's outputs before tanh, summed over dimensions: [n, D] → [n].
+at::Tensor Saturation(const at::Tensor& logits) { return (logits.abs() - kLargestLogit).clamp_min(0).square().sum(-1); }
+
 class EnhancedRl final : public TorchAlgorithm {
  public:
   EnhancedRl(const v1::Config& config, const Problem& problem, Compute compute)
@@ -62,6 +70,9 @@ class EnhancedRl final : public TorchAlgorithm {
   }
 
   bool UpdateCritics(const DeviceBatch& t, StepFigures& figures) {
+    const at::Tensor reward = single_ ? WeightedSum(t.reward) : t.reward;
+    const at::Tensor counts = t.mask * t.weight.unsqueeze(1);
+    StartAtLevel(critic_, t, (reward * counts).sum({1, 2}) / counts.sum().clamp_min(kLeastWeight));
     const at::Tensor target = TargetOf(t);
     at::Tensor difference;
     const auto loss = [&](const at::Tensor& parameters) {
@@ -78,11 +89,11 @@ class EnhancedRl final : public TorchAlgorithm {
     if (figures.box_share == 0) return true;
     figures.actor_moved = true;
     const auto loss = [&](const at::Tensor& parameters) {
-      const at::Tensor mu = Mu(parameters, t.state);
+      const at::Tensor logits = actor_.net.Forward(parameters, t.state)[0], mu = logits.tanh();
       const at::Tensor excess = BoxExcess(mu.view_as(t.baseline), t.baseline, t.box, settings_.beta());
       const at::Tensor weight = t.mask * (t.trains_actor * t.weight).unsqueeze(1);
-      return ActorLoss(QSeen(critic_.flat, t.state, mu, t.size()), omega_of_groups_, BoxPenalty(excess, form_.literal), weight,
-                       settings_.eta(), settings_.lambda());
+      const at::Tensor penalty = BoxPenalty(excess, form_.literal) + Saturation(logits).view_as(t.mask);
+      return ActorLoss(QSeen(critic_.flat, t.state, mu, t.size()), omega_of_groups_, penalty, weight, settings_.eta(), settings_.lambda());
     };
     return Descend(actor_, settings_.actor_rate(), loss, &figures.actor_loss);
   }

@@ -17,8 +17,9 @@
 namespace fuseline {
 namespace {
 
+constexpr double kLeastReach = 0.02;       // Of exploration, in normalised units, that critics resolve.
 constexpr float kStartMax = 0.95F;         // A start at +-1 would sit where tanh has no slope.
-constexpr double kStartWeightScale = 0.1;  // Of the actor's last layer: it starts near the static action for every state.
+constexpr double kStartWeightScale = 0.1;  // Of the last layers: the actor starts near the static action for every state, critics near their level.
 constexpr std::uint64_t kCountBase = 1ULL << 20U;  // A count travels as two float32, each exact.
 
 std::vector<float> Counted(std::uint64_t updates) {
@@ -28,6 +29,9 @@ std::vector<float> Counted(std::uint64_t updates) {
 bool AllFinite(const std::vector<std::pair<std::string, at::Tensor>>& named) {
   return std::ranges::all_of(named, [](const auto& entry) { return std::isfinite(entry.second.norm().template item<float>()); });
 }
+
+// Mean over a batch in which not every transition counts alike: values, weight [B]. 0 where none counts.
+at::Tensor WeightedMean(const at::Tensor& values, const at::Tensor& weight) { return (values * weight).sum() / weight.sum().clamp_min(1e-6); }
 
 }  // namespace
 
@@ -69,13 +73,42 @@ Trained& TorchAlgorithm::AddCritics(const std::string& name, std::int64_t member
   DenseEnsemble net(members, Widths(width_ + more, 1));
   const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights." + name + "s");
   BlindToItems(net, initial);
-  return Add(name, std::move(net), initial, target);
+  net.Layer(initial, net.layers() - 1).first.mul_(kStartWeightScale);  // A view; see StartAtLevel.
+  Trained& critics = Add(name, std::move(net), initial, target);
+  if (more == action_) ScaleActions(critics);
+  return critics;
+}
+
+// Actions as they are have a mean far from 0 and a spread of a tenth: while critics learn how large Q is at all, they load it onto
+// these inputs as onto a bias, and the actor climbs that slope into a corner before what exploration shows has worn it down.
+void TorchAlgorithm::ScaleActions(Trained& critics) const {
+  std::vector<float> mean, scale;
+  for (const float fixed : static_action_) {
+    const double low = std::max(-1.0, fixed + config_.policy().box_lower()), high = std::min(1.0, fixed + config_.policy().box_upper());
+    mean.push_back(static_cast<float>((low + high) / 2));
+    scale.push_back(static_cast<float>(1 / std::max(kLeastReach, (high - low) / 2)));
+  }
+  critics.action_mean = FromHost(mean, {action_}, compute_.device);
+  critics.action_scale = FromHost(scale, {action_}, compute_.device);
 }
 
 Trained& TorchAlgorithm::AddNet(const std::string& name, std::int64_t members, std::int64_t inputs, std::int64_t outputs, Target target) {
   DenseEnsemble net(members, Widths(inputs, outputs));
   const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights." + name);
   return Add(name, std::move(net), initial, target);
+}
+
+// What an action changes is a hundredth of what a session is worth. A network that must grow to that worth by itself has slopes of its
+// making in every direction long before it has those of the data, and the actor climbs them into a corner.
+void TorchAlgorithm::StartAtLevel(Trained& critics, const DeviceBatch& t, const at::Tensor& reward) const {
+  if (critics.adam.updates > 0) return;
+  const at::NoGradGuard no_gradient;
+  const at::Tensor worth = reward / (1 - settings_.gamma() * WeightedMean(1 - t.terminated, t.weight));  // [G], of a state or of one of a list's pairs.
+  for (const at::Tensor& parameters : {critics.flat, critics.target}) {
+    if (!parameters.defined()) continue;
+    const at::Tensor biases = critics.net.Layer(parameters, critics.net.layers() - 1).second;  // [M, 1], a view.
+    biases.add_(worth.repeat_interleave(critics.net.members() / worth.size(0)).view_as(biases));
+  }
 }
 
 void TorchAlgorithm::StartAtStatic(const DenseEnsemble& net, const at::Tensor& flat) const {
@@ -240,7 +273,8 @@ at::Tensor TorchAlgorithm::Mu(const at::Tensor& parameters, const at::Tensor& st
 
 at::Tensor TorchAlgorithm::Q(const Trained& critics, const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions,
                              std::int64_t batch) {
-  return critics.net.Forward(parameters, at::cat({states, actions}, 1)).reshape({critics.net.members(), batch, -1});
+  const at::Tensor seen = critics.action_mean.defined() ? (actions - critics.action_mean) * critics.action_scale : actions;
+  return critics.net.Forward(parameters, at::cat({states, seen}, 1)).reshape({critics.net.members(), batch, -1});
 }
 
 at::Tensor TorchAlgorithm::Pairs(const Trained& critics, const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions) {
@@ -248,6 +282,7 @@ at::Tensor TorchAlgorithm::Pairs(const Trained& critics, const at::Tensor& param
 }
 
 bool TorchAlgorithm::DescendTd(Trained& critics, double rate, const DeviceBatch& t, const at::Tensor& target, StepFigures& figures) {
+  StartAtLevel(critics, t, WeightedMean(Earned(t), t.weight).view({1}));
   at::Tensor difference;
   const auto loss = [&](const at::Tensor& parameters) {
     difference = Pairs(critics, parameters, t.state, t.action) - target;

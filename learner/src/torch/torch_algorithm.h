@@ -24,6 +24,7 @@ struct Trained {
   at::Tensor flat;    // [P]
   at::Tensor target;  // [P]; undefined: none.
   FlatAdam adam;
+  at::Tensor action_mean{}, action_scale{};  // [D]; undefined: actions go in as they are.
 };
 
 // What every algorithm on LibTorch shares: its networks as named parts, acting by a deterministic actor, all-or-nothing steps, exact
@@ -78,11 +79,14 @@ class TorchAlgorithm : public Algorithm {
   using Parameters = std::vector<at::Tensor>;
   bool Descend(const std::vector<Trained*>& parts, double rate, const std::function<at::Tensor(const Parameters&)>& loss,
                double* figure = nullptr);
+  // Before their first update: puts critics at the worth of a state that earns `reward` [G] a request, by the batch's share of ends.
+  void StartAtLevel(Trained& critics, const DeviceBatch& batch, const at::Tensor& reward) const;
   static void Follow(Trained& part, double rate);  // The target's soft update.
 
   // mu(s): states [n, W] → [n, D].
   at::Tensor Mu(const at::Tensor& parameters, const at::Tensor& states) const;
-  // Q of all members of `critics`: states [B L, W], actions [B L, D] → [M, B, L].
+  // Q of all members of `critics`, which see an action as its distance from the middle of what exploration reached at first, in
+  // half-widths of that: a state is normalised, and so is what is tried in it. states [B L, W], actions [B L, D] → [M, B, L].
   static at::Tensor Q(const Trained& critics, const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions,
                       std::int64_t batch);
   // The same for pairs that stand alone: states [n, W], actions [n, D] → [M, n].
@@ -114,6 +118,7 @@ class TorchAlgorithm : public Algorithm {
   Trained& Add(std::string name, DenseEnsemble net, const at::Tensor& initial, Target target);
   std::vector<std::int64_t> Widths(std::int64_t inputs, std::int64_t outputs) const;
   void BlindToItems(const DenseEnsemble& net, const at::Tensor& initial) const;
+  void ScaleActions(Trained& critics) const;
   std::vector<std::pair<std::string, at::Tensor>> Named() const;
 
   std::vector<float> static_action_;

@@ -49,7 +49,16 @@ std::vector<std::string> ComparisonSettings(const CompareOptions& options) {
   std::vector<std::string> sets = {
       "fuseline.log_level=error",
       "learner.preset=" + options.preset,
-      "sessionizer.max_outbox=1000000",
+      "policy.box_lower=-0.5",
+      "policy.box_upper=0.5",
+      "learner.gamma=0.5",
+      "learner.actor_delay_steps=1200",
+      "learner.actor_rate=0.0003",
+      "learner.critic_rate=0.0003",
+      "learner.steps_per_transition=0.06",
+      "learner.version_every_steps=400",
+      "learner.td=item",
+      "learner.critic_state=without_scores",
   };
   sets.insert(sets.end(), options.settings.sets.begin(), options.settings.sets.end());
   return sets;

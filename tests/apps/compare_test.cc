@@ -36,7 +36,7 @@ class CompareTest : public testing::Test {
   // A comparison that learns a little and makes versions within a few sessions.
   std::vector<std::string> Command(const std::string& out, const std::string& algorithms, const std::string& seeds) {
     return {std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline", "compare", "--world", "synthetic", "--algorithms", algorithms, "--seeds", seeds,
-            "--sessions", "150", "--points", "3", "--out", folder_ / out, "--set", "learner.warmup_transitions=100",
+            "--sessions", "800", "--points", "3", "--out", folder_ / out, "--set", "learner.warmup_transitions=100",
             "--set", "learner.steps_per_transition=0.05", "--set", "learner.version_every_steps=8", "--set", "learner.actor_delay_steps=4"};
   }
   Outcome Run(std::vector<std::string> command, const std::vector<std::string>& more = {}) {
@@ -72,7 +72,7 @@ TEST_F(CompareTest, TheSameInputsGiveTheSameRunFileButForTheWallTime) {
   const RunRecord record = Record("one", "integrated_rl-1");
   EXPECT_EQ(WithoutWallTime(record), WithoutWallTime(Record("two", "integrated_rl-1")));
   EXPECT_EQ(record.curve.size(), 3U);
-  EXPECT_GE(record.curve.back().sessions, 150U);
+  EXPECT_GE(record.curve.back().sessions, 800U);
   EXPECT_GT(record.steps, 0U);
   EXPECT_GT(record.versions, 0U);
   EXPECT_GT(record.best.mean_return, record.fixed.mean_return) << "the world's optimum must be better than its hand-set weights";

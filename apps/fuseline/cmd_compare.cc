@@ -108,7 +108,12 @@ Result<std::unique_ptr<World>> OpenWorldOf(const ComparisonPlan& plan, std::uint
 
 Result<RunRecord> MakeRun(const ComparisonPlan& plan, const RunName& name, StopSignal& stop) {
   FUSELINE_ASSIGN_OR_FAIL(const auto world, OpenWorldOf(plan, name.seed));
-  LoopPlan loop{.config = SettingsFor(*world, plan.ConfigOf(name)), .sessions = plan.sessions, .points = plan.points, .folder = plan.WorkOf(name), .build = plan.build, .progress = {}};
+  LoopPlan loop{.config = SettingsFor(*world, plan.ConfigOf(name)),
+                .sessions = plan.sessions,
+                .points = plan.points,
+                .folder = plan.WorkOf(name),
+                .build = plan.build,
+                .progress = {}};
   FUSELINE_ASSIGN_OR_FAIL(const Severity severity, ParseSeverity(loop.config.fuseline().log_level()));
   std::error_code ignored;  // A leftover that cannot be removed fails the stages that meet it.
   std::filesystem::remove_all(loop.folder, ignored);
@@ -118,7 +123,9 @@ Result<RunRecord> MakeRun(const ComparisonPlan& plan, const RunName& name, StopS
   loop.progress = [&](std::uint64_t sessions) {
     if (clock.monotonic_us() - told_us < kLookEveryMs * 1'000) return;
     told_us = clock.monotonic_us();
-    std::ofstream(loop.folder / kProgressFile) << sessions << '\n';
+    const auto file = loop.folder / kProgressFile;
+    std::ofstream(file.string() + ".new") << sessions << '\n';
+    std::filesystem::rename(file.string() + ".new", file, ignored);  // Whoever looks sees one number or the other.
   };
   Log log(severity);
   Metrics metrics;
@@ -277,7 +284,8 @@ int Compare(const CompareOptions& options) {
   auto standing = Look(*plan);
   if (!standing) return Fail(standing.error());
   if (options.dry_run) {
-    std::cout << standing->finished.size() << " runs are finished in " << plan->folder.string() << ", " << standing->missing.size() << " are to be made:";
+    std::cout << standing->finished.size() << " runs are finished in " << plan->folder.string() << ", " << standing->missing.size()
+              << " are to be made:";
     for (const RunName& name : standing->missing) std::cout << ' ' << name.text();
     std::cout << '\n';
     return kExitOk;

@@ -68,7 +68,8 @@ Result<std::string> ComparisonPlan::SettingsDigestOfRuns() const {
   v1::Config neutral = ConfigOf({"", 0});
   neutral.clear_fuseline();
   const std::string sizes = std::to_string(sessions) + " " + std::to_string(points);
-  return ToHex(Sha256Of(world_text + "\n" + SettingsDigest(neutral) + "\n" + CanonicalBytes(config.ranker()) + "\n" + sizes + "\n" + build));
+  return ToHex(Sha256Of(world_text + "\n" + SettingsDigest(neutral) + "\n" + CanonicalBytes(config.ranker()) + "\n" + sizes + "\n" +
+                        build));
 }
 
 std::vector<RunName> ComparisonPlan::Runs() const {
@@ -103,7 +104,8 @@ Result<std::optional<RunRecord>> ComparisonPlan::Finished(const RunName& run, co
   auto record = ParseRunRecord(*bytes);
   if (!record) return Error(record.error().code, record.error().message, "in", file.string());
   if (record->settings_digest != digest || record->algorithm != run.algorithm || record->seed != run.seed) {
-    return Error(Code::kConflict, "run", file.string(), "was made from other settings, another world or another build; take another folder with --out, or delete it");
+    return Error(Code::kConflict, "run", file.string(), "was made from other settings, another world or another build;",
+                 "take another folder with --out, or delete it");
   }
   return *std::move(record);
 }

@@ -126,7 +126,7 @@ TEST_F(CompareTest, RunsOfOtherSettingsAreRefusedByNameAndNotMixed) {
   ASSERT_EQ(Run(Command("out", "integrated_rl", "1")).code, 0);
 
   // when
-  const Outcome other = Run(Command("out", "integrated_rl", "1"), {"--set", "learner.gamma=0.5"});
+  const Outcome other = Run(Command("out", "integrated_rl", "1"), {"--set", "learner.gamma=0.625"});
 
   // then
   EXPECT_EQ(other.code, 5) << other.output;

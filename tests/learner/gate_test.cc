@@ -134,6 +134,7 @@ TEST_F(GateTest, TooLittleEvidenceIsSaidAloud) {
 
 // One session in a hundred says that the worse action earns all that can be said, with the density of something impossible.
 TEST_F(GateTest, AHundredthOfAbsurdReportsDoesNotTurnTheVerdict) {
+  config_.mutable_learner()->set_session_reward_cap(100);  // Some ten times what an honest session earns here.
   RowStore rows = Sessions();
   const TransitionBuilder builder(config_, SchemaOf(config_));
   Random random(2, "poison", 0);

@@ -139,6 +139,7 @@ TEST_F(PoisonTest, ValuesThatAreNoneAreLeftOutWithAccountAndTeachNothing) {
       [&](v1::Step& step) { step.mutable_rewards(0)->set_watch_ms(std::numeric_limits<std::int64_t>::min()); },
       [&](v1::Step& step) { step.mutable_rewards(0)->set_likes(std::numeric_limits<std::uint32_t>::max()); },
       [&](v1::Step& step) { step.mutable_rewards(0)->set_dislikes(std::numeric_limits<std::uint32_t>::max()); }};
+  config_.mutable_learner()->set_session_reward_cap(100);
   const Outcome poisoned = Run([&](int s, v1::Step& step) {
     if (s % 10 != 7) return false;  // From the first: while the normaliser is made, too.
     poisons[static_cast<std::size_t>(s / 10) % poisons.size()](step);

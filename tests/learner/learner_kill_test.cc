@@ -2,13 +2,15 @@
 // times, at random moments, ends with the weights of one that was left alone, and made the same versions on the way. (run_crash_test
 // proves it of the whole program, with one setting.)
 // Method: this program is its own child. The child learns a fixed stream of three partitions, behind an outbox that offers again what no
-// checkpoint covers, and says on standard output how far it is; its parent kills it there. The seed of the moments is printed.
+// checkpoint covers, and says on standard output how far it is; its parent kills it there. A child that is to be killed stands still after
+// its share of the steps, so that no machine is too fast for twenty kills. The seed of the moments is printed.
 
 #include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <string>
 #include <thread>
@@ -32,7 +34,7 @@ namespace {
 constexpr std::int32_t kPartitions = 3;
 constexpr int kSessions = 150;  // Of each partition.
 constexpr int kKills = 20;
-constexpr std::size_t kBurst = 3;  // Sessions that a partition brings between two calls of Advance.
+constexpr std::size_t kBurst = 1;  // Sessions that a partition brings between two calls of Advance: few, for many moments to die at.
 constexpr int kOfferedAgainDifferently = 9;
 
 struct Variant {
@@ -123,7 +125,8 @@ Status Act(Learner& learner) {
   return learner.Act(act);
 }
 
-Status Learn(const std::filesystem::path& folder, const v1::Config& config) {
+// Stands still after `steps`, to be killed there if it was not before.
+Status Learn(const std::filesystem::path& folder, const v1::Config& config, std::uint64_t steps) {
   Log log(Severity::kError);
   Metrics metrics;
   const SystemClock clock;
@@ -132,6 +135,8 @@ Status Learn(const std::filesystem::path& folder, const v1::Config& config) {
   Outbox outbox(config, *learner);
   do {
     FUSELINE_RETURN_IF_ERROR(Act(*learner));
+    for (; steps == 0; ::pause()) {}
+    --steps;
     if (::write(STDOUT_FILENO, ".", 1) != 1) return ErrorStatus(Code::kUnavailable, "nobody listens");
     FUSELINE_RETURN_IF_ERROR(outbox.Offer());
     FUSELINE_ASSIGN_OR_RETURN(const auto made, learner->Advance());
@@ -161,8 +166,11 @@ Outcome OutcomeIn(const std::filesystem::path& folder) {
 
 class LearnerKillTest : public ::testing::TestWithParam<Variant> {
  protected:
-  static Result<ChildProcess> Start(const test::TempDir& dir) {
-    return ChildProcess::Start({std::filesystem::read_symlink("/proc/self/exe").string(), "--learn", dir.path(), GetParam().name},
+  static constexpr std::uint64_t kAll = std::numeric_limits<std::uint64_t>::max();
+
+  static Result<ChildProcess> Start(const test::TempDir& dir, std::uint64_t steps) {
+    return ChildProcess::Start({std::filesystem::read_symlink("/proc/self/exe").string(), "--learn", dir.path(), GetParam().name,
+                                std::to_string(steps)},
                                dir / "said");
   }
 
@@ -180,24 +188,25 @@ TEST_P(LearnerKillTest, TwentyKillsAtRandomMomentsChangeNoWeightAndNoVersion) {
 
   // Given
   const test::TempDir calm;
-  ASSERT_OK_AND_ASSIGN(ChildProcess undisturbed, Start(calm));
+  ASSERT_OK_AND_ASSIGN(ChildProcess undisturbed, Start(calm, kAll));
   ASSERT_EQ(undisturbed.Wait(), 0) << ReadFile(calm / "said").value_or("");
-  const std::uint64_t work = SaidIn(calm);
+  const std::uint64_t share = SaidIn(calm) / (kKills + 1);
+  ASSERT_GE(share, 5U);
   const Outcome expected = OutcomeIn(calm.path());
   ASSERT_GE(expected.versions.size(), 5U);
 
   // When: some die while they open their folder, the others on their way.
   const test::TempDir dir;
   for (int kill = 0; kill < kKills; ++kill) {
-    const std::uint64_t begin = SaidIn(dir), way = random.NextBelow(work / 16);
-    ASSERT_OK_AND_ASSIGN(ChildProcess child, Start(dir));
+    const std::uint64_t begin = SaidIn(dir), way = random.NextBelow(share);
+    ASSERT_OK_AND_ASSIGN(ChildProcess child, Start(dir, share));
     const bool opening = kill % 5 == 4;
     while (!opening && child.running() && SaidIn(dir) < begin + way) std::this_thread::sleep_for(std::chrono::microseconds(200));
     std::this_thread::sleep_for(std::chrono::microseconds(random.NextBelow(opening ? 500'000 : 5'000)));
     ASSERT_TRUE(child.running()) << "it ended by itself, kill " << kill << ", exit " << child.Wait();
     child.Kill();
   }
-  ASSERT_OK_AND_ASSIGN(ChildProcess last, Start(dir));
+  ASSERT_OK_AND_ASSIGN(ChildProcess last, Start(dir, kAll));
   ASSERT_EQ(last.Wait(), 0);
 
   // Then
@@ -214,8 +223,8 @@ INSTANTIATE_TEST_SUITE_P(Variants, LearnerKillTest, ::testing::ValuesIn(kVariant
 }  // namespace fuseline
 
 int main(int argc, char** argv) {
-  if (argc == 4 && std::string(argv[1]) == "--learn") {
-    const fuseline::Status learned = fuseline::Learn(argv[2], fuseline::ConfigOf(argv[3]));
+  if (argc == 5 && std::string(argv[1]) == "--learn") {
+    const fuseline::Status learned = fuseline::Learn(argv[2], fuseline::ConfigOf(argv[3]), std::stoull(argv[4]));
     if (!learned.ok()) std::cerr << learned.message << '\n';
     return learned.ok() ? 0 : 1;
   }

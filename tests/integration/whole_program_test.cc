@@ -1,5 +1,6 @@
 // Proven of the whole program on a real broker and a real Redis: how far partitions drift apart changes nothing of what is learned; a
-// replay of a topic goes on where its state stopped, and builds sessions that were lost again; one process at a time holds a state folder; a stop is clean and says so.
+// replay of a topic goes on where its state stopped, and builds sessions that were lost again; what the gate refuses is kept and never
+// served; one process at a time holds a state folder; a stop is clean and says so.
 
 #include <filesystem>
 #include <string>
@@ -7,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include "fuseline/fusion/policy_keys.h"
+#include "fuseline/policy_store/archive.h"
 #include "fuseline/test_support/matchers.h"
 #include "loop_harness.h"
 
@@ -75,6 +78,42 @@ TEST_F(WholeProgramTest, LostSessionsAreBuiltAgainFromTheLogAndNothingIsLearnedT
   std::filesystem::remove_all(std::filesystem::path(dir_ / "state") / "sessions");
 
   EXPECT_EQ(Replay(*kafka, dir_ / "state", {}), once);
+}
+
+TEST_F(WholeProgramTest, AVersionThatTheGateRefusesIsArchivedWithItsReasonsAndNeverPointedTo) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  for (const bool refuses : {true, false}) {
+    ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start());
+    LoopProcess run(*kafka, *redis, kTopic,
+                    {"fuseline.log_level=error", "sessionizer.gap_ms=120000", "learner.warmup_transitions=100", "learner.version_every_steps=10",
+                     refuses ? "gate.max_ensemble_deviation=0" : "gate.max_ensemble_deviation=1e9"});  // No ensemble is of one mind.
+    ASSERT_THAT(run.Start(), IsOk());
+    ASSERT_THAT(run.WaitUntilLearned(kEvents, /*patience_ms=*/60'000), IsOk());
+    const auto served = [](const nlohmann::json& status) { return status["live_version"] > 0; };
+    if (!refuses) {
+      ASSERT_THAT(run.WaitUntil(served, /*patience_ms=*/60'000), IsOk());
+    }
+    ASSERT_EQ(run.Interrupt(), 130) << run.log();
+
+    DiskFileSystem files;
+    const Archive archive = Archive::OpenReadOnly(run.state() + "/policy", files);
+    ASSERT_OK_AND_ASSIGN(const auto versions, archive.List());
+    ASSERT_GE(versions.size(), 3U);
+    std::size_t refused = 0;
+    for (const std::uint64_t version : versions) {
+      ASSERT_OK_AND_ASSIGN(const ArchivedVersion archived, archive.Get(version));
+      const v1::GateVerdict& verdict = archived.version.manifest.gate();
+      if (verdict.passed()) continue;
+      ++refused;
+      EXPECT_THAT(verdict.reasons(), testing::Contains(testing::HasSubstr("gate.max_ensemble_deviation")));
+      EXPECT_THAT(verdict.figures(), testing::Not(testing::IsEmpty()));
+    }
+    EXPECT_EQ(refused, refuses ? versions.size() : 0U);
+    ASSERT_OK_AND_ASSIGN(const std::string live, redis->Command({"HEXISTS", PolicyKeys("default").aliases(), "live"}));
+    EXPECT_EQ(live, refuses ? "0" : "1");
+    ASSERT_OK_AND_ASSIGN(const std::string there, redis->Command({"ZCARD", PolicyKeys("default").versions()}));
+    EXPECT_EQ(there == "0", refuses) << there;
+  }
 }
 
 TEST_F(WholeProgramTest, OneProcessAtATimeHoldsAStateFolder) {

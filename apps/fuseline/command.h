@@ -66,6 +66,7 @@ class Program {
 };
 
 // One function per cmd_*.cc, called by main.cc.
+void RegisterAssign(Program& program);
 void RegisterBroker(Program& program);
 void RegisterCompare(Program& program);
 void RegisterConfig(Program& program);

@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   fuseline::RegisterSessions(program);
   fuseline::RegisterExplain(program);
   fuseline::RegisterDeadLetters(program);
+  fuseline::RegisterAssign(program);
   fuseline::RegisterConfig(program);
   fuseline::RegisterEvaluate(program);
   fuseline::RegisterEvents(program);

@@ -10,4 +10,8 @@ inline constexpr int kDigestBytes = 32;
 // The difference of two rounded floats may miss the box's edge by their rounding.
 inline constexpr float kBoxTolerance = 1e-5F;
 
+// A coverage of 1, in 1/10,000.
+inline constexpr std::uint32_t kWholeCoverage = 10'000;
+inline constexpr int kShadowsMax = 16;
+
 }  // namespace fuseline

@@ -68,6 +68,7 @@ class Scanner {
   bool Exposure(std::string_view bytes);
   bool Feedback(std::string_view bytes);
   bool Features(std::string_view bytes);
+  bool Shadow(std::string_view bytes);
   bool ReadBox(std::string_view bytes);
   bool ReadItem(std::string_view bytes, Item* item);
   bool IsItemValid(const Item& item) const;
@@ -89,6 +90,7 @@ class Scanner {
 
   const EventLimits& limits_;
   std::int64_t items_ = 0;
+  int shadows_ = 0;
   Item first_item_;
   std::uint32_t last_position_ = 0;
   bool has_box_ = false;
@@ -142,11 +144,11 @@ bool Scanner::Feedback(std::string_view bytes) {
 }
 
 bool Scanner::Exposure(std::string_view bytes) {
-  Known known(/*last=*/11);
+  Known known(/*last=*/13);
   bool has_request = false, has_density = false;
   wire::Reader in(bytes);
   while (in.Next()) {
-    if (in.field() != 11 && known.IsRepeated(in.field())) return false;
+    if (in.field() != 11 && in.field() != 13 && known.IsRepeated(in.field())) return false;
     switch (in.tag()) {
       case Tag(1, kBytes): has_request = IsId(in.bytes()); if (!has_request) return false; break;
       case Tag(2, kBytes):
@@ -168,6 +170,8 @@ bool Scanner::Exposure(std::string_view bytes) {
         last_position_ = item.position;
         break;
       }
+      case Tag(12, kVarint): if (in.number() > kWholeCoverage) return false; break;
+      case Tag(13, kBytes): if (!Shadow(in.bytes()) || ++shadows_ > kShadowsMax) return false; break;
       default: if (known.IsMistyped(in.field())) return false;
     }
   }
@@ -182,6 +186,22 @@ bool Scanner::Features(std::string_view bytes) {
     switch (in.tag()) {
       case Tag(1, kBytes): if (!IsFinite(in.bytes())) return false; break;
       case Tag(2, kBytes): if (!IsPacked(in.bytes(), sizeof(std::uint64_t))) return false; break;
+      default: if (known.IsMistyped(in.field())) return false;
+    }
+  }
+  return in.ok();
+}
+
+bool Scanner::Shadow(std::string_view bytes) {
+  Known known(/*last=*/4);
+  wire::Reader in(bytes);
+  while (in.Next()) {
+    if (known.IsRepeated(in.field())) return false;
+    switch (in.tag()) {
+      case Tag(1, kVarint): break;
+      case Tag(2, kFixed32): if (!(FloatOf(in.number()) >= -1 && FloatOf(in.number()) <= 1)) return false; break;
+      case Tag(3, kFixed32): if (!(FloatOf(in.number()) >= 0 && FloatOf(in.number()) <= 1)) return false; break;
+      case Tag(4, kFixed32): if (!(FloatOf(in.number()) >= 0 && FloatOf(in.number()) <= 2)) return false; break;
       default: if (known.IsMistyped(in.field())) return false;
     }
   }

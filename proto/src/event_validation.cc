@@ -122,12 +122,29 @@ Status CheckItem(const v1::Exposure& exposure, int index, const EventLimits& lim
   return exposure.has_box() ? CheckInsideBox(place, item, exposure.box()) : OkStatus();
 }
 
+// What rankers say of policies that they did not serve is added up as it is.
+Status CheckRollout(const v1::Exposure& exposure) {
+  const Place place{"exposure."};
+  if (exposure.experiment_coverage() > kWholeCoverage) {
+    return Refused(place, "experiment_coverage", "is more than", kWholeCoverage, ":", exposure.experiment_coverage());
+  }
+  if (exposure.shadows_size() > kShadowsMax) return Refused(place, "shadows", "are more than", kShadowsMax, ":", exposure.shadows_size());
+  for (const v1::ShadowScore& shadow : exposure.shadows()) {
+    const auto within = [](float value, float lower, float upper) { return value >= lower && value <= upper; };
+    if (!within(shadow.rank_correlation(), -1, 1)) return Refused(place, "shadows.rank_correlation", "is outside [-1, 1]");
+    if (!within(shadow.top_overlap(), 0, 1)) return Refused(place, "shadows.top_overlap", "is outside [0, 1]");
+    if (!within(shadow.action_difference(), 0, 2)) return Refused(place, "shadows.action_difference", "is outside [0, 2]");
+  }
+  return OkStatus();
+}
+
 Status CheckExposure(const v1::Exposure& exposure, const EventLimits& limits) {
   const Place place{"exposure."};
   FUSELINE_RETURN_IF_ERROR(CheckId(place, "request_id", exposure.request_id(), limits));
   FUSELINE_RETURN_IF_ERROR(CheckString(place, "surface", exposure.surface(), limits));
   FUSELINE_RETURN_IF_ERROR(CheckString(place, "experiment", exposure.experiment(), limits));
   FUSELINE_RETURN_IF_ERROR(CheckString(place, "arm", exposure.arm(), limits));
+  FUSELINE_RETURN_IF_ERROR(CheckRollout(exposure));
   if (!exposure.schema_digest().empty() && exposure.schema_digest().size() != kDigestBytes) {
     return Refused(place, "schema_digest", "has neither 32 bytes nor none:", exposure.schema_digest().size());
   }

@@ -44,6 +44,14 @@ inline void FillExposure(Random& random, v1::Exposure* exposure) {
     exposure->mutable_box()->set_upper(2);
     exposure->set_log_density(random.NextNormal() * 1e-300);
   }
+  exposure->set_experiment_coverage(static_cast<std::uint32_t>(random.NextBelow(10'001)));
+  for (auto shadows = random.NextBelow(8); shadows > 5; --shadows) {
+    auto& shadow = *exposure->add_shadows();
+    shadow.set_policy_version(random.NextU64());
+    shadow.set_rank_correlation(static_cast<float>(random.NextUniform(-1, 1)));
+    shadow.set_top_overlap(static_cast<float>(random.NextUniform()));
+    shadow.set_action_difference(static_cast<float>(random.NextUniform(0, 2)));
+  }
   const auto tasks = random.NextBelow(4);
   for (auto items = random.NextBelow(4); items > 0; --items) {
     auto& item = *exposure->add_items();

@@ -30,12 +30,12 @@ function(fuseline_library name)
     PRIVATE $<BUILD_INTERFACE:fuseline_build_flags> ${ARG_PRIVATE_DEPS})
 endfunction()
 
-# fuseline_app(NAME SOURCES … DEPS …): a program in bin/, with the allocator of our programs.
+# fuseline_app(NAME SOURCES … DEPS …): a program in bin/, with the allocator and the checksum of our programs.
 function(fuseline_app name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(fuseline_app_${name} ${ARG_SOURCES})
   set_target_properties(fuseline_app_${name} PROPERTIES OUTPUT_NAME ${name})
-  target_link_libraries(fuseline_app_${name} PRIVATE fuseline_build_flags fuseline::allocator ${ARG_DEPS})
+  target_link_libraries(fuseline_app_${name} PRIVATE fuseline_build_flags fuseline::allocator fuseline::checksum ${ARG_DEPS})
 endfunction()
 
 # fuseline_test(NAME SOURCES … DEPS … LABELS … [TIMEOUT s] [ENVIRONMENT …] [SRC_OF room-folder …]): a GoogleTest program, one ctest entry.
@@ -55,11 +55,11 @@ function(fuseline_test name)
     ENVIRONMENT "FUSELINE_SOURCE_DIR=${PROJECT_SOURCE_DIR};FUSELINE_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};${ARG_ENVIRONMENT}")
 endfunction()
 
-# fuseline_bench(NAME SOURCES … DEPS …): a Google Benchmark program, with the allocator of our programs.
+# fuseline_bench(NAME SOURCES … DEPS …): a Google Benchmark program, with the allocator and the checksum of our programs.
 function(fuseline_bench name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE fuseline_build_flags fuseline::allocator ${ARG_DEPS} fuseline_dep::benchmark)
+  target_link_libraries(${name} PRIVATE fuseline_build_flags fuseline::allocator fuseline::checksum ${ARG_DEPS} fuseline_dep::benchmark)
 endfunction()
 
 # fuseline_fuzz(NAME SOURCES … DEPS … CORPUS folder): a libFuzzer target under clang; elsewhere a program that

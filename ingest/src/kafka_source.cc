@@ -121,10 +121,15 @@ void KafkaSource::Impl::Disown(std::span<const std::int32_t> partitions, bool lo
 
 Status KafkaSource::Impl::Decode(const kafka::MessageBatch& batch) {
   std::map<std::int32_t, EventBatch> batches;
+  auto owned = cursors.end();     // They come many of one partition after the other.
+  EventBatch* filling = nullptr;  // Of that partition.
   for (const kafka::Message& message : batch.messages()) {
-    const auto found = cursors.find(message.partition);
-    if (found == cursors.end()) continue;
-    Cursor& cursor = found->second;
+    if (owned == cursors.end() || owned->first != message.partition) {
+      owned = cursors.find(message.partition);
+      filling = nullptr;
+    }
+    if (owned == cursors.end()) continue;
+    Cursor& cursor = owned->second;
     cursor.at_end = false;
     // After a pause the client may fetch again what it had already given.
     if (cursor.done || message.offset < cursor.read_next) continue;
@@ -134,10 +139,10 @@ Status KafkaSource::Impl::Decode(const kafka::MessageBatch& batch) {
     origin.partition = message.partition;
     origin.offset = message.offset;
     if (message.timestamp_ms >= 0) origin.record_time_ms = message.timestamp_ms;
-    EventBatch& events = batches[message.partition];
-    events.records.push_back(intake.Take(message.value, origin, events.bytes));
+    if (filling == nullptr) filling = &batches[message.partition];
+    filling->records.push_back(intake.Take(message.value, origin, filling->bytes));
     cursor.read_next = message.offset + 1;
-    events.next_offset = cursor.read_next;
+    filling->next_offset = cursor.read_next;
   }
   for (const auto& [partition, offset] : batch.ends()) {
     if (const auto found = cursors.find(partition); found != cursors.end()) {

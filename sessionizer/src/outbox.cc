@@ -32,11 +32,14 @@ void Outbox::Saved(std::size_t kept_bytes_max) {
   Page& page = pages_.emplace_back();
   page.number = next_number_++;
   page.places = std::exchange(filling_places_, {});
-  if (kept_bytes_ + filling_.size() <= kept_bytes_max) {
-    kept_bytes_ += filling_.size();
-    page.bytes = std::move(filling_);
+  const std::size_t bytes = filling_.size(), places = page.places.size();
+  if (kept_bytes_ + bytes <= kept_bytes_max) {
+    kept_bytes_ += bytes;
+    page.bytes = std::exchange(filling_, {});
   }
   filling_.clear();
+  filling_.reserve(bytes);  // The next is likely to be as long.
+  filling_places_.reserve(places);
 }
 
 Status Outbox::Restore(std::uint64_t number, std::string_view bytes) {
@@ -78,6 +81,7 @@ std::optional<v1::TrajectoryName> Outbox::first() const {
 Result<std::vector<OutboxEntry>> Outbox::Take(const std::optional<v1::TrajectoryName>& after, std::size_t max,
                                               const std::function<Result<std::string>(std::uint64_t number)>& read) {
   std::vector<OutboxEntry> entries;
+  entries.reserve(std::min<std::size_t>(max, size_));
   const auto is_taken = [&](const Place& place) {
     return after && std::pair(place.offset, place.ordinal) <= std::pair(after->offset(), after->ordinal());
   };

@@ -1,6 +1,7 @@
 #include "fuseline/sessionizer/partition_sessions.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "fuseline/core/check.h"
@@ -17,6 +18,11 @@ namespace {
 
 JoinedEvent JoinedOf(const SessionWindow& window, const OpenEvent& event) {
   return {.time_ms = event.time_ms, .is_exposure = event.is_exposure, .id = window.id(event), .body = window.body(event)};
+}
+
+template <typename Object>
+void Fetch(const Object* object) {
+  for (std::size_t byte = 0; byte < sizeof(Object); byte += 64) __builtin_prefetch(reinterpret_cast<const char*>(object) + byte);
 }
 
 }  // namespace
@@ -224,6 +230,18 @@ void PartitionSessions::GatherDue(std::int64_t bound_ms) {
   SortDue();
   all_due_ = cold_end_ms_ >= bound_ms;
   due_through_.clear();
+  PrefetchNextDue();
+}
+
+// A timer is due some records after it has become the first: by then its user should be at hand, and, another record later, the events.
+void PartitionSessions::PrefetchNextDue() {
+  if (timers_.empty()) return;
+  const Slot next = timers_.top().second;
+  if (std::exchange(fetched_due_, next) != next) {
+    Fetch(&users_[next]);
+  } else if (users_[next]) {
+    users_[next]->window.PrefetchFirst();
+  }
 }
 
 void PartitionSessions::SortDue() {
@@ -382,6 +400,28 @@ Result<PartitionSessions::Processed> PartitionSessions::Process(const Record& re
 }
 
 // --- users ---
+
+// Each look needs what the one before has fetched.
+void PartitionSessions::Prefetch(std::span<const Record> next) const {
+  std::array<std::uint64_t, kPrefetchMax> hashes;
+  std::array<const User*, kPrefetchMax> users;
+  next = next.first(std::min(next.size(), kPrefetchMax));
+  for (std::size_t i = 0; i < next.size(); ++i) {
+    hashes[i] = HashOf(next[i].event.user_id);
+    slot_of_user_->Prefetch(hashes[i]);
+  }
+  for (std::size_t i = 0; i < next.size(); ++i) {
+    const Slot slot = slot_of_user_->Find(hashes[i], [](Slot) { return true; });
+    users[i] = slot == UserTable::kNone ? nullptr : &*users_[slot];
+    if (users[i] == nullptr) continue;
+    Fetch(users[i]);
+  }
+  for (std::size_t i = 0; i < next.size(); ++i) {
+    if (users[i] == nullptr) continue;
+    __builtin_prefetch(users[i]->id.data());
+    users[i]->window.Prefetch(next[i].event.event_id);
+  }
+}
 
 PartitionSessions::Slot PartitionSessions::FindSlot(std::string_view user_id, std::uint64_t hash) const {
   return slot_of_user_->Find(hash, [&](Slot slot) { return users_[slot]->hash == hash && users_[slot]->id == user_id; });

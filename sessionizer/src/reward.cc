@@ -4,7 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstddef>
-#include <deque>
+#include <forward_list>
 #include <memory_resource>
 #include <string>
 #include <utility>
@@ -125,8 +125,10 @@ bool IsUnknown(std::int32_t kind) { return kind == v1::Feedback::UNSPECIFIED || 
 bool IsExposure(const JoinedEvent& event) { return event.is_exposure && !event.body.empty(); }
 bool IsFeedback(const JoinedEvent& event) { return !event.is_exposure && !event.body.empty(); }
 
-// What the walk does not pass is written anew behind `*rewritten`.
-Request RequestOf(const JoinedEvent& event, std::pmr::memory_resource* memory, std::deque<std::string>* rewritten) {
+// What the walk does not pass is written anew there, and stays where it is.
+using Rewritten = std::forward_list<std::string>;
+
+Request RequestOf(const JoinedEvent& event, std::pmr::memory_resource* memory, Rewritten* rewritten) {
   Request request{.time_ms = event.time_ms,
                   .body = event.body,
                   .known = event.body,
@@ -134,7 +136,7 @@ Request RequestOf(const JoinedEvent& event, std::pmr::memory_resource* memory, s
                   .id = {},
                   .items = std::pmr::vector<Item>(memory)};
   if (!ReadExposure(&request)) {
-    request.known = rewritten->emplace_back(KnownFields<v1::Exposure>(event.body));
+    request.known = rewritten->emplace_front(KnownFields<v1::Exposure>(event.body));
     FUSELINE_CHECK(ReadExposure(&request));
   }
   return request;
@@ -221,7 +223,7 @@ class Join {
 
   std::array<std::byte, 8192> buffer_;
   std::pmr::monotonic_buffer_resource memory_{buffer_.data(), buffer_.size()};
-  std::deque<std::string> rewritten_;
+  Rewritten rewritten_;
   std::pmr::vector<Request> requests_{&memory_};  // As they came.
   std::pmr::vector<Request*> by_id_{&memory_};
   std::uint64_t orphans_ = 0;
@@ -229,7 +231,7 @@ class Join {
 };
 
 // What a truncated session goes on with: by request id where several are shown at one instant. Nobody has reacted to it here.
-std::optional<Request> NextRequest(std::span<const JoinedEvent> events, std::deque<std::string>* rewritten) {
+std::optional<Request> NextRequest(std::span<const JoinedEvent> events, Rewritten* rewritten) {
   std::optional<Request> next;
   for (const JoinedEvent& event : events) {
     if (!IsExposure(event)) continue;
@@ -302,7 +304,7 @@ bool AppendTrajectory(const SessionToJoin& session, const TrajectoryHead& head, 
   const std::vector<const Request*> steps = join.Steps();
   const auto [oldest, newest] = std::minmax_element(
       steps.begin(), steps.end(), [](const Request* a, const Request* b) { return a->policy_version < b->policy_version; });
-  std::deque<std::string> rewritten;
+  Rewritten rewritten;
   const std::optional<Request> next = NextRequest(session.next_requests, &rewritten);
 
   std::size_t size = bytes->size() - begin + NumberSize((*oldest)->policy_version) + NumberSize((*newest)->policy_version);
@@ -310,6 +312,7 @@ bool AppendTrajectory(const SessionToJoin& session, const TrajectoryHead& head, 
   if (next) size += BytesSize(StepSize(*next));
   const bool is_stub = size > static_cast<std::size_t>(max_bytes);
   if (!is_stub) {
+    bytes->reserve(begin + size);
     for (const Request* step : steps) AppendStep(v1::Trajectory::kStepsFieldNumber, *step, bytes);
     if (next) AppendStep(v1::Trajectory::kNextStepFieldNumber, *next, bytes);
   }

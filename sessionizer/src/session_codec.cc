@@ -1,6 +1,7 @@
 #include "session_codec.h"
 
 #include <algorithm>
+#include <array>
 
 #include "fuseline/core/check.h"
 
@@ -11,11 +12,11 @@ constexpr std::uint8_t kExposureFlag = 1;
 constexpr std::uint8_t kGluedFlag = 2;
 
 void PutVarint(std::uint64_t value, std::string* bytes) {
-  while (value >= 0x80) {
-    bytes->push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  bytes->push_back(static_cast<char>(value));
+  std::array<char, 10> varint;
+  std::size_t size = 0;
+  for (; value >= 0x80; value >>= 7) varint[size++] = static_cast<char>(value | 0x80);
+  varint[size++] = static_cast<char>(value);
+  bytes->append(varint.data(), size);
 }
 
 void PutZigzag(std::int64_t value, std::string* bytes) {

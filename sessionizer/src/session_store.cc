@@ -89,9 +89,11 @@ rocksdb::Options StoreOptions(std::size_t memory_max_bytes, rocksdb::Env* env) {
   rocksdb::Options options;
   options.create_if_missing = true;
   if (env != nullptr) options.env = env;
-  // What is written is dropped again within the life of a session. Half of the memory for buffers, a quarter for what is read.
-  options.max_write_buffer_number = 3;
-  options.write_buffer_size = std::clamp<std::size_t>(memory_max_bytes / 6, 1 << 20, 64 << 20);
+  // What is written is dropped again within the life of a session, a page of the outbox with one of the next commits: two buffers are
+  // flushed together, so that it is seldom written twice. Half of the memory for buffers, a quarter for what is read.
+  options.max_write_buffer_number = 4;
+  options.min_write_buffer_number_to_merge = 2;
+  options.write_buffer_size = std::clamp<std::size_t>(memory_max_bytes / 8, 1 << 20, 64 << 20);
   options.memtable_whole_key_filtering = true;
   options.memtable_prefix_bloom_size_ratio = 0.02;
   rocksdb::BlockBasedTableOptions table;
@@ -143,6 +145,11 @@ Status ScanAll(rocksdb::DB& db, char kind, std::int32_t partition, Take take) {
 
 StoreBatch::StoreBatch() : batch_(std::make_unique<rocksdb::WriteBatch>()) {}
 StoreBatch::~StoreBatch() = default;
+
+void StoreBatch::Clear(std::size_t kept_bytes_max) {
+  if (batch_->Data().capacity() > kept_bytes_max) batch_ = std::make_unique<rocksdb::WriteBatch>();
+  batch_->Clear();
+}
 
 void StoreBatch::PutState(std::int32_t partition, const v1::PartitionState& state) {
   batch_->Put(Prefix('p', partition), state.SerializeAsString());

@@ -29,6 +29,7 @@ class StoreBatch {
  public:
   StoreBatch();
   ~StoreBatch();
+  void Clear(std::size_t kept_bytes_max);  // To be filled again: it keeps its memory, up to so much.
   void PutState(std::int32_t partition, const v1::PartitionState& state);
   void PutChanges(std::int32_t partition, const SessionChanges& changes);
   void PutPage(std::int32_t partition, std::uint64_t number, std::string_view bytes);

@@ -83,6 +83,20 @@ const OpenEvent* SessionWindow::FindId(std::int64_t time_ms, std::string_view id
   return found == events_.end() ? nullptr : &*found;
 }
 
+void SessionWindow::Prefetch(std::string_view id) const {
+  if (events_.empty()) return;
+  __builtin_prefetch(&events_.back());
+  __builtin_prefetch(events_.data() + events_.size());
+  __builtin_prefetch(bytes_.data() + bytes_.size());
+  if (!ids_.empty()) ids_.Prefetch(HashOf(id));
+}
+
+void SessionWindow::PrefetchFirst() const {
+  if (events_.empty()) return;
+  __builtin_prefetch(&events_[first_size_ - 1]);
+  __builtin_prefetch(bytes_.data());
+}
+
 OpenEvent* SessionWindow::Find(std::int64_t offset, std::int64_t time_ms, std::string_view id) {
   const std::size_t place = PlaceFor(time_ms, id);
   if (place == events_.size()) return nullptr;
@@ -108,6 +122,7 @@ bool SessionWindow::Add(const SessionShape& shape, const NewEvent& event) {
                  .is_exposure = event.is_exposure,
                  .starts_session = !joins_previous};
   FUSELINE_CHECK(bytes_.size() + event.id.size() + event.body.size() < std::size_t{1} << 32);
+  bytes_.reserve(bytes_.size() + event.id.size() + event.body.size());  // Once for both; no less than doubled.
   bytes_.append(event.id).append(event.body);
   if (!ids_.empty()) ids_.Insert(open.id_hash);
   if (i < size && !inside) events_[i].starts_session = !joins_next;

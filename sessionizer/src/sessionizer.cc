@@ -4,6 +4,7 @@
 #include <deque>
 #include <limits>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -110,6 +111,7 @@ struct Sessionizer::Impl {
   SessionizerMetrics metrics;
   std::filesystem::path folder;  // Empty: only to look at.
   std::unique_ptr<SessionStore> store;
+  StoreBatch to_commit;
   std::map<std::int32_t, v1::PartitionState> stored;  // Not used yet.
   std::map<std::int32_t, Partition> used;
   std::int64_t records_since_commit = 0;
@@ -285,7 +287,10 @@ Status Sessionizer::Impl::Process(EventBatch&& batch) {
   FUSELINE_ASSIGN_OR_RETURN(Partition* const partition, Use(batch.partition));
   PartitionSessions& sessions = partition->sessions;
   FUSELINE_RETURN_IF_ERROR(CloseAll(*partition));
-  for (const Record& record : batch.records) {
+  const std::span<const Record> records = batch.records;
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    if (i % PartitionSessions::kPrefetchMax == 0) sessions.Prefetch(records.subspan(i));
+    const Record& record = records[i];
     if (record.offset < sessions.state().next_offset()) continue;
     if (sessions.state().finished()) {
       return ErrorStatus(Code::kInvalidInput, "the input of this partition has ended before this record; partition, offset:",
@@ -382,22 +387,22 @@ Status Sessionizer::Impl::RewriteSegments(std::int32_t id, Partition& partition)
 }
 
 Status Sessionizer::Impl::Commit() {
-  StoreBatch batch;
+  to_commit.Clear(2 * unsaved_memory_max());
   bool is_empty = true;
   for (auto& [id, partition] : used) {
     if (!partition.changed && !partition.outbox.changed()) continue;
     is_empty = false;
     if (partition.changed) {
       FUSELINE_RETURN_IF_ERROR(RewriteSegments(id, partition));
-      batch.PutChanges(id, partition.sessions.Changes(MemoryFor(partition)));
-      batch.PutState(id, partition.sessions.state());
+      to_commit.PutChanges(id, partition.sessions.Changes(MemoryFor(partition)));
+      to_commit.PutState(id, partition.sessions.state());
     }
-    if (const auto page = partition.outbox.unsaved()) batch.PutPage(id, page->number, page->bytes);
-    for (const std::uint64_t number : partition.outbox.dropped()) batch.DropPage(id, number);
+    if (const auto page = partition.outbox.unsaved()) to_commit.PutPage(id, page->number, page->bytes);
+    for (const std::uint64_t number : partition.outbox.dropped()) to_commit.DropPage(id, number);
   }
   last_commit_us = clock.monotonic_us();
   if (is_empty) return OkStatus();
-  if (Status written = store->Write(batch); !written.ok()) {
+  if (Status written = store->Write(to_commit); !written.ok()) {
     metrics.failed_commits.Increment();
     return written;
   }

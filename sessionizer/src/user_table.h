@@ -23,6 +23,11 @@ class UserTable {
     return kNone;
   }
 
+  // Makes ready what Find will touch first. Changes nothing.
+  void Prefetch(std::uint64_t hash) const {
+    if (!places_.empty()) __builtin_prefetch(&places_[TagOf(hash) & mask_]);
+  }
+
   // REQUIRES: it is not there.
   void Insert(std::uint64_t hash, std::uint32_t slot) {
     if ((size_ + 1) * 4 > places_.size() * 3) Grow();

@@ -19,6 +19,10 @@ constexpr std::uint32_t Tag(std::uint32_t field, Type type) { return field << 3 
 
 // Reads a varint of 64 bits from [at, end). Returns what is behind it; null if it is none, or not whole.
 inline const char* ParseVarint(const char* at, const char* end, std::uint64_t* value) {
+  if (at != end && static_cast<unsigned char>(*at) < 0x80) {  // Nearly all are one byte long.
+    *value = static_cast<unsigned char>(*at);
+    return at + 1;
+  }
   *value = 0;
   for (int shift = 0; shift < 70 && at != end; shift += 7) {
     const auto byte = static_cast<unsigned char>(*at++);
@@ -38,7 +42,8 @@ class Reader {
   explicit Reader(std::string_view bytes) : at_(bytes.data()), end_(bytes.data() + bytes.size()) {}
 
   // Moves on to the next field. False at the end, or where the reader gives up: then ok() is false.
-  bool Next() {
+  // In line, so that a walk keeps in registers where it is: a call for each field costs three times as much.
+  [[gnu::always_inline]] inline bool Next() {
     if (at_ == end_) return false;
     if (!Short(&tag_) || field() == 0) return Fail();
     switch (static_cast<Type>(tag_ & 7)) {

@@ -58,6 +58,10 @@ class SessionWindow {
   // The event with this id of an open session; null: none. `time_ms` is where it is looked for first.
   const OpenEvent* FindId(std::int64_t time_ms, std::string_view id) const;
 
+  // Makes ready what FindId and Add will touch of an event with this id at the end. Changes nothing.
+  void Prefetch(std::string_view id) const;
+  void PrefetchFirst() const;  // The same for closing the first session.
+
   struct NewEvent {
     std::int64_t time_ms = 0, offset = 0;
     std::uint32_t segment = 0;
@@ -113,6 +117,7 @@ class SessionWindow {
     bool empty() const { return places_.empty(); }
     void Clear();
     bool Contains(std::uint64_t hash) const;
+    void Prefetch(std::uint64_t hash) const { __builtin_prefetch(&places_[hash & (places_.size() - 1)]); }
     void Insert(std::uint64_t hash);
     std::size_t memory_bytes() const { return places_.capacity() * sizeof(std::uint64_t); }
 

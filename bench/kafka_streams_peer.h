@@ -3,16 +3,15 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
-#include "fuseline/core/child_process.h"
 #include "fuseline/core/status.h"
-#include "fuseline/test_support/temp_dir.h"
 #include "measure.h"
+#include "peer_process.h"
 
 namespace fuseline::bench {
 
-// The Kafka Streams program of bench/peers/kafka_streams, as one process that makes many passes, so that its virtual
-// machine is warm. Thread-compatible.
+// The Kafka Streams program of bench/peers/kafka_streams, its virtual machine warm after a pass. Thread-compatible.
 class KafkaStreamsPeer {
  public:
   struct Pass {
@@ -26,19 +25,14 @@ class KafkaStreamsPeer {
   // Errors: kNotFound if the peer was not built (`make bench-peers`).
   static Result<std::unique_ptr<KafkaStreamsPeer>> Start(const std::string& bootstrap_servers,
                                                          const std::string& topic);
-  ~KafkaStreamsPeer();
 
   // The whole topic, by a new application. `guarantee`: exactly_once_v2 or at_least_once; `aggregate`: events or count.
   Result<Pass> Run(const std::string& guarantee, const std::string& aggregate);
 
  private:
-  KafkaStreamsPeer() = default;
-  Result<std::string> NextLine();
+  explicit KafkaStreamsPeer(std::unique_ptr<PeerProcess> process) : process_(std::move(process)) {}
 
-  test::TempDir folder_;  // Outlives the process.
-  int commands_ = -1;
-  std::size_t answers_read_ = 0;  // Bytes of its output.
-  std::unique_ptr<ChildProcess> process_;
+  std::unique_ptr<PeerProcess> process_;
 };
 
 }  // namespace fuseline::bench

@@ -1,159 +1,197 @@
-// Update steps a second of EnhancedRL, `small` and `paper`, beside a naive version of the same step (a loop over critic modules,
-// torch::nn and torch::optim::Adam) and the sgemm ceiling, interleaved in one run. One thread.
+// What an update of EnhancedRL costs on one core, from a session's bytes on: beside the same step in PyTorch (bench/peers/pytorch), whose
+// losses must agree with ours first, and beside what the machine's sgemm reaches in the same rounds. BENCHMARKS.md holds the figures.
 
-#include <torch/torch.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/rand.h>
 
-#include <benchmark/benchmark.h>
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <sstream>
+#include <string>
+#include <vector>
 
-#include "algorithm.h"
-#include "fuseline/core/random.h"
-#include "fuseline/proto/settings.h"
+#include "fuseline/test_support/temp_dir.h"
+#include "learner_case.h"
+#include "measure.h"
+#include "peer_process.h"
 
-namespace fuseline {
+namespace fuseline::bench {
 namespace {
 
-constexpr std::int64_t kState = 49, kAction = 10, kItems = 5;
+struct Arguments {
+  std::size_t rounds = 5;
+  double seconds = 1;  // Of each way in each round.
+  std::int64_t threads = 1;
+  std::size_t memory_steps = 0;
+  std::vector<std::string> cases;  // PRESET_BATCH.
+};
 
-v1::Config ConfigOf(const char* preset) {
-  v1::Config config = DefaultSettings();
-  config.mutable_learner()->set_preset(preset);
-  config.mutable_learner()->set_device("cpu");
-  return config;
-}
+constexpr std::size_t kAgreeingSteps = 20;
+constexpr double kAgreement = 2e-4;  // Largest relative difference of a loss: float32 sums in another order, through twenty steps of Adam.
+constexpr std::size_t kTransitionsAStep = 10;  // 1 / learner.steps_per_transition, by default.
 
-TransitionBatch RandomBatch(std::size_t batch) {
-  Random random(1, "bench", 0);
-  TransitionBatch b{.batch = batch, .items = kItems};
-  const auto fill = [&](std::vector<float>& values, std::size_t width) {
-    values.resize(batch * width);
-    for (float& value : values) value = static_cast<float>(random.NextUniform(-0.15, 0.15));
-  };
-  fill(b.state, kItems * kState);
-  fill(b.next_state, kItems * kState);
-  fill(b.action, kItems * kAction);
-  fill(b.reward, kRewardGroups * kItems);
-  b.baseline.assign(batch * kItems * kAction, 0);
-  b.next_baseline = b.baseline;
-  b.mask.assign(batch * kItems, 1);
-  b.next_mask = b.mask;
-  b.terminated.assign(batch, 0);
-  b.trains_actor.assign(batch, 1);
-  b.weight.assign(batch, 1);
-  b.log_density.assign(batch, 0);
-  for (std::size_t i = 0; i < batch; ++i) b.box.insert(b.box.end(), {-0.15F, 0.15F});
-  b.next_box = b.box;
-  return b;
-}
+struct Way {
+  std::string name;
+  std::function<void()> work;  // A pass; or, of a peer, null:
+  std::function<Cost(double seconds, double& passes)> foreign;
+  std::vector<double> cpu_s{}, wall_s{};  // Of a pass, in each round.
 
-// Multiply-adds of one step's matrix products, times two: critics 1 target + 3 own forward and backward, 1 forward and 1 backward
-// towards the action in the actor's step; actor 1 target + 3.
-double FlopsOfStep(const NetworkSizes& sizes) {
-  const auto macs = [&](std::int64_t in, std::int64_t out) {
-    double sum = 0;
-    std::int64_t last = in;
-    for (const std::int64_t width : sizes.hidden) sum += static_cast<double>(last * width), last = width;
-    return sum + static_cast<double>(last * out);
-  };
-  const double pairs = static_cast<double>(sizes.batch * kItems), members = static_cast<double>(2 * sizes.critics_per_group);
-  return 2 * pairs * (6 * members * macs(kState + kAction, 1) + 4 * macs(kState, kAction));
-}
-
-void Report(benchmark::State& state, const char* preset) {
-  const NetworkSizes sizes = SizesOf(ConfigOf(preset).learner());
-  state.counters["steps/s"] = benchmark::Counter(static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
-  state.counters["GFLOP/s"] =
-      benchmark::Counter(static_cast<double>(state.iterations()) * FlopsOfStep(sizes) * 1e-9, benchmark::Counter::kIsRate);
-}
-
-void BatchedStep(benchmark::State& state, const char* preset) {
-  const v1::Config config = ConfigOf(preset);
-  const std::vector<float> start(kAction, 0.0F);
-  const auto algorithm = CreateAlgorithm(config, {kState - 1, 1, start}).value();
-  const TransitionBatch batch = RandomBatch(static_cast<std::size_t>(SizesOf(config.learner()).batch));
-  std::uint64_t step = 0;
-  for (auto _ : state) benchmark::DoNotOptimize(algorithm->Step(batch, step++));
-  Report(state, preset);
-}
-
-torch::nn::Sequential Mlp(std::int64_t in, const std::vector<std::int64_t>& hidden, std::int64_t out) {
-  torch::nn::Sequential net;
-  for (const std::int64_t width : hidden) {
-    net->push_back(torch::nn::Linear(in, width));
-    net->push_back(torch::nn::ReLU());
-    in = width;
-  }
-  net->push_back(torch::nn::Linear(in, out));
-  return net;
-}
-
-void NaiveStep(benchmark::State& state, const char* preset) {
-  at::set_num_threads(1);
-  const NetworkSizes sizes = SizesOf(ConfigOf(preset).learner());
-  const std::int64_t members = 2 * sizes.critics_per_group, batch = sizes.batch;
-  std::vector<torch::nn::Sequential> critics, targets;
-  std::vector<torch::Tensor> parameters;
-  for (std::int64_t m = 0; m < members; ++m) {
-    critics.push_back(Mlp(kState + kAction, sizes.hidden, 1));
-    targets.push_back(Mlp(kState + kAction, sizes.hidden, 1));
-    for (const auto& parameter : critics.back()->parameters()) parameters.push_back(parameter);
-  }
-  auto actor = Mlp(kState, sizes.hidden, kAction), actor_target = Mlp(kState, sizes.hidden, kAction);
-  torch::optim::Adam critic_adam(parameters, 2e-4), actor_adam(actor->parameters(), 1e-4);
-  const auto states = torch::rand({batch * kItems, kState}), next_states = torch::rand({batch * kItems, kState});
-  const auto actions = torch::rand({batch * kItems, kAction}) * 0.1, rewards = torch::rand({2, batch, kItems});
-  for (auto _ : state) {
-    torch::Tensor loss = torch::zeros({});
-    {
-      torch::Tensor next;
-      {
-        const torch::NoGradGuard no_gradient;
-        next = torch::cat({next_states, actor_target->forward(next_states).tanh()}, 1);
-      }
-      for (std::int64_t m = 0; m < members; ++m) {
-        const auto at = static_cast<std::size_t>(m);
-        torch::Tensor target;
-        {
-          const torch::NoGradGuard no_gradient;
-          target = rewards[m / sizes.critics_per_group].sum(1) + 0.9 * targets[at]->forward(next).view({batch, kItems}).sum(1);
-        }
-        const auto q = critics[at]->forward(torch::cat({states, actions}, 1)).view({batch, kItems}).sum(1);
-        loss = loss + (q - target).square().mean();
+  void Measure(double seconds) {
+    double passes = 0;
+    Cost cost;
+    if (foreign) {
+      cost = foreign(seconds, passes);
+    } else {
+      while (passes < 3 || cost.wall_s < seconds) {
+        const Cost more = CostOf(work);
+        cost = {cost.cpu_s + more.cpu_s, cost.wall_s + more.wall_s};
+        ++passes;
       }
     }
-    critic_adam.zero_grad();
-    loss.backward();
-    torch::nn::utils::clip_grad_norm_(parameters, 10);
-    critic_adam.step();
-
-    const auto mu = actor->forward(states).tanh();
-    std::vector<torch::Tensor> q;
-    for (auto& critic : critics) q.push_back(critic->forward(torch::cat({states, mu}, 1)));
-    const auto groups = torch::stack(q).view({2, sizes.critics_per_group, batch, kItems});
-    const auto actor_loss = (0.2 * (groups.var(1, false) + 1e-8).sqrt() - groups.mean(1)).sum(0).mean() +
-                            1.2 * ((mu.abs() - 0.15).clamp_min(0) / 0.09).clamp_max(6).expm1().sum(1).mean();
-    actor_adam.zero_grad();
-    actor_loss.backward();
-    actor_adam.step();
+    cpu_s.push_back(cost.cpu_s / passes);
+    wall_s.push_back(cost.wall_s / passes);
   }
-  Report(state, preset);
+};
+
+double Median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
 }
 
-void Sgemm(benchmark::State& state) {
-  at::set_num_threads(1);
-  const auto a = torch::rand({1024, 1024}), b = torch::rand({1024, 1024});
-  auto c = torch::mm(a, b);
-  for (auto _ : state) torch::mm_out(c, a, b);
-  state.counters["GFLOP/s"] =
-      benchmark::Counter(static_cast<double>(state.iterations()) * 2 * 1024.0 * 1024 * 1024 * 1e-9, benchmark::Counter::kIsRate);
+void PrintMs(const char* what, const Way& way) {
+  const auto [best, worst] = std::ranges::minmax(way.cpu_s);
+  std::printf("  %-34s %9.2f ms of CPU (%.2f .. %.2f), %.2f of wall\n", what, 1e3 * Median(way.cpu_s), 1e3 * best, 1e3 * worst,
+              1e3 * Median(way.wall_s));
 }
 
-BENCHMARK_CAPTURE(BatchedStep, small, "small")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(NaiveStep, small, "small")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(BatchedStep, paper, "paper")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(NaiveStep, paper, "paper")->Unit(benchmark::kMillisecond);
-BENCHMARK(Sgemm)->Unit(benchmark::kMillisecond);
+Way Sgemm(const std::string& name, const std::vector<LearnerCase::Shape>& shapes) {
+  std::vector<std::array<at::Tensor, 3>> operands;
+  for (const auto& shape : shapes)
+    operands.push_back({at::rand({shape.rows, shape.in}), at::rand({shape.in, shape.out}), at::rand({shape.rows, shape.out})});
+  return {name, [operands] { for (auto [a, b, c] : operands) at::mm_out(c, a, b); }, nullptr};
+}
+
+double FlopsOf(const std::vector<LearnerCase::Shape>& shapes) {
+  double flops = 0;
+  for (const auto& shape : shapes) flops += 2.0 * static_cast<double>(shape.rows * shape.in * shape.out);
+  return flops;
+}
+
+// Exits where the peer's step is not ours.
+void Agree(PeerProcess& peer, const std::string& form, const std::vector<double>& ours) {
+  std::istringstream answer(Must(peer.Ask("losses " + form + " " + std::to_string(ours.size() / 2))));
+  double largest = 0;
+  for (const double expected : ours) {
+    double loss = NAN;
+    answer >> loss;
+    largest = std::max(largest, std::abs(loss - expected) / std::max(1e-6, std::abs(expected)));
+    if (std::isfinite(loss) && largest <= kAgreement) continue;
+    std::fprintf(stderr, "%s does another step than ours: a loss of %.9g where ours is %.9g\n", form.c_str(), loss, expected);
+    std::exit(1);
+  }
+  std::printf("  %-34s the same losses for %zu steps, within %.1e\n", form.c_str(), ours.size() / 2, largest);
+}
+
+const std::vector<std::string> kForms{"modules+eager", "batched+eager", "modules+compiled", "batched+compiled"};
+
+void Run(const std::string& preset, std::int64_t batch, const Arguments& arguments, PeerProcess* peer) {
+  LearnerCase ours(preset, batch, arguments.threads);
+  const auto shapes = ours.shapes();
+  const std::vector<LearnerCase::Shape> large{{1024, 1024, 1024}};
+  std::printf("%s: %s, %.2f GFLOP a step; %s; threads %d\n", ours.name().c_str(), ours.algorithm().description().c_str(), ours.flops() * 1e-9,
+              ours.algorithm().facts().blas.c_str(),
+              at::get_num_threads());
+
+  for (int i = 0; i < 3; ++i) ours.Step();
+  std::vector<Way> ways;
+  ways.push_back({"step", [&] { ours.Step(); }, nullptr});
+  ways.push_back({"ingest", [&] { ours.Ingest(kTransitionsAStep); }, nullptr});
+  ways.push_back({"sample", [&] { ours.Sample(); }, nullptr});
+  ways.push_back(Sgemm("sgemm", large));
+  ways.push_back(Sgemm("sgemm_layers", shapes));
+  if (peer != nullptr) {
+    const test::TempDir folder;
+    ours.Write(folder.path(), arguments.threads);
+    Must(peer->Ask("load " + folder.path()));
+    const std::vector<double> losses = ours.Losses(kAgreeingSteps);
+    for (const std::string& form : kForms) Agree(*peer, form, losses);
+    for (const std::string& form : kForms)
+      ways.push_back({form, nullptr, [peer, form](double seconds, double& steps) {
+                        const std::string answer = Must(peer->Ask("time " + form + " " + std::to_string(seconds)));
+                        Cost cost;
+                        if (std::sscanf(answer.c_str(), "steps=%lf cpu_s=%lf wall_s=%lf", &steps, &cost.cpu_s, &cost.wall_s) == 3) return cost;
+                        std::fprintf(stderr, "the peer says %s\n", answer.c_str());
+                        std::exit(1);
+                      }});
+  }
+  for (std::size_t round = 0; round < arguments.rounds; ++round)
+    for (Way& way : ways) way.Measure(arguments.seconds);
+
+  const double step_s = Median(ways[0].cpu_s), flops = ours.flops();
+  const double ceiling = FlopsOf(large) / Median(ways[3].cpu_s), layers = FlopsOf(shapes) / Median(ways[4].cpu_s);
+  PrintMs("our step", ways[0]);
+  std::printf("  %-34s %9.1f steps/s of CPU, %.1f GFLOP/s\n", "", 1 / step_s, flops / step_s * 1e-9);
+  std::printf("  %-34s %9.1f GFLOP/s: ours is %.2f of it\n", "sgemm 1024^3, the ceiling", ceiling * 1e-9, flops / step_s / ceiling);
+  std::printf("  %-34s %9.1f GFLOP/s: ours is %.2f of it\n", "sgemm of one member's layers", layers * 1e-9, flops / step_s / layers);
+  const double ingest_s = Median(ways[1].cpu_s), sample_s = Median(ways[2].cpu_s);
+  std::printf("  %-34s %9.3f ms for %zu transitions, %.3f ms for both batches: %.2f %% of a step\n", "trajectory bytes to batch", 1e3 * ingest_s,
+              kTransitionsAStep, 1e3 * sample_s, 100 * (ingest_s + sample_s) / step_s);
+  for (std::size_t i = 5; i < ways.size(); ++i) {
+    PrintMs(("PyTorch " + ways[i].name).c_str(), ways[i]);
+    std::printf("  %-34s %9.2f times our step\n", "", Median(ways[i].cpu_s) / step_s);
+  }
+  if (arguments.memory_steps == 0) return;
+  for (int i = 0; i < 100; ++i) ours.Step();
+  const double before = MemoryMib();
+  for (std::size_t i = 0; i < arguments.memory_steps; ++i) {
+    ours.Sample();
+    ours.Step();
+  }
+  std::printf("  %-34s %9.1f MiB resident after 100 steps, %.1f after %zu more\n", "memory", before, MemoryMib(), arguments.memory_steps);
+}
+
+void Main(const Arguments& arguments) {
+  auto started = PeerProcess::Start("pytorch/run.sh");
+  if (!started) std::printf("without PyTorch: %s\n", started.error().message.c_str());
+  PeerProcess* const peer = started ? started->get() : nullptr;
+  for (const std::string& name : arguments.cases) {
+    const std::size_t at = name.find('_');
+    Run(name.substr(0, at), std::strtol(name.c_str() + at + 1, nullptr, 10), arguments, peer);
+    std::fflush(stdout);
+  }
+}
 
 }  // namespace
-}  // namespace fuseline
+}  // namespace fuseline::bench
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  fuseline::bench::Arguments arguments;
+  bool understood = true;
+  for (int i = 1; i < argc && understood; ++i) {
+    const std::string argument = argv[i];
+    const char* const value = i + 1 < argc ? argv[i + 1] : nullptr;
+    if (argument == "--rounds" && value != nullptr) {
+      arguments.rounds = std::strtoul(argv[++i], nullptr, 10);
+    } else if (argument == "--seconds" && value != nullptr) {
+      arguments.seconds = std::strtod(argv[++i], nullptr);
+    } else if (argument == "--threads" && value != nullptr) {
+      arguments.threads = std::strtol(argv[++i], nullptr, 10);
+    } else if (argument == "--memory-steps" && value != nullptr) {
+      arguments.memory_steps = std::strtoul(argv[++i], nullptr, 10);
+    } else if ((argument.starts_with("small_") || argument.starts_with("paper_")) && std::strtol(argument.c_str() + 6, nullptr, 10) > 0) {
+      arguments.cases.push_back(argument);
+    } else {
+      understood = false;
+    }
+  }
+  if (!understood || arguments.rounds < 1 || arguments.threads < 1) {
+    std::fprintf(stderr, "usage: learner_bench [--rounds N] [--seconds S] [--threads N] [--memory-steps N] [small_BATCH|paper_BATCH …]\n");
+    return 2;
+  }
+  if (arguments.cases.empty()) arguments.cases = {"small_256", "small_1024", "paper_256", "paper_1024"};
+  fuseline::bench::Main(arguments);
+}

@@ -8,7 +8,8 @@
 #   --without-kafka  leave out the Kafka broker and its Java: tests against a real broker will be skipped
 #   --with-clang     also clang, clang-tidy and clang-format 14, for the preset `clang` and for `make format`
 #   --with-cuda      also the libraries with which LibTorch uses a GPU (2 GB more to fetch)
-#   --with-peers     also what builds the programs that benchmarks run beside ours (`make bench-peers`): a JDK and Maven
+#   --with-peers     also what builds the programs that benchmarks run beside ours (`make bench-peers`): a JDK, Maven,
+#                    Python's headers and virtual environments
 #   --help           this text
 #
 # What it may change: Debian packages, through apt-get, as root or through sudo, after asking; and one folder of yours,
@@ -57,7 +58,7 @@ packages=(
   python3-confluent-kafka python3-protobuf
 )
 if [ $with_kafka = 1 ]; then packages+=(openjdk-17-jre-headless); fi
-if [ $with_peers = 1 ]; then packages+=(openjdk-17-jdk-headless maven); fi
+if [ $with_peers = 1 ]; then packages+=(openjdk-17-jdk-headless maven python3-venv python3-dev); fi
 if [ $with_clang = 1 ]; then packages+=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev); fi
 
 say() { echo "setup: $*"; }

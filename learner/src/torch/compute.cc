@@ -13,6 +13,8 @@
 #include <mutex>
 #include <string>
 
+#include "torch/dense_kernels.h"
+
 namespace fuseline {
 namespace {
 
@@ -29,14 +31,17 @@ double MeasureSgemm() {
   return 2.0 * 256 * 256 * 256 / best_s * 1e-9;
 }
 
-// What the build says of its BLAS, with MKL's own version where it has it.
+// What the build says of its BLAS, with MKL's own version where it has it; and our kernels, if they multiply here.
 std::string BlasName() {
   const std::string config = at::show_config();
   const auto field = config.find("BLAS_INFO=");
   std::string name = field == std::string::npos ? "unknown" : config.substr(field + 10, config.find(',', field) - field - 10);
-  if (!at::hasMKL()) return name;
-  const std::string version = at::get_mkl_version();
-  return name + ": " + version.substr(0, version.find(" for "));
+  if (at::hasMKL()) {
+    const std::string version = at::get_mkl_version();
+    name += ": " + version.substr(0, version.find(" for "));
+  }
+  if (const DenseKernels* const kernels = ChooseDenseKernels()) name += ", own kernels: " + std::string(kernels->name);
+  return name;
 }
 
 void SetThreads(int threads) {
@@ -77,7 +82,10 @@ Tensor ToHost(const at::Tensor& tensor) {
 
 DeviceBatch ToDevice(const TransitionBatch& batch, std::int64_t state_width, std::int64_t action_width, at::Device device) {
   const std::int64_t b = Size(batch.batch), l = Size(batch.items);
-  const auto copy = [device](const std::vector<float>& values, at::IntArrayRef shape) { return FromHost(values, shape, device); };
+  const auto copy = [device](const std::vector<float>& values, at::IntArrayRef shape) {
+    if (device.is_cpu()) return at::from_blob(const_cast<float*>(values.data()), shape, at::kFloat);  // Nothing writes to a batch.
+    return FromHost(values, shape, device);
+  };
   return {.state = copy(batch.state, {b * l, state_width}),
           .action = copy(batch.action, {b * l, action_width}),
           .baseline = copy(batch.baseline, {b, l, action_width}),

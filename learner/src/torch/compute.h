@@ -25,7 +25,7 @@ inline std::int64_t Size(std::size_t value) { return static_cast<std::int64_t>(v
 at::Tensor FromHost(std::span<const float> values, at::IntArrayRef shape, at::Device device);  // A copy.
 Tensor ToHost(const at::Tensor& tensor);
 
-// A TransitionBatch on the device; states and actions flattened to [B L, …].
+// A TransitionBatch on the device; states and actions flattened to [B L, …]. On the CPU it is the batch itself, which must outlive it.
 struct DeviceBatch {
   at::Tensor state, action, baseline, mask, reward, next_state, next_baseline, next_mask, terminated, trains_actor, box, next_box,
       weight;

@@ -78,8 +78,7 @@ bool Descend(at::Tensor& parameters, FlatAdam& adam, double rate, const std::fun
   if (!std::isfinite(value.item<double>())) return false;
   const at::Tensor gradient = torch::autograd::grad({value}, {moved})[0];
   if (!std::isfinite(gradient.norm().item<double>())) return false;
-  adam.Update(parameters, gradient, rate);
-  return true;
+  return adam.Update({parameters, adam.first, adam.second}, gradient, /*scale=*/1, rate, parameters);
 }
 
 Result<std::unique_ptr<FittedQ>> FitOnTorch(const v1::Config& config, const EvaluationTransitions& t, const FitOptions& options) {

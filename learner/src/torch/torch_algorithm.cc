@@ -2,7 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/lerp.h>
 #include <c10/util/accumulate.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -24,10 +25,6 @@ constexpr std::uint64_t kCountBase = 1ULL << 20U;  // A count travels as two flo
 
 std::vector<float> Counted(std::uint64_t updates) {
   return {static_cast<float>(updates / kCountBase), static_cast<float>(updates % kCountBase)};
-}
-
-bool AllFinite(const std::vector<std::pair<std::string, at::Tensor>>& named) {
-  return std::ranges::all_of(named, [](const auto& entry) { return std::isfinite(entry.second.norm().template item<float>()); });
 }
 
 // Mean over a batch in which not every transition counts alike: values, weight [B]. 0 where none counts.
@@ -100,13 +97,15 @@ Trained& TorchAlgorithm::AddNet(const std::string& name, std::int64_t members, s
 
 // What an action changes is a hundredth of what a session is worth. A network that must grow to that worth by itself has slopes of its
 // making in every direction long before it has those of the data, and the actor climbs them into a corner.
-void TorchAlgorithm::StartAtLevel(Trained& critics, const DeviceBatch& t, const at::Tensor& reward) const {
+void TorchAlgorithm::StartAtLevel(Trained& critics, const DeviceBatch& t, const at::Tensor& reward) {
   if (critics.adam.updates > 0) return;
   const at::NoGradGuard no_gradient;
   const at::Tensor worth = reward / (1 - settings_.gamma() * WeightedMean(1 - t.terminated, t.weight));  // [G], of a state or of one of a list's pairs.
-  for (const at::Tensor& parameters : {critics.flat, critics.target}) {
-    if (!parameters.defined()) continue;
-    const at::Tensor biases = critics.net.Layer(parameters, critics.net.layers() - 1).second;  // [M, 1], a view.
+  for (at::Tensor* const parameters : {&critics.flat, &critics.target}) {
+    if (!parameters->defined()) continue;
+    const at::Tensor before = Renew(*parameters);
+    parameters->copy_(before);
+    const at::Tensor biases = critics.net.Layer(*parameters, critics.net.layers() - 1).second;  // [M, 1], a view.
     biases.add_(worth.repeat_interleave(critics.net.members() / worth.size(0)).view_as(biases));
   }
 }
@@ -126,18 +125,29 @@ void TorchAlgorithm::BlindToItems(const DenseEnsemble& net, const at::Tensor& in
 
 Result<StepFigures> TorchAlgorithm::Step(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step) {
   return CatchTorch("update step failed:", [&]() -> Result<StepFigures> {
-    const auto named = Named();
-    std::vector<at::Tensor> before;
-    for (const auto& [name, tensor] : named) before.push_back(tensor.clone());
     std::vector<std::uint64_t> updates;
     for (const Trained& part : parts_) updates.push_back(part.adam.updates);
 
     StepFigures figures;
-    if (Update(critics, actor, step, figures) && AllFinite(named)) return figures;
-    for (std::size_t i = 0; i < named.size(); ++i) named[i].second.copy_(before[i]);
+    const bool sound = Update(critics, actor, step, figures);
+    for (auto change = changes_.rbegin(); change != changes_.rend(); ++change) {
+      if (!sound) std::swap(*change->handle, change->before);
+      spares_.push_back(std::move(change->before));
+    }
+    changes_.clear();
+    if (sound) return figures;
     for (std::size_t i = 0; i < updates.size(); ++i) parts_[i].adam.updates = updates[i];
     return StepFigures{.undone = true};
   });
+}
+
+at::Tensor TorchAlgorithm::Renew(at::Tensor& handle) {
+  const auto spare = std::ranges::find_if(spares_, [&](const at::Tensor& tensor) { return tensor.numel() == handle.numel(); });
+  at::Tensor fresh = spare == spares_.end() ? at::empty_like(handle) : *spare;
+  if (spare != spares_.end()) spares_.erase(spare);
+  changes_.push_back({&handle, handle});
+  handle = std::move(fresh);
+  return changes_.back().before;
 }
 
 Result<std::vector<float>> TorchAlgorithm::ActAs(std::span<const float> actor, std::span<const float> states) const {
@@ -257,13 +267,19 @@ bool TorchAlgorithm::Descend(const std::vector<Trained*>& parts, double rate, co
   double norm = 0;  // Of all parts' gradients as one.
   for (const at::Tensor& gradient : gradients) norm = std::hypot(norm, gradient.norm().item<double>());
   if (!std::isfinite(norm)) return false;
-  const bool long_one = norm > settings_.max_gradient_norm();
-  for (std::size_t i = 0; i < parts.size(); ++i)
-    parts[i]->adam.Update(parts[i]->flat, long_one ? gradients[i] * (settings_.max_gradient_norm() / norm) : gradients[i], rate);
+  const double scale = norm > settings_.max_gradient_norm() ? settings_.max_gradient_norm() / norm : 1;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    Trained& part = *parts[i];
+    const FlatAdam::State from{Renew(part.flat), Renew(part.adam.first), Renew(part.adam.second)};
+    if (!part.adam.Update(from, gradients[i], scale, rate, part.flat)) return false;
+  }
   return true;
 }
 
-void TorchAlgorithm::Follow(Trained& part, double rate) { part.target.lerp_(part.flat, rate); }
+void TorchAlgorithm::Follow(Trained& part, double rate) {
+  const at::Tensor before = Renew(part.target);
+  at::lerp_out(part.target, before, part.flat, rate);
+}
 
 at::Tensor TorchAlgorithm::Serve(const at::Tensor& parameters, const at::Tensor& states) const { return Mu(parameters, states); }
 
@@ -274,7 +290,7 @@ at::Tensor TorchAlgorithm::Mu(const at::Tensor& parameters, const at::Tensor& st
 at::Tensor TorchAlgorithm::Q(const Trained& critics, const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions,
                              std::int64_t batch) {
   const at::Tensor seen = critics.action_mean.defined() ? (actions - critics.action_mean) * critics.action_scale : actions;
-  return critics.net.Forward(parameters, at::cat({states, seen}, 1)).reshape({critics.net.members(), batch, -1});
+  return critics.net.Forward(parameters, states, seen).reshape({critics.net.members(), batch, -1});
 }
 
 at::Tensor TorchAlgorithm::Pairs(const Trained& critics, const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions) {

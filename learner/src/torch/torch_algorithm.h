@@ -80,8 +80,8 @@ class TorchAlgorithm : public Algorithm {
   bool Descend(const std::vector<Trained*>& parts, double rate, const std::function<at::Tensor(const Parameters&)>& loss,
                double* figure = nullptr);
   // Before their first update: puts critics at the worth of a state that earns `reward` [G] a request, by the batch's share of ends.
-  void StartAtLevel(Trained& critics, const DeviceBatch& batch, const at::Tensor& reward) const;
-  static void Follow(Trained& part, double rate);  // The target's soft update.
+  void StartAtLevel(Trained& critics, const DeviceBatch& batch, const at::Tensor& reward);
+  void Follow(Trained& part, double rate);  // The target's soft update.
 
   // mu(s): states [n, W] → [n, D].
   at::Tensor Mu(const at::Tensor& parameters, const at::Tensor& states) const;
@@ -121,8 +121,18 @@ class TorchAlgorithm : public Algorithm {
   void ScaleActions(Trained& critics) const;
   std::vector<std::pair<std::string, at::Tensor>> Named() const;
 
+  // Puts memory whose content is not defined behind the handle of a tensor that is about to move, and returns the tensor as it was: a
+  // step writes beside what it changes, so that taking it back copies nothing, and a sound one neither.
+  at::Tensor Renew(at::Tensor& handle);
+
+  struct Change {
+    at::Tensor* handle;
+    at::Tensor before;
+  };
   std::vector<float> static_action_;
   std::deque<Trained> parts_;
+  std::vector<Change> changes_;      // Of the step under way, oldest first.
+  std::vector<at::Tensor> spares_;  // Memory of tensors that were replaced.
   Trained* actor_ = nullptr;
 };
 

@@ -1,7 +1,6 @@
 #include "session_codec.h"
 
 #include <algorithm>
-#include <array>
 
 #include "fuseline/core/check.h"
 
@@ -11,21 +10,35 @@ namespace {
 constexpr std::uint8_t kExposureFlag = 1;
 constexpr std::uint8_t kGluedFlag = 2;
 
-void PutVarint(std::uint64_t value, std::string* bytes) {
-  std::array<char, 10> varint;
-  std::size_t size = 0;
-  for (; value >= 0x80; value >>= 7) varint[size++] = static_cast<char>(value | 0x80);
-  varint[size++] = static_cast<char>(value);
-  bytes->append(varint.data(), size);
-}
+constexpr std::size_t kVarintBytesMax = 10;
 
-void PutZigzag(std::int64_t value, std::string* bytes) {
-  PutVarint((static_cast<std::uint64_t>(value) << 1) ^ static_cast<std::uint64_t>(value >> 63), bytes);
+void PutVarint(std::uint64_t value, std::string* bytes) {
+  while (value >= 0x80) {
+    bytes->push_back(static_cast<char>(value | 0x80));
+    value >>= 7;
+  }
+  bytes->push_back(static_cast<char>(value));
 }
 
 void PutBlock(std::string_view block, std::string* bytes) {
   PutVarint(block.size(), bytes);
   bytes->append(block);
+}
+
+// The same to where there is room, for what is written once per event. Return what is behind it.
+char* WriteVarint(std::uint64_t value, char* at) {
+  for (; value >= 0x80; value >>= 7) *at++ = static_cast<char>(value | 0x80);
+  *at++ = static_cast<char>(value);
+  return at;
+}
+
+char* WriteZigzag(std::int64_t value, char* at) {
+  return WriteVarint((static_cast<std::uint64_t>(value) << 1) ^ static_cast<std::uint64_t>(value >> 63), at);
+}
+
+char* WriteBlock(std::string_view block, char* at) {
+  at = WriteVarint(block.size(), at);
+  return std::copy(block.begin(), block.end(), at);
 }
 
 // Takes fields off the front. After the first that is not there, all are zero and ok() is false.
@@ -112,11 +125,15 @@ void EventEncoder::Put(std::string_view user_id, const SessionWindow::NewEvent& 
 }
 
 void EventEncoder::Put(const SessionWindow::NewEvent& event, std::string* bytes) {
-  PutZigzag(event.offset - offset_, bytes);
-  PutZigzag(event.time_ms - time_ms_, bytes);
-  bytes->push_back(static_cast<char>((event.is_exposure ? kExposureFlag : 0) | (event.glued ? kGluedFlag : 0)));
-  PutBlock(event.id, bytes);
-  PutBlock(event.body, bytes);
+  const std::size_t begin = bytes->size();
+  bytes->resize(begin + 4 * kVarintBytesMax + 1 + event.id.size() + event.body.size());
+  char* at = bytes->data() + begin;
+  at = WriteZigzag(event.offset - offset_, at);
+  at = WriteZigzag(event.time_ms - time_ms_, at);
+  *at++ = static_cast<char>((event.is_exposure ? kExposureFlag : 0) | (event.glued ? kGluedFlag : 0));
+  at = WriteBlock(event.id, at);
+  at = WriteBlock(event.body, at);
+  bytes->resize(static_cast<std::size_t>(at - bytes->data()));
   offset_ = event.offset;
   time_ms_ = event.time_ms;
 }

@@ -91,9 +91,9 @@ rocksdb::Options StoreOptions(std::size_t memory_max_bytes, rocksdb::Env* env) {
   if (env != nullptr) options.env = env;
   // What is written is dropped again within the life of a session, a page of the outbox with one of the next commits: two buffers are
   // flushed together, so that it is seldom written twice. Half of the memory for buffers, a quarter for what is read.
-  options.max_write_buffer_number = 4;
+  options.max_write_buffer_number = 3;
   options.min_write_buffer_number_to_merge = 2;
-  options.write_buffer_size = std::clamp<std::size_t>(memory_max_bytes / 8, 1 << 20, 64 << 20);
+  options.write_buffer_size = std::clamp<std::size_t>(memory_max_bytes / 6, 1 << 20, 64 << 20);
   options.memtable_whole_key_filtering = true;
   options.memtable_prefix_bloom_size_ratio = 0.02;
   rocksdb::BlockBasedTableOptions table;

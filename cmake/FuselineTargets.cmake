@@ -25,6 +25,7 @@ function(fuseline_library name)
   target_include_directories(fuseline_${name}
     PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>
     PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/src)
+  target_compile_features(fuseline_${name} PUBLIC cxx_std_20)
   target_link_libraries(fuseline_${name}
     PUBLIC ${ARG_PUBLIC_DEPS}
     PRIVATE $<BUILD_INTERFACE:fuseline_build_flags> ${ARG_PRIVATE_DEPS})

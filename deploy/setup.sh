@@ -54,7 +54,7 @@ packages=(
   libjemalloc-dev
   libssl-dev zlib1g-dev libzstd-dev libbz2-dev liblz4-dev libsnappy-dev
   # what it runs beside, and what tests it
-  redis-server redis-tools kcat libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev
+  redis-server redis-tools kcat python3-numpy python3-pip python3-setuptools python3-wheel libgtest-dev libgmock-dev libbenchmark-dev librapidcheck-dev
   python3-confluent-kafka python3-protobuf
 )
 if [ $with_kafka = 1 ]; then packages+=(openjdk-17-jre-headless); fi

@@ -132,20 +132,25 @@ Status PickUp::Take(const v1::AliasChange& change, std::stop_token stop) {
   auto admitted = demands_.Admit(*version, change);
   if (!admitted) return Refused(admitted.error().reason, admitted.error().status);
 
-  store_.Publish(std::make_unique<const LiveVersion>(*std::move(admitted)));
+  Serve(*std::move(admitted));
+  return Acknowledge(change);
+}
+
+void PickUp::Serve(LiveVersion version) {
+  store_.Publish(std::make_unique<const LiveVersion>(std::move(version)));
+  const LiveVersion& serving = *store_.current();
   const std::int64_t wall_ms = clock_.wall_ms();
-  last_ = change;
+  last_ = serving.change;
   taken_total_.Increment();
-  version_gauge_.Set(static_cast<double>(change.to_version()));
+  version_gauge_.Set(static_cast<double>(last_.to_version()));
   status_.With([&](RankerStatus& status) {
-    status.version = change.to_version();
-    status.epoch = change.epoch();
-    status.change = change.change();
+    status.version = last_.to_version();
+    status.epoch = last_.epoch();
+    status.change = last_.change();
     ++status.taken;
   });
-  log_.Info("serving_bridge.version_taken", "version", change.to_version(), "epoch", change.epoch(), "change", change.change());
-  if (options_.on_version) options_.on_version(version->manifest, change, wall_ms);
-  return Acknowledge(change);
+  log_.Info("serving_bridge.version_taken", "version", last_.to_version(), "epoch", last_.epoch(), "change", last_.change());
+  if (options_.on_version) options_.on_version(serving.network.manifest(), last_, wall_ms);
 }
 
 // Errors: kUnavailable; kNotFound if manifest or a part is not there; kCorrupt if a digest differs.

@@ -24,6 +24,8 @@ class PickUp {
   // All are borrowed for its life.
   PickUp(const RankerOptions& options, SnapshotStore<LiveVersion>& store, Log& log, Metrics& metrics, const Clock& clock);
 
+  // Puts a version there. By the thread of Run, or, where one version serves for ever, instead of it.
+  void Serve(LiveVersion version);
   Status Run(std::stop_token stop);  // The thread's body: until it is stopped.
   RankerStatus status() const { return status_.Copy(); }  // Any thread.
 

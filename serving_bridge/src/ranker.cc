@@ -1,8 +1,11 @@
 #include "fuseline/serving_bridge/ranker.h"
 
+#include <filesystem>
 #include <optional>
 #include <utility>
 
+#include "fuseline/core/digest.h"
+#include "fuseline/core/file.h"
 #include "fuseline/core/stage.h"
 #include "fuseline/fusion/policy_keys.h"
 #include "fuseline/proto/schema.h"
@@ -26,6 +29,18 @@ Status CheckOptions(const RankerOptions& options) {
                        options.poll_interval_ms, options.fetch_jitter_ms);
   }
   return OkStatus();
+}
+
+// The version in a folder as the archive writes one. Errors: kNotFound, kCorrupt.
+Result<PolicyVersion> ReadVersion(const std::filesystem::path& folder) {
+  PolicyVersion version;
+  FUSELINE_ASSIGN_OR_FAIL(const std::string manifest, ReadFile(folder / "manifest.pb"));
+  if (!version.manifest.ParseFromString(manifest)) return Error(Code::kCorrupt, "not a manifest:", (folder / "manifest.pb").string());
+  FUSELINE_ASSIGN_OR_FAIL(version.weights, ReadFile(folder / "weights.safetensors"));
+  if (Sha256Of(version.weights) != version.manifest.weights_sha256()) {
+    return Error(Code::kCorrupt, "weights are not those that the manifest promises:", (folder / "weights.safetensors").string());
+  }
+  return version;
 }
 
 }  // namespace
@@ -82,6 +97,15 @@ Result<std::unique_ptr<Ranker>> Ranker::Open(RankerOptions options, Log& log, Me
   FUSELINE_FAIL_IF_ERROR(CheckOptions(options));
   FUSELINE_ASSIGN_OR_FAIL(DecisionMaker decisions, DecisionMaker::Create(options, metrics));
   auto impl = std::make_unique<Impl>(std::move(options), std::move(decisions), log, metrics, clock);
+  if (!impl->options.version_folder.empty()) {
+    FUSELINE_ASSIGN_OR_FAIL(const PolicyVersion version, ReadVersion(impl->options.version_folder));
+    v1::AliasChange change;
+    change.set_to_version(version.manifest.version());
+    auto admitted = VersionDemands(impl->options).Admit(version, change);
+    if (!admitted) return tl::unexpected(std::move(admitted).error().status);
+    impl->pick_up.Serve(*std::move(admitted));
+    return std::unique_ptr<Ranker>(new Ranker(std::move(impl)));
+  }
   impl->thread.emplace("pick_up", [pick_up = &impl->pick_up](std::stop_token stop) { return pick_up->Run(stop); });
   return std::unique_ptr<Ranker>(new Ranker(std::move(impl)));
 }

@@ -99,7 +99,7 @@ MUTEX = re.compile(r"\b(?:std::(?:\w*mutex|condition_variable\w*|lock_guard|uniq
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 LOGGED = re.compile(r'\blog_?(?:\.|->)(?:Error|Warn)\("([\w.]+)"')
 CPP_SUFFIXES = {".h", ".cc"}
-SNAKE_CASE = re.compile(r"^[a-z0-9]+(_[a-z0-9]+)*\.[a-z0-9]+$")
+SNAKE_CASE = re.compile(r"^(__init__\.py|_?[a-z0-9]+(_[a-z0-9]+)*\.[a-z0-9]+)$")  # Python's private modules begin with _.
 SNAKE_CASE_SUFFIXES = {".h", ".cc", ".proto", ".py"}
 
 # Traces of one machine. Written so that no pattern matches its own line.

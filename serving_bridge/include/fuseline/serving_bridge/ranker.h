@@ -35,6 +35,7 @@ struct RankerOptions {
   std::int64_t poll_interval_ms = 1'000;  // How often the alias is read besides the change stream.
   std::int64_t fetch_jitter_ms = 50;      // Largest random wait before a fetch, so that a fleet does not come at once.
   std::size_t max_candidates = 4'096;
+  std::string version_folder;  // Not empty: serve the version in it (as the archive writes one) for ever, and ask no Redis.
 
   // Called on the pick-up thread once a version serves, with the wall time at which it began to. May be empty.
   std::function<void(const v1::PolicyManifest& manifest, const v1::AliasChange& change, std::int64_t wall_ms)> on_version;
@@ -79,7 +80,8 @@ class Ranker {
   };
 
   // Starts the pick-up; does not wait for Redis. REQUIRES: log, metrics and clock outlive the ranker.
-  // Errors: kInvalidInput for options that contradict themselves.
+  // Errors: kInvalidInput for options that contradict themselves; of a version_folder: kNotFound, kCorrupt if its digest is not what the
+  // manifest promises, kInvalidInput if it is of another policy, schema or ranges.
   static Result<std::unique_ptr<Ranker>> Open(RankerOptions options, Log& log, Metrics& metrics, const Clock& clock);
   ~Ranker();
   Ranker(const Ranker&) = delete;

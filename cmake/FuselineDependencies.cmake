@@ -30,6 +30,7 @@ find_package(nlohmann_json REQUIRED)
 
 fuseline_dependency(protobuf TARGET protobuf::libprotobuf)
 fuseline_dependency(crypto TARGET OpenSSL::Crypto)
+fuseline_dependency(ssl TARGET OpenSSL::SSL)
 fuseline_dependency(spdlog TARGET spdlog::spdlog)
 fuseline_dependency(prometheus TARGET prometheus-cpp::core)
 fuseline_dependency(httplib PKG_CONFIG cpp-httplib)

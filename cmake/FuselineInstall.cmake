@@ -19,7 +19,7 @@ endfunction()
 
 fuseline_install(fuseline_ranker_targets
   fuseline_core fuseline_proto fuseline_redis fuseline_fusion fuseline_serving_bridge fuseline_ranker_c
-  fuseline_dep_threads fuseline_dep_crypto fuseline_dep_spdlog fuseline_dep_prometheus fuseline_dep_httplib fuseline_dep_protobuf
+  fuseline_dep_threads fuseline_dep_crypto fuseline_dep_ssl fuseline_dep_spdlog fuseline_dep_prometheus fuseline_dep_httplib fuseline_dep_protobuf
   fuseline_dep_json fuseline_dep_yaml fuseline_dep_hiredis)
 fuseline_install(fuseline_ranker_event_log_targets fuseline_kafka fuseline_event_log_kafka fuseline_dep_rdkafka)
 

@@ -9,9 +9,9 @@
 #include "fuseline/ingest/kafka_source.h"
 #include "fuseline/kafka/admin.h"
 #include "fuseline/redis/connection.h"
+#include "fuseline/serving_bridge/redis_options.h"
 #include "learning_input.h"
 #include "opening.h"
-#include "redis_options.h"
 #include "trajectory_topic.h"
 
 namespace fuseline {

@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
   fuseline::RegisterDemo(program);
   fuseline::RegisterCompare(program);
   fuseline::RegisterStatus(program);
+  fuseline::RegisterVersions(program);
   fuseline::RegisterWorld(program);
   fuseline::RegisterSessions(program);
   fuseline::RegisterExplain(program);

@@ -3,8 +3,8 @@
 #include "fuseline/policy_store/archive.h"
 #include "fuseline/policy_store/fetch.h"
 #include "fuseline/redis/connection.h"
+#include "fuseline/serving_bridge/redis_options.h"
 #include "opening.h"
-#include "redis_options.h"
 
 namespace fuseline {
 
@@ -23,10 +23,10 @@ Status BeginFromPublished(const v1::Config& config, const StateFolders& folders,
   const auto newest = NewestPublished(*redis, keys);
   if (!newest && newest.error().code == Code::kNotFound) return OkStatus();
   if (!newest) return newest.error();
-  FUSELINE_ASSIGN_OR_RETURN(const PolicyVersion version,
-                            FetchVersion(*redis, keys, *newest, /*manifest_sha256=*/""));
+  FUSELINE_ASSIGN_OR_RETURN(const PublicKeys trusted, PublicKeys::FromHex(config.policy_store().public_keys()));
+  FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion fetched, FetchVersion(*redis, keys, *newest, /*manifest_sha256=*/"", trusted));
   log.Warn("learner.begins_without_state", "version", *newest, "folder", folders.learner.string());
-  return learner->BeginFrom(version);
+  return learner->BeginFrom(fetched.version);
 }
 
 }  // namespace fuseline

@@ -6,14 +6,17 @@
 #include <sstream>
 
 #include "fuseline/core/backoff.h"
+#include "fuseline/core/file.h"
 #include "fuseline/core/guarded.h"
+#include "fuseline/core/signature.h"
 #include "fuseline/core/stage.h"
 #include "fuseline/policy_store/aliases.h"
 #include "fuseline/policy_store/archive.h"
+#include "fuseline/policy_store/audit_trail.h"
 #include "fuseline/policy_store/fetch.h"
 #include "fuseline/policy_store/publisher.h"
 #include "fuseline/redis/connection.h"
-#include "redis_options.h"
+#include "fuseline/serving_bridge/redis_options.h"
 
 namespace fuseline {
 namespace {
@@ -21,8 +24,10 @@ namespace {
 constexpr std::int64_t kLookMs = 20;  // Between two looks for versions and acknowledgements.
 constexpr int kLooksPerAliases = 10;  // The aliases are looked at with every so many of these.
 
-PublisherOptions PublisherOptionsOf(const v1::Config& config) {
+PublisherOptions PublisherOptionsOf(const v1::Config& config, const SigningKey* signing_key, const PublicKeys& trusted) {
   PublisherOptions options;
+  options.signing_key = signing_key;
+  options.trusted = trusted;
   options.policy = config.policy().name();
   options.retention.keep_versions = config.policy_store().keep_versions();
   options.changes_kept = config.policy_store().changes_kept();
@@ -30,14 +35,28 @@ PublisherOptions PublisherOptionsOf(const v1::Config& config) {
   return options;
 }
 
+// Null: versions are not signed.
+Result<std::optional<SigningKey>> SigningKeyOf(const v1::PolicyStore& settings) {
+  if (settings.signing_key_file().empty()) return std::optional<SigningKey>();
+  const auto pem = ReadFile(settings.signing_key_file());
+  if (!pem) return Error(Code::kInvalidInput, "policy_store.signing_key_file:", pem.error().message);
+  auto key = SigningKey::FromPem(*pem);
+  if (!key) return Error(Code::kInvalidInput, "policy_store.signing_key_file", settings.signing_key_file(), "holds", key.error().message);
+  return std::optional(*std::move(key));
+}
+
 }  // namespace
 
 struct Publication::Impl {
-  Impl(Options made_options, Instruments made_instruments, std::unique_ptr<FileSystem> made_files, Archive made_archive)
+  Impl(Options made_options, Instruments made_instruments, std::unique_ptr<FileSystem> made_files, Archive made_archive,
+       AuditTrail made_trail, std::optional<SigningKey> made_key, PublicKeys made_trusted)
       : options(std::move(made_options)),
         instruments(made_instruments),
         files(std::move(made_files)),
         archive(std::move(made_archive)),
+        trail(std::move(made_trail)),
+        signing_key(std::move(made_key)),
+        trusted(std::move(made_trusted)),
         keys(options.config.policy().name()),
         backoff(20, 2'000, options.config.fuseline().seed()) {
     shared.With([&](Shared& state) { state.status.epoch = options.epoch; });
@@ -47,10 +66,12 @@ struct Publication::Impl {
   Status ArchiveNew();
   Status PublishNext();
   Status Connect();
+  Status Publish(std::uint64_t version, PointLive point);
+  Status FindUnpublished();
+  Status LookAround();
   Status Repair(const Status& why);
   void ReadAcknowledgements();
-  void ReadMoves();
-  PointLive Point() const;
+  void FollowLive();
   void NoteError(const Status& status);
 
   struct Shared {
@@ -64,15 +85,18 @@ struct Publication::Impl {
   const Options options;
   const Instruments instruments;
   const std::unique_ptr<FileSystem> files;
-  Archive archive;  // Borrows files.
+  Archive archive;      // These borrow files.
+  AuditTrail trail;
+  const std::optional<SigningKey> signing_key;
+  const PublicKeys trusted;
   const PolicyKeys keys;
   Backoff backoff;
   std::optional<Publisher> publisher;       // While connected and claimed.
   std::optional<RedisConnection> ack_reader;
   std::deque<std::uint64_t> to_publish;     // Archived and accepted, ascending.
-  std::uint64_t newest_published = 0;
   std::uint64_t last_act = 0;               // Its change number.
   int looks = 0;
+  bool look_for_lost = false;               // Redis had lost something: perhaps also what no alias points to.
   std::map<std::string, std::uint64_t> version_of_ranker;
   Guarded<Shared> shared;
   std::optional<Stage> stage;  // Last: it uses all above.
@@ -85,12 +109,11 @@ Status Publication::Impl::Run(std::stop_token stop) {
   do {
     FUSELINE_RETURN_IF_ERROR(ArchiveNew());
     if (options.epoch > 0 && wait_ms <= 0) {
-      const Status published = PublishNext();
+      Status published = PublishNext();
+      if (published.ok()) published = LookAround();
       NoteError(published);
       if (published.ok()) {
         backoff.Reset();
-        ReadAcknowledgements();
-        if (publisher && looks++ % kLooksPerAliases == 0) ReadMoves();
       } else if (published.code == Code::kUnavailable || published.code == Code::kInvalidInput) {
         publisher.reset();
         wait_ms = backoff.NextMs();
@@ -109,7 +132,7 @@ Status Publication::Impl::ArchiveNew() {
       return state.made.empty() ? std::optional<PolicyVersion>() : std::optional(state.made.front());
     });
     if (!version) return OkStatus();
-    FUSELINE_RETURN_IF_ERROR(archive.Put(*version));
+    FUSELINE_RETURN_IF_ERROR(archive.Put(*version, signing_key ? &*signing_key : nullptr));
     const std::uint64_t number = version->manifest.version();
     const bool accepted = version->manifest.gate().passed();
     instruments.log.Info("policy_store.version_archived", "version", number, "accepted", accepted);
@@ -124,7 +147,7 @@ Status Publication::Impl::ArchiveNew() {
 
 Status Publication::Impl::Connect() {
   auto opened = Publisher::Open(
-      PublisherOptionsOf(options.config), archive,
+      PublisherOptionsOf(options.config, signing_key ? &*signing_key : nullptr, trusted), archive,
       [redis = RedisOptionsOf(options.config.redis())] { return RedisConnection::Connect(redis); }, instruments.clock,
       instruments.log, instruments.metrics);
   if (!opened) return std::move(opened).error();
@@ -137,18 +160,34 @@ Status Publication::Impl::Connect() {
   if (!reader) return std::move(reader).error();
   ack_reader.emplace(std::move(*reader));
 
-  // What a former life archived and did not publish.
-  const auto newest = NewestPublished(*ack_reader, keys);
+  return FindUnpublished();
+}
+
+// What a former life archived and did not publish, and what Redis lost although nothing points to it.
+Status Publication::Impl::FindUnpublished() {
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> published, PublishedVersions(*ack_reader, keys));
+  const auto newest = NewestAccepted(*ack_reader, keys);
   if (!newest && newest.error().code != Code::kNotFound) return newest.error();
   FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> archived, archive.List());
-  newest_published = newest.value_or(0);
   to_publish.clear();
   for (const std::uint64_t version : archived) {
-    if (version <= newest.value_or(0)) continue;
+    if (std::binary_search(published.begin(), published.end(), version)) continue;
     FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion found, archive.Get(version));
-    if (found.version.manifest.gate().passed()) to_publish.push_back(version);
+    if (!found.version.manifest.gate().passed()) continue;
+    if (version > newest.value_or(0)) to_publish.push_back(version);
+    else FUSELINE_RETURN_IF_ERROR(Publish(version, PointLive::kNo));
   }
   return OkStatus();
+}
+
+Status Publication::Impl::Publish(std::uint64_t version, PointLive point) {
+  FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion found, archive.Get(version));
+  auto published = publisher->Publish(found.version, point);
+  if (!published) {
+    FUSELINE_RETURN_IF_ERROR(Repair(published.error()));
+    published = publisher->Publish(found.version, point);
+  }
+  return published ? OkStatus() : std::move(published).error();
 }
 
 Status Publication::Impl::PublishNext() {
@@ -156,15 +195,8 @@ Status Publication::Impl::PublishNext() {
   bool published_any = false;
   while (!to_publish.empty()) {
     const std::uint64_t number = to_publish.front();
-    FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion found, archive.Get(number));
-    auto published = publisher->Publish(found.version, Point());
-    if (!published) {
-      FUSELINE_RETURN_IF_ERROR(Repair(published.error()));
-      published = publisher->Publish(found.version, Point());
-      if (!published) return std::move(published).error();
-    }
+    FUSELINE_RETURN_IF_ERROR(Publish(number, PointLive::kYes));
     to_publish.pop_front();
-    newest_published = std::max(newest_published, number);
     published_any = true;
     if (options.on_published) options.on_published(number);
   }
@@ -181,16 +213,22 @@ Status Publication::Impl::PublishNext() {
   return OkStatus();
 }
 
-PointLive Publication::Impl::Point() const {
-  const v1::AliasChange* live = FindAlias(publisher->aliases(), kLiveAlias);
-  const bool held = live != nullptr && live->who() != PublisherOptions().who && live->to_version() < newest_published;
-  return held ? PointLive::kNo : PointLive::kYes;
+// What others did and what Redis lost is seen here when nothing is published.
+Status Publication::Impl::LookAround() {
+  ReadAcknowledgements();
+  if (!publisher || looks++ % kLooksPerAliases != 0) return OkStatus();
+  const Status checked = publisher->Check();
+  if (!checked.ok()) FUSELINE_RETURN_IF_ERROR(Repair(checked));
+  if (std::exchange(look_for_lost, false)) FUSELINE_RETURN_IF_ERROR(FindUnpublished());
+  FollowLive();
+  return trail.Follow(*ack_reader, keys);
 }
 
 // What Redis lost is brought back; what somebody else moved is read again. One of either is an answer, two are trouble.
 Status Publication::Impl::Repair(const Status& why) {
   instruments.log.Warn("policy_store.publication_repaired", "reason", why.message);
-  if (why.code == Code::kNotFound) return publisher->Restore();
+  look_for_lost = why.code == Code::kNotFound;
+  if (look_for_lost) return publisher->Restore();
   if (why.code == Code::kConflict) return publisher->Claim(options.epoch);
   return why;
 }
@@ -222,21 +260,17 @@ void Publication::Impl::ReadAcknowledgements() {
   shared.With([&](Shared& state) { state.status.rankers = version_of_ranker.size(); });
 }
 
-void Publication::Impl::ReadMoves() {
-  const auto aliases = ReadAliases(*ack_reader, keys);
-  if (!aliases) {
-    publisher.reset();
-    return;
-  }
-  const v1::AliasChange* live = FindAlias(*aliases, kLiveAlias);
+void Publication::Impl::FollowLive() {
+  const v1::AliasChange* const live = FindAlias(publisher->aliases(), kLiveAlias);
   if (live == nullptr) return;
   shared.With([&](Shared& state) { state.status.live_version = live->to_version(); });
-  if (live->who() == PublisherOptions().who || live->change() <= last_act) return;
+  const bool is_ours = live->cause() == v1::AliasChange::PUBLISHED || live->cause() == v1::AliasChange::UNSPECIFIED;
+  if (is_ours || live->change() <= last_act) return;
   last_act = live->change();
   v1::Act act;
   act.set_number(live->change());
   act.set_incumbent(live->to_version());
-  act.set_holds(live->to_version() < newest_published);
+  act.set_holds(live->pinned());
   act.set_who(live->who());
   act.set_why(live->why());
   shared.With([&](Shared& state) { state.acts.push_back(std::move(act)); });
@@ -248,7 +282,11 @@ Result<std::unique_ptr<Publication>> Publication::Open(Options options, Instrume
   const auto part_bytes = static_cast<std::uint64_t>(options.config.policy_store().part_bytes());
   auto files = std::make_unique<DiskFileSystem>();
   FUSELINE_ASSIGN_OR_FAIL(Archive archive, Archive::Open(options.folder, part_bytes, *files));
-  auto impl = std::make_unique<Impl>(std::move(options), instruments, std::move(files), std::move(archive));
+  FUSELINE_ASSIGN_OR_FAIL(AuditTrail trail, AuditTrail::Open(options.folder, *files));
+  FUSELINE_ASSIGN_OR_FAIL(std::optional<SigningKey> signing_key, SigningKeyOf(options.config.policy_store()));
+  FUSELINE_ASSIGN_OR_FAIL(PublicKeys trusted, PublicKeys::FromHex(options.config.policy_store().public_keys()));
+  auto impl = std::make_unique<Impl>(std::move(options), instruments, std::move(files), std::move(archive), std::move(trail),
+                                     std::move(signing_key), std::move(trusted));
   Impl* const borrowed = impl.get();
   impl->stage.emplace("publication", [borrowed](std::stop_token stop) {
     Status outcome = borrowed->Run(stop);

@@ -34,9 +34,9 @@ struct PublicationStatus {
 // The stage behind the learner: every version goes into the archive at once, and from there, when the gate accepted it, to
 // Redis, for as long as that takes. So training waits for the disk alone, and Redis can be away.
 //
-// A thread of its own owns archive and publisher. What the archive holds and Redis lacks is published after a restart. A
-// newer epoch in Redis ends it: this process has been replaced. Where somebody else pointed `live` at an older version than the
-// newest, later ones are published and not pointed to.
+// A thread of its own owns archive and publisher. What the archive holds and Redis lacks is published after a restart, and whenever
+// Redis lost something, which it looks for five times a second. A newer epoch in Redis ends it: this process has been replaced. Where
+// somebody has pinned `live`, later versions are published and not pointed to. Every change of the aliases goes into the audit trail.
 class Publication {
  public:
   struct Options {
@@ -47,7 +47,7 @@ class Publication {
     std::function<void(std::uint64_t version, std::int64_t wall_ms)> on_use;  // A ranker took it up then, by its clock.
   };
 
-  // Errors: kUnavailable (disk); a Redis that is away is none.
+  // Errors: kUnavailable (disk); kInvalidInput for keys of policy_store that are none; a Redis that is away is no error.
   static Result<std::unique_ptr<Publication>> Open(Options options, Instruments instruments);
   ~Publication();
 
@@ -55,8 +55,8 @@ class Publication {
   void Store(PolicyVersion version);
   // The next version that the archive has, durably. For the learner's MarkStored.
   std::optional<std::uint64_t> TakeStored();
-  // The next move of the alias `live` by somebody else, for the learner's Act: a rollback, which holds until that somebody points it at the
-  // newest version again. After a restart the last one comes again, under its number.
+  // The next move of the alias `live` by somebody else, for the learner's Act; it holds while `live` is pinned. After a restart the last
+  // one comes again, under its number; after Redis was restored, under a new one.
   std::optional<v1::Act> TakeAct();
   // Why it ended, if it has: the archive's disk failed, or this writer was fenced.
   std::optional<Status> failure() const;

@@ -26,6 +26,8 @@ PolicyKeys::PolicyKeys(std::string_view policy) : prefix_("fuseline:{" + std::st
 
 std::string PolicyKeys::manifest(std::uint64_t version) const { return prefix_ + "v:" + std::to_string(version) + ":manifest"; }
 
+std::string PolicyKeys::signature(std::uint64_t version) const { return prefix_ + "v:" + std::to_string(version) + ":signature"; }
+
 std::string PolicyKeys::part(std::uint64_t version, std::size_t index) const {
   return prefix_ + "v:" + std::to_string(version) + ":parts:" + std::to_string(index);
 }

@@ -7,6 +7,11 @@
 #include "scripts.h"
 
 namespace fuseline {
+namespace {
+
+constexpr std::string_view kRestored = "restored from the archive; ";
+
+}  // namespace
 
 AliasMoves::AliasMoves(v1::AliasState seen, std::uint64_t epoch, std::uint64_t first_change)
     : seen_change_(seen.change()), next_change_(first_change), after_(std::move(seen)) {
@@ -14,20 +19,46 @@ AliasMoves::AliasMoves(v1::AliasState seen, std::uint64_t epoch, std::uint64_t f
 }
 
 void AliasMoves::Add(const AliasMove& move, std::string manifest_sha256) {
-  auto& aliases = *after_.mutable_aliases();
-  const auto at = std::lower_bound(aliases.begin(), aliases.end(), move.alias,
-                                   [](const v1::AliasChange& change, const std::string& alias) { return change.alias() < alias; });
-  const bool is_known = at != aliases.end() && at->alias() == move.alias;
+  const v1::AliasChange* const found = FindAlias(after_, move.alias);
+  const v1::AliasChange before = found == nullptr ? v1::AliasChange() : *found;
   v1::AliasChange change;
-  change.set_change(next_change_++);
-  change.set_epoch(after_.epoch());
   change.set_alias(move.alias);
-  change.set_from_version(is_known ? at->to_version() : 0);
   change.set_to_version(move.to_version);
   change.set_manifest_sha256(std::move(manifest_sha256));
   change.set_who(move.who);
   change.set_why(move.why);
   change.set_wall_ms(move.wall_ms);
+  change.set_cause(move.cause);
+  change.set_pinned(move.pinned);
+  Append(change);
+  if (move.alias != kLiveAlias || before.to_version() == 0 || before.to_version() == move.to_version) return;
+
+  const v1::AliasChange& good = move.cause == v1::AliasChange::ROLLED_BACK ? change : before;
+  const v1::AliasChange* const last_good = FindAlias(after_, kLastGoodAlias);
+  if (last_good != nullptr && last_good->to_version() == good.to_version()) return;
+  change.set_alias(std::string(kLastGoodAlias));
+  change.set_to_version(good.to_version());
+  change.set_manifest_sha256(good.manifest_sha256());
+  change.set_why("live moved to " + std::to_string(move.to_version));
+  change.set_cause(v1::AliasChange::FOLLOWED);
+  change.set_pinned(false);
+  Append(std::move(change));
+}
+
+void AliasMoves::Restate(const v1::AliasChange& change) {
+  v1::AliasChange again = change;
+  if (!again.why().starts_with(kRestored)) again.set_why(std::string(kRestored) + again.why());
+  Append(std::move(again));
+}
+
+void AliasMoves::Append(v1::AliasChange change) {
+  auto& aliases = *after_.mutable_aliases();
+  const auto at = std::lower_bound(aliases.begin(), aliases.end(), change.alias(),
+                                   [](const v1::AliasChange& other, const std::string& alias) { return other.alias() < alias; });
+  const bool is_known = at != aliases.end() && at->alias() == change.alias();
+  change.set_change(next_change_++);
+  change.set_epoch(after_.epoch());
+  change.set_from_version(is_known ? at->to_version() : 0);
 
   // An alias that is set to where it is leaves nothing.
   const std::uint64_t left = change.from_version() == change.to_version() ? 0 : change.from_version();
@@ -56,6 +87,20 @@ Status AliasMoves::Run(RedisConnection& redis, const PolicyKeys& keys, std::int6
   AppendWords(arguments);
   FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const RedisReply reply, redis.Eval(MoveScript(), names, arguments));
   return OkStatus();
+}
+
+std::string NoteBytes(const ChangeNote& note, v1::AliasChange::Cause cause, const v1::AliasState& seen, std::uint64_t from,
+                      std::uint64_t to) {
+  v1::AliasChange change;
+  change.set_change(seen.change());
+  change.set_epoch(seen.epoch());
+  change.set_from_version(from);
+  change.set_to_version(to);
+  change.set_who(note.who);
+  change.set_why(note.why);
+  change.set_wall_ms(note.wall_ms);
+  change.set_cause(cause);
+  return CanonicalBytes(change);
 }
 
 }  // namespace fuseline

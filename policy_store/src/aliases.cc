@@ -9,6 +9,20 @@
 #include "scripts.h"
 
 namespace fuseline {
+namespace {
+
+Result<const v1::AliasChange*> LiveOf(const v1::AliasState& seen) {
+  const v1::AliasChange* const live = FindAlias(seen, kLiveAlias);
+  if (live == nullptr) return Error(Code::kNotFound, "the alias live points nowhere yet");
+  return live;
+}
+
+AliasMove MoveOfLive(std::uint64_t version, v1::AliasChange::Cause cause, bool pinned) {
+  return {.alias = std::string(kLiveAlias), .to_version = version, .cause = cause, .pinned = pinned};
+}
+
+}  // namespace
+
 Result<v1::AliasState> ReadAliases(RedisConnection& redis, const PolicyKeys& keys) {
   const std::string epoch = keys.epoch(), change = keys.change(), aliases = keys.aliases();
   // Not MULTI: a server that is out of memory refuses to queue even a GET.
@@ -34,6 +48,36 @@ const v1::AliasChange* FindAlias(const v1::AliasState& state, std::string_view a
     if (change.alias() == alias) return &change;
   }
   return nullptr;
+}
+
+Result<AliasMove> PlanPromotion(const v1::AliasState& seen, std::string_view alias, std::uint64_t version) {
+  if (alias != kLiveAlias && alias != kCanaryAlias && alias != kShadowAlias) {
+    return Error(Code::kInvalidInput, "alias must be live, canary or shadow:", alias);
+  }
+  const v1::AliasChange* const now = FindAlias(seen, alias);
+  if (now != nullptr && now->to_version() == version) return Error(Code::kConflict, "alias", alias, "points there already:", version);
+  return AliasMove{.alias = std::string(alias), .to_version = version, .pinned = now != nullptr && now->pinned()};
+}
+
+Result<AliasMove> PlanRollback(const v1::AliasState& seen, std::uint64_t version) {
+  FUSELINE_ASSIGN_OR_FAIL(const v1::AliasChange* const live, LiveOf(seen));
+  const v1::AliasChange* const last_good = FindAlias(seen, kLastGoodAlias);
+  if (version == 0 && last_good == nullptr) return Error(Code::kNotFound, "no version served before this one: last_good points nowhere");
+  const std::uint64_t to = version == 0 ? last_good->to_version() : version;
+  if (to == live->to_version()) return Error(Code::kConflict, "live is at that version already; name another, or pin it:", to);
+  return MoveOfLive(to, v1::AliasChange::ROLLED_BACK, /*pinned=*/true);
+}
+
+Result<AliasMove> PlanPin(const v1::AliasState& seen) {
+  FUSELINE_ASSIGN_OR_FAIL(const v1::AliasChange* const live, LiveOf(seen));
+  if (live->pinned()) return Error(Code::kConflict, "live is pinned already, by", live->who(), ":", live->why());
+  return MoveOfLive(live->to_version(), v1::AliasChange::PINNED, /*pinned=*/true);
+}
+
+Result<AliasMove> PlanUnpin(const v1::AliasState& seen, std::uint64_t newest) {
+  FUSELINE_ASSIGN_OR_FAIL(const v1::AliasChange* const live, LiveOf(seen));
+  if (!live->pinned()) return Error(Code::kConflict, "live is not pinned");
+  return MoveOfLive(std::max(newest, live->to_version()), v1::AliasChange::UNPINNED, /*pinned=*/false);
 }
 
 Result<v1::AliasState> MoveAlias(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen, const AliasMove& move,

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kManifestFile = "manifest.pb";
 constexpr std::string_view kWeightsFile = "weights.safetensors";
+constexpr std::string_view kSignatureFile = "manifest.sig";
 constexpr std::string_view kSumsFile = "SHA256SUMS";
 constexpr std::string_view kAliasesFile = "aliases.pb";
 constexpr std::string_view kNewAliasesFile = ".aliases.pb";
@@ -60,7 +61,7 @@ Archive Archive::OpenReadOnly(std::filesystem::path folder, FileSystem& files) {
 
 std::filesystem::path Archive::FolderOf(std::uint64_t version) const { return versions_ / NameOf(version); }
 
-Status Archive::Put(const PolicyVersion& version) {
+Status Archive::Put(const PolicyVersion& version, const SigningKey* sign_with) {
   const v1::PolicyManifest& manifest = version.manifest;
   if (manifest.version() == 0) return ErrorStatus(Code::kInvalidInput, "version 0 means the static weights and is never stored");
   if (version.weights.empty()) return ErrorStatus(Code::kInvalidInput, "a version without weights is never stored:", manifest.version());
@@ -68,7 +69,7 @@ Status Archive::Put(const PolicyVersion& version) {
     return ErrorStatus(Code::kInvalidInput, "weights_sha256 is not of these weights, version:", manifest.version());
   }
   FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> stored, List());
-  if (!std::binary_search(stored.begin(), stored.end(), manifest.version())) return Write(version);
+  if (!std::binary_search(stored.begin(), stored.end(), manifest.version())) return Write(version, sign_with);
   FUSELINE_RETURN_IF_ERROR(CheckSame(version));
   return files_->SyncFolder(versions_);  // The rename may have been all that an earlier call achieved.
 }
@@ -83,7 +84,7 @@ Status Archive::CheckSame(const PolicyVersion& version) const {
   return ErrorStatus(Code::kConflict, "archive holds another version under this number:", version.manifest.version());
 }
 
-Status Archive::Write(const PolicyVersion& version) {
+Status Archive::Write(const PolicyVersion& version, const SigningKey* sign_with) {
   v1::PolicyManifest manifest = version.manifest;
   if (manifest.parts().empty()) SealManifest(manifest, version.weights, part_bytes_);
   const std::string bytes = CanonicalBytes(manifest);
@@ -93,8 +94,13 @@ Status Archive::Write(const PolicyVersion& version) {
   FUSELINE_RETURN_IF_ERROR(files_->MakeFolders(unfinished));
   FUSELINE_RETURN_IF_ERROR(files_->Write(unfinished / kManifestFile, bytes));
   FUSELINE_RETURN_IF_ERROR(files_->Write(unfinished / kWeightsFile, version.weights));
-  FUSELINE_RETURN_IF_ERROR(
-      files_->Write(unfinished / kSumsFile, SumLine(bytes, kManifestFile) + SumLine(version.weights, kWeightsFile)));
+  std::string sums = SumLine(bytes, kManifestFile) + SumLine(version.weights, kWeightsFile);
+  const std::string signature = sign_with == nullptr ? version.signature : sign_with->Sign(bytes);
+  if (!signature.empty()) {
+    FUSELINE_RETURN_IF_ERROR(files_->Write(unfinished / kSignatureFile, signature));
+    sums += SumLine(signature, kSignatureFile);
+  }
+  FUSELINE_RETURN_IF_ERROR(files_->Write(unfinished / kSumsFile, sums));
   FUSELINE_RETURN_IF_ERROR(files_->SyncFolder(unfinished));
   FUSELINE_RETURN_IF_ERROR(files_->Rename(unfinished, versions_ / name));
   return files_->SyncFolder(versions_);
@@ -126,6 +132,9 @@ Result<ArchivedVersion> Archive::Get(std::uint64_t version) const {
   ArchivedVersion result;
   FUSELINE_ASSIGN_OR_FAIL(result.manifest_bytes, ReadChecked(folder / kManifestFile, *sums));
   FUSELINE_ASSIGN_OR_FAIL(result.version.weights, ReadChecked(folder / kWeightsFile, *sums));
+  if (sums->find(kSignatureFile) != std::string::npos) {
+    FUSELINE_ASSIGN_OR_FAIL(result.version.signature, ReadChecked(folder / kSignatureFile, *sums));
+  }
   FUSELINE_ASSIGN_OR_FAIL(result.version.manifest, DecodeManifest(result.manifest_bytes, {}, version));
   if (result.version.manifest.weights_sha256() != Sha256Of(result.version.weights)) {
     return Error(Code::kCorrupt, "archive: file is not what its manifest says:", (folder / kWeightsFile).string());

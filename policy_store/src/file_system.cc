@@ -31,6 +31,14 @@ Status WriteAndSync(int descriptor, std::string_view bytes, const std::filesyste
   return OkStatus();
 }
 
+Status OpenAndWrite(const std::filesystem::path& path, int how, std::string_view bytes) {
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | how, 0644);
+  if (descriptor < 0) return Failure("cannot create file:", path, LastError());
+  Status written = WriteAndSync(descriptor, bytes, path);
+  ::close(descriptor);
+  return written;
+}
+
 }  // namespace
 
 Result<std::string> DiskFileSystem::Read(const std::filesystem::path& path) { return ReadFile(path); }
@@ -48,13 +56,8 @@ Result<std::vector<std::string>> DiskFileSystem::List(const std::filesystem::pat
 
 Status DiskFileSystem::MakeFolders(const std::filesystem::path& folder) { return fuseline::MakeFolders(folder); }
 
-Status DiskFileSystem::Write(const std::filesystem::path& path, std::string_view bytes) {
-  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor < 0) return Failure("cannot create file:", path, LastError());
-  Status written = WriteAndSync(descriptor, bytes, path);
-  ::close(descriptor);
-  return written;
-}
+Status DiskFileSystem::Write(const std::filesystem::path& path, std::string_view bytes) { return OpenAndWrite(path, O_TRUNC, bytes); }
+Status DiskFileSystem::Append(const std::filesystem::path& path, std::string_view bytes) { return OpenAndWrite(path, O_APPEND, bytes); }
 
 Status DiskFileSystem::Rename(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) return Failure("cannot rename:", from, LastError());

@@ -15,6 +15,7 @@
 #include "fuseline/proto/schema.h"
 #include "number.h"
 #include "scripts.h"
+#include "upload.h"
 
 namespace fuseline {
 namespace {
@@ -53,16 +54,21 @@ struct Publisher::Impl {
   std::optional<RedisConnection> redis;
   std::uint64_t epoch = 0;  // 0: not claimed.
   v1::AliasState known;     // What Redis said last, or what our last script made it.
+  std::map<std::uint64_t, std::vector<std::size_t>> sizes_of;  // Manifest and parts of the versions pointed to; as Check needs them.
 
   Impl(PublisherOptions given, Archive& to, RedisFactory factory, const Clock& a_clock, Log& a_log, Metrics& metrics);
 
   Status Connect();
   Status Adopt(v1::AliasState state);
   Status Refresh();
-  Status PutParts(const ArchivedVersion& stored);
-  // Runs PublishScript; moves is null if no alias shall move. Returns whether the version was there before.
-  Result<bool> Complete(const ArchivedVersion& stored, const v1::AliasState& seen, const AliasMoves* moves);
+  Status PutParts(const ArchivedVersion& stored) { return fuseline::PutParts(*redis, keys, epoch, stored); }
+  Result<bool> Complete(const ArchivedVersion& stored, const v1::AliasState& seen, const AliasMoves* moves) {
+    return CompleteVersion(*redis, keys, seen, epoch, stored, moves, options.changes_kept);
+  }
+  // The versions that aliases point to and that are not whole in Redis.
+  Result<std::set<std::uint64_t>> Incomplete();
   Result<Published> Publish(const ArchivedVersion& stored, PointLive point);
+  Status Upload(const std::set<std::uint64_t>& versions, const v1::AliasState& seen);
   Status RestoreFrom(const v1::AliasState& saved, const v1::AliasState& seen);
   // What follows a script for which `after` was saved ahead. An error that leaves its effect open changes nothing here:
   // the next Refresh sees what became of it.
@@ -96,12 +102,12 @@ Status Publisher::Impl::Adopt(v1::AliasState state) {
   FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> stored, archive.List());
   for (const v1::AliasChange& alias : state.aliases()) {
     if (std::binary_search(stored.begin(), stored.end(), alias.to_version())) continue;
-    const auto version = FetchVersion(*redis, keys, alias.to_version(), alias.manifest_sha256());
-    if (!version && version.error().code == Code::kNotFound) {
-      return ErrorStatus(Code::kCorrupt, "alias points to what is nowhere:", alias.alias(), version.error().message);
+    const auto version = FetchVersion(*redis, keys, alias.to_version(), alias.manifest_sha256(), options.trusted);
+    if (!version && (version.error().code == Code::kNotFound || version.error().code == Code::kCorrupt)) {
+      return ErrorStatus(Code::kNotFound, "alias points to what cannot be used:", alias.alias(), version.error().message);
     }
     if (!version) return version.error();
-    FUSELINE_RETURN_IF_ERROR(archive.Put(*version));
+    FUSELINE_RETURN_IF_ERROR(archive.Put(version->version));
   }
   FUSELINE_RETURN_IF_ERROR(archive.SaveAliases(state));
   known = std::move(state);
@@ -120,30 +126,43 @@ Status Publisher::Impl::Refresh() {
   return CanonicalBytes(seen) == CanonicalBytes(known) ? OkStatus() : Adopt(std::move(seen));
 }
 
-Status Publisher::Impl::PutParts(const ArchivedVersion& stored) {
-  const v1::PolicyManifest& manifest = stored.version.manifest;
-  const std::string epoch_text = std::to_string(epoch);
-  for (int i = 0; i < manifest.parts_size(); ++i) {
-    const auto index = static_cast<std::size_t>(i);
-    FUSELINE_ASSIGN_OR_RETURN(
-        [[maybe_unused]] const RedisReply reply,
-        redis->Eval(PutPartScript(), {keys.epoch(), keys.manifest(manifest.version()), keys.part(manifest.version(), index)},
-                    {epoch_text, stored.manifest_bytes, PartOf(manifest, stored.version.weights, index)}));
+Result<std::set<std::uint64_t>> Publisher::Impl::Incomplete() {
+  std::vector<std::pair<std::uint64_t, std::size_t>> asked;  // Version and size, parallel to the commands.
+  std::vector<std::string> names, versions;
+  std::map<std::uint64_t, std::vector<std::size_t>> still;
+  for (const v1::AliasChange& alias : known.aliases()) {
+    const std::uint64_t number = alias.to_version();
+    if (still.contains(number)) continue;
+    auto sizes = sizes_of.find(number);
+    if (sizes == sizes_of.end()) {
+      FUSELINE_ASSIGN_OR_FAIL(const ArchivedVersion stored, archive.Get(number));
+      std::vector<std::size_t> made = {stored.manifest_bytes.size()};
+      for (const v1::Part& part : stored.version.manifest.parts()) made.push_back(part.size_bytes());
+      sizes = sizes_of.emplace(number, std::move(made)).first;
+    }
+    still.emplace(number, sizes->second);
+    for (std::size_t i = 0; i < sizes->second.size(); ++i) {
+      asked.emplace_back(number, sizes->second[i]);
+      names.push_back(i == 0 ? keys.manifest(number) : keys.part(number, i - 1));
+    }
+    versions.push_back(std::to_string(number));
   }
-  return OkStatus();
-}
+  sizes_of = std::move(still);
 
-Result<bool> Publisher::Impl::Complete(const ArchivedVersion& stored, const v1::AliasState& seen, const AliasMoves* moves) {
-  const v1::PolicyManifest& manifest = stored.version.manifest;
-  std::vector<std::string> names = {keys.epoch(), keys.change(),   keys.aliases(), keys.changes(),
-                                    keys.left(),  keys.versions(), keys.manifest(manifest.version())};
-  for (int i = 0; i < manifest.parts_size(); ++i) names.push_back(keys.part(manifest.version(), static_cast<std::size_t>(i)));
-  const std::string epoch_text = std::to_string(epoch), change = std::to_string(seen.change());
-  const std::string kept = std::to_string(options.changes_kept), version = std::to_string(manifest.version());
-  std::vector<std::string_view> arguments = {epoch_text, change, kept, version, stored.manifest_bytes};
-  if (moves != nullptr) moves->AppendWords(arguments);
-  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis->Eval(PublishScript(), names, arguments));
-  return reply.integer == 0;
+  std::vector<RedisCommand> commands;
+  const std::string sorted_set = keys.versions();
+  for (const std::string& name : names) commands.push_back({"STRLEN", name});
+  for (const std::string& version : versions) commands.push_back({"ZSCORE", sorted_set, version});
+  std::set<std::uint64_t> incomplete;
+  if (commands.empty()) return incomplete;
+  FUSELINE_ASSIGN_OR_FAIL(const std::vector<RedisReply> replies, redis->Pipeline(commands));
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    if (static_cast<std::size_t>(replies[i].integer) != asked[i].second) incomplete.insert(asked[i].first);
+  }
+  for (std::size_t i = 0; i < versions.size(); ++i) {
+    if (!replies[asked.size() + i].is_string()) incomplete.insert(std::stoull(versions[i]));
+  }
+  return incomplete;
 }
 
 Status Publisher::Impl::Settle(const Status& answer, const v1::AliasState& after) {
@@ -155,7 +174,8 @@ Status Publisher::Impl::Settle(const Status& answer, const v1::AliasState& after
 Result<Published> Publisher::Impl::Publish(const ArchivedVersion& stored, PointLive point) {
   FUSELINE_FAIL_IF_ERROR(Refresh());
   FUSELINE_FAIL_IF_ERROR(PutParts(stored));
-  if (point == PointLive::kNo) {
+  const v1::AliasChange* const live = FindAlias(known, kLiveAlias);
+  if (point == PointLive::kNo || (live != nullptr && live->pinned())) {
     FUSELINE_ASSIGN_OR_FAIL(const bool was_there, Complete(stored, known, nullptr));
     return Published{.was_there = was_there, .change = known.change()};
   }
@@ -164,7 +184,8 @@ Result<Published> Publisher::Impl::Publish(const ArchivedVersion& stored, PointL
              .to_version = stored.version.manifest.version(),
              .who = options.who,
              .why = "published",
-             .wall_ms = clock.wall_ms()},
+             .wall_ms = clock.wall_ms(),
+             .cause = v1::AliasChange::PUBLISHED},
             Sha256Of(stored.manifest_bytes));
   // Remembered ahead of Redis, so that no change number that a ranker may have seen is ever given again.
   FUSELINE_FAIL_IF_ERROR(archive.SaveAliases(moves.after()));
@@ -177,24 +198,21 @@ Result<Published> Publisher::Impl::Publish(const ArchivedVersion& stored, PointL
   return Published{.was_there = false, .change = known.change()};
 }
 
+Status Publisher::Impl::Upload(const std::set<std::uint64_t>& versions, const v1::AliasState& seen) {
+  for (const std::uint64_t version : versions) {
+    FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion stored, archive.Get(version));
+    FUSELINE_RETURN_IF_ERROR(PutParts(stored));
+    FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const bool was_there, Complete(stored, seen, nullptr));
+  }
+  return OkStatus();
+}
+
 Status Publisher::Impl::RestoreFrom(const v1::AliasState& saved, const v1::AliasState& seen) {
   AliasMoves moves(seen, epoch, std::max(saved.change(), seen.change()) + kRestoreMargin);
-  std::map<std::uint64_t, std::string> digests;
-  for (const v1::AliasChange& alias : saved.aliases()) {
-    std::string& digest = digests[alias.to_version()];
-    if (digest.empty()) {
-      FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion stored, archive.Get(alias.to_version()));
-      FUSELINE_RETURN_IF_ERROR(PutParts(stored));
-      FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const bool was_there, Complete(stored, seen, nullptr));
-      digest = Sha256Of(stored.manifest_bytes);
-    }
-    moves.Add({.alias = alias.alias(),
-               .to_version = alias.to_version(),
-               .who = options.who,
-               .why = "restored from the archive",
-               .wall_ms = clock.wall_ms()},
-              digest);
-  }
+  std::set<std::uint64_t> versions;
+  for (const v1::AliasChange& alias : saved.aliases()) versions.insert(alias.to_version());
+  FUSELINE_RETURN_IF_ERROR(Upload(versions, seen));
+  for (const v1::AliasChange& alias : saved.aliases()) moves.Restate(alias);
   FUSELINE_RETURN_IF_ERROR(archive.SaveAliases(moves.after()));
   known = saved;  // What the file goes back to, should the script refuse.
   return Settle(moves.Run(*redis, keys, options.changes_kept), moves.after());
@@ -230,7 +248,7 @@ Status Publisher::Claim(std::uint64_t epoch) {
 
 Result<Published> Publisher::Publish(const PolicyVersion& version, PointLive point) {
   const std::int64_t start_us = impl_->clock.monotonic_us();
-  FUSELINE_FAIL_IF_ERROR(impl_->archive.Put(version));
+  FUSELINE_FAIL_IF_ERROR(impl_->archive.Put(version, impl_->options.signing_key));
   // From here on the archive's bytes are the version: its manifest has the parts.
   FUSELINE_ASSIGN_OR_FAIL(const ArchivedVersion stored, impl_->archive.Get(version.manifest.version()));
   auto published = impl_->Publish(stored, point);
@@ -243,15 +261,28 @@ Result<Published> Publisher::Publish(const PolicyVersion& version, PointLive poi
   return published;
 }
 
+Status Publisher::Check() {
+  FUSELINE_RETURN_IF_ERROR(impl_->Refresh());
+  FUSELINE_ASSIGN_OR_RETURN(const std::set<std::uint64_t> incomplete, impl_->Incomplete());
+  if (incomplete.empty()) return OkStatus();
+  return ErrorStatus(Code::kNotFound, "redis lacks a part of version", *incomplete.begin());
+}
+
 Status Publisher::Restore() {
   FUSELINE_CHECK(impl_->epoch != 0);
   const Status claimed = Claim(impl_->epoch);
-  if (claimed.code != Code::kNotFound) return claimed;  // Ok: nothing is lost but, perhaps, the claim.
-  FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState saved, impl_->archive.LoadAliases());
-  FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState seen, ReadAliases(*impl_->redis, impl_->keys));
-  FUSELINE_RETURN_IF_ERROR(impl_->RestoreFrom(saved, seen));
+  if (!claimed.ok() && claimed.code != Code::kNotFound) return claimed;
+  if (claimed.ok()) {
+    FUSELINE_ASSIGN_OR_RETURN(const std::set<std::uint64_t> incomplete, impl_->Incomplete());
+    FUSELINE_RETURN_IF_ERROR(impl_->Upload(incomplete, impl_->known));
+    if (incomplete.empty()) return OkStatus();  // Nothing was lost but, perhaps, the claim.
+  } else {
+    FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState saved, impl_->archive.LoadAliases());
+    FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState seen, ReadAliases(*impl_->redis, impl_->keys));
+    FUSELINE_RETURN_IF_ERROR(impl_->RestoreFrom(saved, seen));
+  }
   impl_->restored.Increment();
-  impl_->log.Warn("policy_store.redis_restored", "policy", impl_->options.policy, "aliases", saved.aliases_size(), "change",
+  impl_->log.Warn("policy_store.redis_restored", "policy", impl_->options.policy, "aliases", impl_->known.aliases_size(), "change",
                   impl_->known.change());
   return OkStatus();
 }
@@ -259,7 +290,8 @@ Status Publisher::Restore() {
 Result<std::vector<std::uint64_t>> Publisher::Retain() {
   FUSELINE_FAIL_IF_ERROR(impl_->Refresh());
   FUSELINE_ASSIGN_OR_FAIL(std::vector<std::uint64_t> deleted,
-                          DeleteOldVersions(*impl_->redis, impl_->keys, impl_->known, impl_->epoch, impl_->options.retention));
+                          DeleteOldVersions(*impl_->redis, impl_->keys, impl_->known, impl_->epoch, impl_->options.retention,
+                                            /*note=*/nullptr));
   impl_->deleted.Increment(static_cast<double>(deleted.size()));
   FUSELINE_ASSIGN_OR_FAIL(const RedisReply left, impl_->redis->Command({"ZRANGE", impl_->keys.versions(), "0", "-1"}));
   std::set<std::uint64_t> kept;

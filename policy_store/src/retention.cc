@@ -3,15 +3,37 @@
 #include <set>
 #include <string>
 
+#include "alias_moves.h"
 #include "number.h"
 #include "scripts.h"
 
 namespace fuseline {
 namespace {
 
-// Versions that the rule gives up, as far as can be seen from here; the script has the last word.
-Result<std::vector<std::uint64_t>> Candidates(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen,
-                                              const RetentionRule& rule) {
+// The script has the last word.
+Result<bool> Delete(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t version, const v1::AliasState& seen,
+                    std::uint64_t epoch, const RetentionRule& rule, const ChangeNote* note) {
+  const std::string manifest_key = keys.manifest(version);
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply bytes, redis.Command({"GET", manifest_key}));
+  std::vector<std::string> names = {keys.epoch(), keys.change(), keys.versions(), keys.left(), keys.changes(), manifest_key,
+                                    keys.signature(version)};
+  if (!bytes.is_nil()) {
+    FUSELINE_ASSIGN_OR_FAIL(const v1::PolicyManifest manifest, DecodeManifest(bytes.text, {}, version));
+    for (int i = 0; i < manifest.parts_size(); ++i) names.push_back(keys.part(version, static_cast<std::size_t>(i)));
+  }
+  const std::string epoch_text = std::to_string(epoch), change = std::to_string(seen.change());
+  const std::string version_text = std::to_string(version), keep_ms = std::to_string(rule.keep_pointed_ms);
+  const std::string kept = std::to_string(note == nullptr ? 0 : note->changes_kept);
+  const std::string note_bytes = note == nullptr ? std::string() : NoteBytes(*note, v1::AliasChange::DELETED, seen, /*from=*/version, /*to=*/0);
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply,
+                          redis.Eval(DeleteScript(), names, {epoch_text, change, version_text, keep_ms, kept, note_bytes}));
+  return reply.integer == 1;
+}
+
+}  // namespace
+
+Result<std::vector<std::uint64_t>> OldVersions(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen,
+                                               const RetentionRule& rule) {
   const std::string versions = keys.versions(), left = keys.left();
   const std::string last = std::to_string(-rule.keep_versions - 1);
   FUSELINE_ASSIGN_OR_FAIL(
@@ -33,29 +55,12 @@ Result<std::vector<std::uint64_t>> Candidates(RedisConnection& redis, const Poli
   return candidates;
 }
 
-Result<bool> Delete(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t version, const v1::AliasState& seen,
-                    std::uint64_t epoch, const RetentionRule& rule) {
-  const std::string manifest_key = keys.manifest(version);
-  FUSELINE_ASSIGN_OR_FAIL(const RedisReply bytes, redis.Command({"GET", manifest_key}));
-  std::vector<std::string> names = {keys.epoch(), keys.change(), keys.versions(), keys.left(), manifest_key};
-  if (!bytes.is_nil()) {
-    FUSELINE_ASSIGN_OR_FAIL(const v1::PolicyManifest manifest, DecodeManifest(bytes.text, {}, version));
-    for (int i = 0; i < manifest.parts_size(); ++i) names.push_back(keys.part(version, static_cast<std::size_t>(i)));
-  }
-  const std::string epoch_text = std::to_string(epoch), change = std::to_string(seen.change());
-  const std::string version_text = std::to_string(version), keep_ms = std::to_string(rule.keep_pointed_ms);
-  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis.Eval(DeleteScript(), names, {epoch_text, change, version_text, keep_ms}));
-  return reply.integer == 1;
-}
-
-}  // namespace
-
 Result<std::vector<std::uint64_t>> DeleteOldVersions(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen,
-                                                     std::uint64_t epoch, const RetentionRule& rule) {
-  FUSELINE_ASSIGN_OR_FAIL(const std::vector<std::uint64_t> candidates, Candidates(redis, keys, seen, rule));
+                                                     std::uint64_t epoch, const RetentionRule& rule, const ChangeNote* note) {
+  FUSELINE_ASSIGN_OR_FAIL(const std::vector<std::uint64_t> candidates, OldVersions(redis, keys, seen, rule));
   std::vector<std::uint64_t> deleted;
   for (const std::uint64_t version : candidates) {
-    FUSELINE_ASSIGN_OR_FAIL(const bool is_gone, Delete(redis, keys, version, seen, epoch, rule));
+    FUSELINE_ASSIGN_OR_FAIL(const bool is_gone, Delete(redis, keys, version, seen, epoch, rule, note));
     if (is_gone) deleted.push_back(version);
   }
   return deleted;

@@ -63,15 +63,17 @@ local no = check_epoch(KEYS[1], ARGV[1])
 if no then return no end
 local manifest = redis.call('GET', KEYS[7])
 if manifest and manifest ~= ARGV[5] then return redis.error_reply('REFUSED another digest under this version') end
-for i = 8, #KEYS do
+for i = 9, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then return redis.error_reply('ABSENT part: behind') end
 end
-if manifest and redis.call('ZSCORE', KEYS[6], ARGV[4]) then return 0 end
-no = check_change(KEYS[2], ARGV[2])
+local was_there = manifest and redis.call('ZSCORE', KEYS[6], ARGV[4])
+no = not was_there and check_change(KEYS[2], ARGV[2])
 if no then return no end
+if ARGV[6] ~= '' then redis.call('SET', KEYS[8], ARGV[6]) end
+if was_there then return 0 end
 redis.call('SET', KEYS[7], ARGV[5])
 redis.call('ZADD', KEYS[6], ARGV[4], ARGV[4])
-move(6, ARGV[3])
+move(7, ARGV[3])
 return 1
 )lua";
 
@@ -92,7 +94,16 @@ local left = redis.call('ZSCORE', KEYS[4], ARGV[3])
 if left and now_ms() - tonumber(left) < tonumber(ARGV[4]) then return 0 end
 redis.call('ZREM', KEYS[3], ARGV[3])
 redis.call('ZREM', KEYS[4], ARGV[3])
-for i = 5, #KEYS do redis.call('DEL', KEYS[i]) end
+for i = 6, #KEYS do redis.call('DEL', KEYS[i]) end
+if ARGV[6] ~= '' then redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[5], '*', 'note', ARGV[6]) end
+return 1
+)lua";
+
+constexpr const char* kNote = R"lua(
+local no = check_epoch(KEYS[1], ARGV[1])
+if no then return no end
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'note', ARGV[3])
+redis.call('ZADD', KEYS[3], string.format('%.0f', now_ms()), ARGV[4])
 return 1
 )lua";
 
@@ -125,6 +136,11 @@ const RedisScript& MoveScript() {
 
 const RedisScript& DeleteScript() {
   static const RedisScript script(std::string(kShared) + kDelete);
+  return script;
+}
+
+const RedisScript& NoteScript() {
+  static const RedisScript script(std::string(kShared) + kNote);
   return script;
 }
 

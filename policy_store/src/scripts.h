@@ -16,18 +16,23 @@ const RedisScript& ClaimScript();
 // KEYS epoch, manifest, part. ARGV epoch, manifest bytes, part bytes.
 const RedisScript& PutPartScript();
 
-// Makes a version complete and moves at most one alias.
-// KEYS epoch, change, aliases, changes, left, versions, manifest, part….
-// ARGV epoch, change seen, changes kept, version, manifest bytes, then nothing or one move: number, alias, change bytes, version left.
-// Answers 1 if it did so, 0 if the version was complete before (then nothing is moved).
+// Makes a version complete and moves aliases.
+// KEYS epoch, change, aliases, changes, left, versions, manifest, signature, part….
+// ARGV epoch, change seen, changes kept, version, manifest bytes, signature or '', then moves as MoveScript's.
+// Answers 1 if it did so, 0 if the version was complete before (then nothing is moved, but the signature is written).
 const RedisScript& PublishScript();
 
 // Moves aliases. KEYS epoch, change, aliases, changes, left, manifest…: all must be there.
 // ARGV epoch, change seen, changes kept, then moves of four: number, alias, change bytes, version left.
 const RedisScript& MoveScript();
 
-// KEYS epoch, change, versions, left, manifest, part…. ARGV epoch, change seen, version, keep_pointed_ms.
+// KEYS epoch, change, versions, left, changes, then all keys of the version.
+// ARGV epoch, change seen, version, keep_pointed_ms, changes kept, bytes of the stream's note or ''.
 // Answers 1 if it deleted the version, 0 if an alias left it too recently.
 const RedisScript& DeleteScript();
+
+// Tells the stream of a version that came otherwise than from a learner; retention then spares it as if an alias had left it just now.
+// KEYS epoch, changes, left. ARGV epoch, changes kept, note bytes, version.
+const RedisScript& NoteScript();
 
 }  // namespace fuseline

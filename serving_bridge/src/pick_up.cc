@@ -123,12 +123,12 @@ Status PickUp::Take(const v1::AliasChange& change, std::stop_token stop) {
   if (!SleepFor(stop, static_cast<std::int64_t>(jitter_.NextBelow(static_cast<std::uint64_t>(options_.fetch_jitter_ms) + 1)))) {
     return OkStatus();
   }
-  auto version = Fetch(change);
-  if (!version && version.error().code == Code::kUnavailable) {
-    alias_bytes_.clear();  // Not looked at yet.
-    return std::move(version).error();
-  }
-  if (!version) return Refused(ReasonOf(version.error().code), version.error());
+  const auto manifest = FetchManifest(change);
+  if (!manifest) return NotFetched(manifest.error());
+  auto signed_by_us = CheckSignature(change.to_version(), *manifest);
+  if (!signed_by_us.ok()) return signed_by_us.code == Code::kUnavailable ? NotFetched(signed_by_us) : Refused("signature", signed_by_us);
+  const auto version = FetchParts(change, *manifest);
+  if (!version) return NotFetched(version.error());
   auto admitted = demands_.Admit(*version, change);
   if (!admitted) return Refused(admitted.error().reason, admitted.error().status);
 
@@ -153,12 +153,25 @@ void PickUp::Serve(LiveVersion version) {
   if (options_.on_version) options_.on_version(serving.network.manifest(), last_, wall_ms);
 }
 
-// Errors: kUnavailable; kNotFound if manifest or a part is not there; kCorrupt if a digest differs.
-Result<PolicyVersion> PickUp::Fetch(const v1::AliasChange& change) {
+Result<std::string> PickUp::FetchManifest(const v1::AliasChange& change) {
+  FUSELINE_ASSIGN_OR_FAIL(RedisReply reply, redis_->Command({"GET", keys_.manifest(change.to_version())}));
+  if (!reply.is_string()) return Error(Code::kNotFound, "manifest is not in Redis, version:", change.to_version());
+  return std::move(reply.text);
+}
+
+// Errors: those of the connection; kCorrupt if keys are set and none of them signed it.
+Status PickUp::CheckSignature(std::uint64_t version, std::string_view manifest_bytes) {
+  if (options_.public_keys.empty()) return OkStatus();
+  FUSELINE_ASSIGN_OR_RETURN(const RedisReply reply, redis_->Command({"GET", keys_.signature(version)}));
+  if (!reply.is_string()) return ErrorStatus(Code::kCorrupt, "version is not signed:", version);
+  if (options_.public_keys.Verify(manifest_bytes, reply.text)) return OkStatus();
+  return ErrorStatus(Code::kCorrupt, "version is not signed by one of policy_store.public_keys:", version);
+}
+
+// Errors: kUnavailable; kNotFound if a part is not there; kCorrupt if a digest differs.
+Result<PolicyVersion> PickUp::FetchParts(const v1::AliasChange& change, std::string_view manifest_bytes) {
   const std::uint64_t number = change.to_version();
-  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis_->Command({"GET", keys_.manifest(number)}));
-  if (!reply.is_string()) return Error(Code::kNotFound, "manifest is not in Redis, version:", number);
-  FUSELINE_ASSIGN_OR_FAIL(v1::PolicyManifest manifest, DecodeManifest(reply.text, change.manifest_sha256(), number));
+  FUSELINE_ASSIGN_OR_FAIL(v1::PolicyManifest manifest, DecodeManifest(manifest_bytes, change.manifest_sha256(), number));
   std::vector<std::string> parts;
   for (int i = 0; i < manifest.parts_size(); ++i) {
     FUSELINE_ASSIGN_OR_FAIL(RedisReply part, redis_->Command({"GET", keys_.part(number, static_cast<std::size_t>(i))}));
@@ -173,6 +186,12 @@ Status PickUp::Acknowledge(const v1::AliasChange& change) {
                             std::to_string(clock_.wall_ms());
   auto reply = redis_->Command({"HSET", keys_.acks(), options_.name, value});
   return reply ? OkStatus() : std::move(reply).error();
+}
+
+Status PickUp::NotFetched(const Status& status) {
+  if (status.code != Code::kUnavailable) return Refused(ReasonOf(status.code), status);
+  alias_bytes_.clear();  // Not looked at yet.
+  return status;
 }
 
 Status PickUp::Refused(std::string_view reason, const Status& status) {

@@ -34,7 +34,10 @@ class PickUp {
   Result<std::string> NewestChangeId();    // Of the stream; "0" while it is empty.
   Status ReadAlias(std::stop_token stop);  // Takes what the alias says, if that is new.
   Status Take(const v1::AliasChange& change, std::stop_token stop);
-  Result<PolicyVersion> Fetch(const v1::AliasChange& change);
+  Result<std::string> FetchManifest(const v1::AliasChange& change);
+  Status CheckSignature(std::uint64_t version, std::string_view manifest_bytes);
+  Result<PolicyVersion> FetchParts(const v1::AliasChange& change, std::string_view manifest_bytes);
+  Status NotFetched(const Status& status);  // Leaves the connection if it must, else refuses the version.
   Status Acknowledge(const v1::AliasChange& change);
   Status Refused(std::string_view reason, const Status& status);
   void SetConnected(bool connected, const Status& why);

@@ -11,6 +11,7 @@
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
 #include "fuseline/serving_bridge/decision_maker.h"
+#include "fuseline/serving_bridge/redis_options.h"
 
 #include "live_version.h"
 #include "pick_up.h"
@@ -47,13 +48,8 @@ Result<PolicyVersion> ReadVersion(const std::filesystem::path& folder) {
 
 Result<RankerOptions> RankerOptionsOf(const v1::Config& config) {
   RankerOptions options;
-  options.redis = {.address = config.redis().address(),
-                   .user = config.redis().user(),
-                   .password = config.redis().password(),
-                   .database = config.redis().database(),
-                   .connect_timeout_ms = config.redis().connect_timeout_ms(),
-                   .command_timeout_ms = config.redis().command_timeout_ms(),
-                   .max_reply_bytes = static_cast<std::size_t>(config.redis().max_reply_bytes())};
+  options.redis = RedisOptionsOf(config.redis());
+  FUSELINE_ASSIGN_OR_FAIL(options.public_keys, PublicKeys::FromHex(config.policy_store().public_keys()));
   options.policy = config.policy().name();
   options.schema = SchemaOf(config);
   FUSELINE_ASSIGN_OR_FAIL(options.ranges, ActionRangesOf(config.policy(), options.schema));

@@ -144,12 +144,11 @@ class LiveVerificationTest : public testing::Test {
     return RedisConnection::Connect(options);
   }
 
-  static Status PointLiveAt(const RedisProcess& redis, std::uint64_t version) {
+  static Status PointLiveAt(const RedisProcess& redis, std::uint64_t version, bool pinned) {
     FUSELINE_ASSIGN_OR_RETURN(auto connection, Connect(redis));
     const PolicyKeys keys("default");
     FUSELINE_ASSIGN_OR_RETURN(const auto seen, ReadAliases(connection, keys));
-    const AliasMove move{
-        .alias = std::string(kLiveAlias), .to_version = version, .who = "operator", .why = "a test"};
+    const AliasMove move{.alias = std::string(kLiveAlias), .to_version = version, .who = "operator", .why = "a test", .pinned = pinned};
     const auto moved = MoveAlias(connection, keys, seen, move, /*changes_kept=*/100);
     return moved ? OkStatus() : moved.error();
   }
@@ -180,7 +179,7 @@ TEST_F(LiveVerificationTest, HistoryThenALiveTopicThenARollbackThroughASigkillIs
   ASSERT_GT((*before)["learner"]["incumbent"], 3) << *before;
 
   // When: somebody goes back to an older version, and the process dies at once.
-  ASSERT_THAT(PointLiveAt(*redis, 2), IsOk());
+  ASSERT_THAT(PointLiveAt(*redis, 2, /*pinned=*/true), IsOk());
   const auto followed = [](const json& status) { return status["learner"]["incumbent"] == 2; };
   ASSERT_THAT(run.WaitUntil(followed, kPatienceMs), IsOk());
   run.Kill();
@@ -200,7 +199,7 @@ TEST_F(LiveVerificationTest, HistoryThenALiveTopicThenARollbackThroughASigkillIs
     FUSELINE_ASSIGN_OR_RETURN(auto connection, Connect(*redis));
     FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t newest,
                               NewestPublished(connection, PolicyKeys("default")));
-    return PointLiveAt(*redis, newest);
+    return PointLiveAt(*redis, newest, /*pinned=*/false);
   };
   ASSERT_THAT(pointed_at_newest(), IsOk());
   ASSERT_THAT(run.WaitUntil([](const json& status) { return status["learner"]["incumbent"] != 2; },

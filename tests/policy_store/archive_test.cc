@@ -52,6 +52,10 @@ class FaultFileSystem final : public FileSystem {
     }
     return disk_.Write(path, bytes);
   }
+  Status Append(const fs::path& path, std::string_view bytes) override {
+    FUSELINE_RETURN_IF_ERROR(Next());
+    return disk_.Append(path, bytes);
+  }
   Status Rename(const fs::path& from, const fs::path& to) override {
     FUSELINE_RETURN_IF_ERROR(Next());
     return disk_.Rename(from, to);

@@ -99,8 +99,8 @@ TEST_F(PublisherTest, APublishedVersionIsReadBackWholeAndTheChangeStreamTellsOfI
   ASSERT_OK_AND_ASSIGN(const v1::AliasChange change, DecodeAliasChange(entries[0].fields[0].second));
   EXPECT_EQ(std::tuple(change.epoch(), change.change(), change.alias(), change.from_version(), change.to_version()),
             std::tuple(5u, 1u, "live", 0u, 1u));
-  ASSERT_OK_AND_ASSIGN(const PolicyVersion read, FetchVersion(redis, keys_, 1, change.manifest_sha256()));
-  EXPECT_EQ(read.weights, MakeVersion(1).weights);
+  ASSERT_OK_AND_ASSIGN(const ArchivedVersion read, FetchVersion(redis, keys_, 1, change.manifest_sha256()));
+  EXPECT_EQ(read.version.weights, MakeVersion(1).weights);
   ASSERT_OK_AND_ASSIGN(const std::uint64_t newest, NewestPublished(redis, keys_));
   EXPECT_EQ(newest, 2u);
 }
@@ -152,8 +152,8 @@ TEST_F(PublisherTest, AWriterThatWasReplacedChangesNothingInAHundredRounds) {
 
     EXPECT_EQ(Aliases().SerializeAsString(), before);
     RedisConnection redis = Connect();
-    ASSERT_OK_AND_ASSIGN(const PolicyVersion read, FetchVersion(redis, keys_, version + 1, {}));
-    EXPECT_EQ(read.weights, MakeVersion(version + 1, "next").weights);
+    ASSERT_OK_AND_ASSIGN(const ArchivedVersion read, FetchVersion(redis, keys_, version + 1, {}));
+    EXPECT_EQ(read.version.weights, MakeVersion(version + 1, "next").weights);
     ASSERT_OK_AND_ASSIGN(const std::uint64_t newest, NewestPublished(redis, keys_));
     EXPECT_EQ(newest, version + 1);
   }
@@ -174,8 +174,8 @@ TEST_F(PublisherTest, ReadersUnderConstantPublicationSeeWholeVersionsThatOnlyAdv
         const auto state = ReadAliases(*redis, keys_);
         const v1::AliasChange* live = state ? FindAlias(*state, kLiveAlias) : nullptr;
         const bool is_older = live == nullptr || IsNewer(last, *live);
-        const auto version = is_older ? Result<PolicyVersion>() : FetchVersion(*redis, keys_, live->to_version(), live->manifest_sha256());
-        const bool is_whole = !is_older && version && version->weights == MakeVersion(live->to_version()).weights;
+        const auto version = is_older ? Result<ArchivedVersion>() : FetchVersion(*redis, keys_, live->to_version(), live->manifest_sha256());
+        const bool is_whole = !is_older && version && version->version.weights == MakeVersion(live->to_version()).weights;
         if (!is_whole) ++wrong;
         if (live != nullptr) last = *live;
         ++reads;
@@ -327,11 +327,12 @@ TEST_F(PublisherTest, RetentionKeepsTheNewestTheRecentlyLeftAndWhateverIsPointed
   ASSERT_OK_AND_ASSIGN(const RedisReply rest, redis.Command({"EXISTS", keys_.manifest(2), keys_.part(2, 0), keys_.part(2, 2)}));
   EXPECT_EQ(rest.integer, 0);
 
-  // When its time is over, 1 goes too; 3 stays for as long as it is pointed to.
+  // When its time is over, 1 goes too; 3 stays for as long as it is pointed to, by last_good from now on.
+  ASSERT_THAT(writer.publisher->Publish(MakeVersion(9), PointLive::kYes), IsOk());
   ASSERT_THAT(redis.Command({"ZADD", keys_.left(), "1000", "1", "1000", "3"}), IsOk());
   ASSERT_OK_AND_ASSIGN(const auto later, writer.publisher->Retain());
-  EXPECT_THAT(later, ElementsAre(1));
-  EXPECT_EQ(Live(), 3u);
+  EXPECT_THAT(later, ElementsAre(1, 7));
+  EXPECT_THAT(FetchVersion(redis, keys_, 3, {}), IsOk());
 }
 
 TEST_F(PublisherTest, RetentionStopsWhenAnAliasMovedSinceItLooked) {
@@ -344,7 +345,7 @@ TEST_F(PublisherTest, RetentionStopsWhenAnAliasMovedSinceItLooked) {
   RedisConnection redis = Connect();
   const v1::AliasState seen = Aliases();
   ASSERT_THAT(MoveAlias(redis, keys_, seen, {.alias = "canary", .to_version = 1, .who = "ann", .why = "try"}, 100), IsOk());
-  EXPECT_THAT(DeleteOldVersions(redis, keys_, seen, 1, writer.retention), HasCode(Code::kConflict));
+  EXPECT_THAT(DeleteOldVersions(redis, keys_, seen, 1, writer.retention, nullptr), HasCode(Code::kConflict));
   EXPECT_THAT(FetchVersion(redis, keys_, 1, {}), IsOk());
   // The same for a second operator who looked at the same time, and for a version that is not there.
   EXPECT_THAT(MoveAlias(redis, keys_, seen, {.alias = "canary", .to_version = 2}, 100), HasCode(Code::kConflict));

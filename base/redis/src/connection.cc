@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -13,38 +12,19 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "address.h"
 #include "error_reply.h"
 #include "fuseline/core/digest.h"
+#include "fuseline/core/file.h"
+#include "tls_channel.h"
 
 namespace fuseline {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-constexpr std::string_view kUnixPrefix = "unix:";
+constexpr int kMovesMax = 5;  // Of one call, from node to node of a cluster that is being changed.
 constexpr std::size_t kReceiveBytes = std::size_t{1} << 16;
-
-struct HostAndPort {
-  std::string host;
-  int port = 0;
-};
-
-Result<HostAndPort> ParseAddress(std::string_view address) {
-  const std::size_t colon = address.rfind(':');
-  HostAndPort parsed;
-  if (colon != std::string_view::npos) {
-    std::string_view host = address.substr(0, colon);
-    if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-    parsed.host = host;
-    const std::string_view port = address.substr(colon + 1);
-    const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), parsed.port);
-    if (error != std::errc() || end != port.data() + port.size()) parsed.port = 0;
-  }
-  if (parsed.host.empty() || parsed.port < 1 || parsed.port > 65535) {
-    return Error(Code::kInvalidInput, "redis.address must be host:port or unix:PATH:", address);
-  }
-  return parsed;
-}
 
 timeval ToTimeval(std::int64_t ms) { return {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000}; }
 
@@ -100,10 +80,9 @@ Result<RedisStreamEntry> ToStreamEntry(RedisReply& reply) {
 RedisScript::RedisScript(std::string source) : source_(std::move(source)), sha1_hex_(Sha1Hex(source_)) {}
 
 struct RedisConnection::Impl {
-  explicit Impl(RedisOptions given) : options(std::move(given)), received(kReceiveBytes) {}
+  explicit Impl(RedisOptions given) : options(std::move(given)), received(kReceiveBytes), decrypted(kReceiveBytes) {}
 
   Status Open();
-  Status LogIn();
   // Errors: of the wire alone; error replies are returned among the others.
   Result<std::vector<RedisReply>> Exchange(const std::vector<RedisCommand>& commands, std::int64_t extra_ms = 0);
   // The same for one command whose error reply is an error.
@@ -111,15 +90,29 @@ struct RedisConnection::Impl {
   Result<RedisReply> Judge(RedisReply reply);
 
   const RedisOptions options;
+  RedisAddress at;  // Of the server.
 
  private:
+  struct Credentials {
+    std::string user, password;
+  };
+  Result<Credentials> OwnCredentials() const;
+  Status OpenAt(const RedisAddress& address, const Credentials& credentials);
+  Status OpenMaster();  // That one of the sentinels names.
+  Status StartTls(SteadyClock::time_point deadline);
+  Status LogIn(const Credentials& credentials);
+  Status Select();
+  Result<std::vector<RedisReply>> ExchangeOnce(const std::vector<RedisCommand>& commands, std::int64_t extra_ms);
   Status Send(std::string_view wire, SteadyClock::time_point deadline);
+  Status SendPlain(std::string_view wire, SteadyClock::time_point deadline);  // Through TLS, if there is any.
   Result<RedisReply> Receive(SteadyClock::time_point deadline);
+  Result<std::string_view> ReceiveSome(SteadyClock::time_point deadline);  // At least a byte, from the socket.
+  Result<std::size_t> FeedReader(std::string_view bytes);                    // Returns how many it was given, decrypted.
   Status AwaitSocket(short events, SteadyClock::time_point deadline);
   // After half an exchange the next reply on the wire would answer the wrong question: nothing but closing is left.
   Status Drop(Code code, std::string_view why) {
-    context.reset();
-    return ErrorStatus(code, "redis", options.address, why);
+    Close();
+    return ErrorStatus(code, "redis", at.text, why);
   }
 
   struct Free {
@@ -127,37 +120,110 @@ struct RedisConnection::Impl {
   };
 
  public:
+  void Close() {
+    context.reset();
+    tls.reset();
+  }
+
   std::unique_ptr<redisContext, Free> context;  // Null: not connected.
-  std::vector<char> received;
+  std::unique_ptr<TlsChannel> tls;              // Null: without.
+  std::vector<char> received, decrypted;
 };
 
 Status RedisConnection::Impl::Open() {
-  context.reset();
+  Close();
+  if (!options.sentinels.empty()) return OpenMaster();
+  FUSELINE_ASSIGN_OR_RETURN(const auto addresses, ParseRedisAddresses(options.address, "redis.address"));
+  FUSELINE_ASSIGN_OR_RETURN(const Credentials own, OwnCredentials());
+  Status opened;
+  for (const RedisAddress& address : addresses) {
+    opened = OpenAt(address, own);
+    if (opened.ok()) opened = Select();
+    if (opened.ok()) return opened;
+    Close();
+  }
+  return opened;
+}
+
+Status RedisConnection::Impl::OpenMaster() {
+  FUSELINE_ASSIGN_OR_RETURN(const auto sentinels, ParseRedisAddresses(options.sentinels, "redis.sentinels"));
+  FUSELINE_ASSIGN_OR_RETURN(const Credentials own, OwnCredentials());
+  const auto open_by = [&](const RedisAddress& sentinel) -> Status {
+    FUSELINE_RETURN_IF_ERROR(OpenAt(sentinel, {options.sentinel_user, options.sentinel_password}));
+    FUSELINE_ASSIGN_OR_RETURN(const RedisReply where, Ask({"SENTINEL", "get-master-addr-by-name", options.sentinel_master}));
+    if (where.elements.size() != 2) {
+      return ErrorStatus(Code::kUnavailable, "sentinel", sentinel.text, "knows no master", options.sentinel_master);
+    }
+    FUSELINE_ASSIGN_OR_RETURN(const RedisAddress master,
+                              ParseRedisAddress(where.elements[0].text + ':' + where.elements[1].text, "sentinel's answer"));
+    FUSELINE_RETURN_IF_ERROR(OpenAt(master, own));
+    // A sentinel that was away itself may still name the old one.
+    FUSELINE_ASSIGN_OR_RETURN(const RedisReply role, Ask({"ROLE"}));
+    if (role.elements.empty() || role.elements[0].text != "master") return Drop(Code::kUnavailable, "is no master (yet)");
+    return Select();
+  };
+  Status opened;
+  for (const RedisAddress& sentinel : sentinels) {
+    opened = open_by(sentinel);
+    if (opened.ok()) return opened;
+    Close();
+  }
+  return opened;
+}
+
+Result<RedisConnection::Impl::Credentials> RedisConnection::Impl::OwnCredentials() const {
+  if (options.password_file.empty()) return Credentials{options.user, options.password};
+  if (!options.password.empty()) return Error(Code::kInvalidInput, "redis.password and redis.password_file are both set");
+  const auto text = ReadFile(options.password_file);
+  if (!text) return Error(Code::kInvalidInput, "redis.password_file:", text.error().message);
+  return Credentials{options.user, text->substr(0, text->find_first_of("\r\n"))};
+}
+
+Status RedisConnection::Impl::OpenAt(const RedisAddress& address, const Credentials& credentials) {
+  Close();
+  at = address;
   const timeval timeout = ToTimeval(options.connect_timeout_ms);
-  if (options.address.starts_with(kUnixPrefix)) {
-    context.reset(redisConnectUnixWithTimeout(options.address.c_str() + kUnixPrefix.size(), timeout));
+  const auto deadline = SteadyClock::now() + std::chrono::milliseconds(options.connect_timeout_ms);
+  if (at.host.empty()) {
+    context.reset(redisConnectUnixWithTimeout(at.path.c_str(), timeout));
   } else {
-    FUSELINE_ASSIGN_OR_RETURN(const HostAndPort at, ParseAddress(options.address));
     context.reset(redisConnectWithTimeout(at.host.c_str(), at.port, timeout));
     if (context && context->err == 0) redisEnableKeepAlive(context.get());
   }
-  if (!context) return ErrorStatus(Code::kUnavailable, "redis: no memory for a connection to", options.address);
+  if (!context) return ErrorStatus(Code::kUnavailable, "redis: no memory for a connection to", at.text);
   if (context->err != 0) return Drop(Code::kUnavailable, std::string("cannot be reached: ") + context->errstr);
-  const Status logged_in = LogIn();
-  if (!logged_in.ok()) context.reset();
-  return logged_in;
+  if (options.tls.enabled) FUSELINE_RETURN_IF_ERROR(StartTls(deadline));
+  return LogIn(credentials);
 }
 
-Status RedisConnection::Impl::LogIn() {
-  if (!options.password.empty()) {
-    RedisCommand auth = {"AUTH"};
-    if (!options.user.empty()) auth.push_back(options.user);
-    auth.push_back(options.password);
-    FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const RedisReply reply, Ask(auth));
+Status RedisConnection::Impl::StartTls(SteadyClock::time_point deadline) {
+  if (at.host.empty()) return Drop(Code::kInvalidInput, "is a Unix socket, and redis.tls is set");
+  auto channel = TlsChannel::Create(options.tls, at.host);
+  if (!channel) return Drop(channel.error().code, channel.error().message);
+  tls = std::move(*channel);
+  for (;;) {
+    const auto done = tls->Handshake();
+    const std::string outgoing = tls->TakeOutgoing();  // Also the alert that tells the server why not.
+    FUSELINE_RETURN_IF_ERROR(Send(outgoing, deadline));
+    if (!done) return Drop(done.error().code, done.error().message);
+    if (*done) return OkStatus();
+    FUSELINE_ASSIGN_OR_RETURN(const std::string_view bytes, ReceiveSome(deadline));
+    tls->Feed(bytes);
   }
-  if (options.database != 0) {
-    FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const RedisReply reply, Ask({"SELECT", std::to_string(options.database)}));
-  }
+}
+
+Status RedisConnection::Impl::LogIn(const Credentials& credentials) {
+  if (credentials.password.empty()) return OkStatus();
+  RedisCommand auth = {"AUTH"};
+  if (!credentials.user.empty()) auth.push_back(credentials.user);
+  auth.push_back(credentials.password);
+  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const RedisReply reply, Ask(auth));
+  return OkStatus();
+}
+
+Status RedisConnection::Impl::Select() {
+  if (options.database == 0) return OkStatus();
+  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const RedisReply reply, Ask({"SELECT", std::to_string(options.database)}));
   return OkStatus();
 }
 
@@ -183,6 +249,39 @@ Status RedisConnection::Impl::Send(std::string_view wire, SteadyClock::time_poin
   return OkStatus();
 }
 
+Status RedisConnection::Impl::SendPlain(std::string_view wire, SteadyClock::time_point deadline) {
+  if (!tls) return Send(wire, deadline);
+  const Status encrypted = tls->Encrypt(wire);
+  if (!encrypted.ok()) return Drop(encrypted.code, encrypted.message);
+  return Send(tls->TakeOutgoing(), deadline);
+}
+
+Result<std::string_view> RedisConnection::Impl::ReceiveSome(SteadyClock::time_point deadline) {
+  for (;;) {
+    FUSELINE_FAIL_IF_ERROR(AwaitSocket(POLLIN, deadline));
+    const ssize_t got = ::recv(context->fd, received.data(), received.size(), MSG_DONTWAIT);
+    if (got > 0) return std::string_view(received.data(), static_cast<std::size_t>(got));
+    if (got == 0) return tl::unexpected(Drop(Code::kUnavailable, "closed the connection"));
+    if (errno != EINTR && errno != EAGAIN) return tl::unexpected(Drop(Code::kUnavailable, std::strerror(errno)));
+  }
+}
+
+Result<std::size_t> RedisConnection::Impl::FeedReader(std::string_view bytes) {
+  if (!tls) {
+    redisReaderFeed(context->reader, bytes.data(), bytes.size());
+    return bytes.size();
+  }
+  tls->Feed(bytes);
+  std::size_t fed = 0;
+  for (;;) {
+    const auto plain = tls->Decrypt(decrypted);
+    if (!plain) return tl::unexpected(Drop(plain.error().code, plain.error().message));
+    if (*plain == 0) return fed;
+    redisReaderFeed(context->reader, decrypted.data(), *plain);
+    fed += *plain;
+  }
+}
+
 Result<RedisReply> RedisConnection::Impl::Receive(SteadyClock::time_point deadline) {
   std::size_t taken = context->reader->len - context->reader->pos;  // Came together with the reply before.
   for (;;) {
@@ -197,23 +296,19 @@ Result<RedisReply> RedisConnection::Impl::Receive(SteadyClock::time_point deadli
     if (taken > options.max_reply_bytes) {
       return tl::unexpected(Drop(Code::kInvalidInput, "gave a reply larger than redis.max_reply_bytes"));
     }
-    FUSELINE_FAIL_IF_ERROR(AwaitSocket(POLLIN, deadline));
-    const ssize_t got = ::recv(context->fd, received.data(), received.size(), MSG_DONTWAIT);
-    if (got == 0) return tl::unexpected(Drop(Code::kUnavailable, "closed the connection"));
-    if (got < 0 && errno != EINTR && errno != EAGAIN) return tl::unexpected(Drop(Code::kUnavailable, std::strerror(errno)));
-    if (got < 0) continue;
-    taken += static_cast<std::size_t>(got);
-    redisReaderFeed(context->reader, received.data(), static_cast<std::size_t>(got));
+    FUSELINE_ASSIGN_OR_FAIL(const std::string_view bytes, ReceiveSome(deadline));
+    FUSELINE_ASSIGN_OR_FAIL(const std::size_t fed, FeedReader(bytes));
+    taken += fed;
   }
 }
 
-Result<std::vector<RedisReply>> RedisConnection::Impl::Exchange(const std::vector<RedisCommand>& commands,
-                                                                std::int64_t extra_ms) {
-  if (!context) return Error(Code::kUnavailable, "redis", options.address, "is not connected");
+Result<std::vector<RedisReply>> RedisConnection::Impl::ExchangeOnce(const std::vector<RedisCommand>& commands,
+                                                                    std::int64_t extra_ms) {
+  if (!context) return Error(Code::kUnavailable, "redis", at.text, "is not connected");
   std::string wire;
   for (const RedisCommand& command : commands) AppendCommand(wire, command);
   const auto deadline = SteadyClock::now() + std::chrono::milliseconds(options.command_timeout_ms + extra_ms);
-  FUSELINE_FAIL_IF_ERROR(Send(wire, deadline));
+  FUSELINE_FAIL_IF_ERROR(SendPlain(wire, deadline));
   std::vector<RedisReply> replies;
   replies.reserve(commands.size());
   while (replies.size() < commands.size()) {
@@ -223,9 +318,24 @@ Result<std::vector<RedisReply>> RedisConnection::Impl::Exchange(const std::vecto
   return replies;
 }
 
+// What a node refused with MOVED it has not done, and the keys of a call lie together: all of it is said again at the other node.
+Result<std::vector<RedisReply>> RedisConnection::Impl::Exchange(const std::vector<RedisCommand>& commands, std::int64_t extra_ms) {
+  for (int moves = 0;; ++moves) {
+    FUSELINE_ASSIGN_OR_FAIL(std::vector<RedisReply> replies, ExchangeOnce(commands, extra_ms));
+    const auto moved = std::find_if(replies.begin(), replies.end(), [](const RedisReply& reply) {
+      return reply.kind == RedisReply::Kind::kError && reply.text.starts_with("MOVED ");
+    });
+    if (moved == replies.end()) return replies;
+    if (moves == kMovesMax) return tl::unexpected(Drop(Code::kUnavailable, "and its cluster disagree about where the keys are"));
+    FUSELINE_ASSIGN_OR_FAIL(const RedisAddress other, AddressOfMoved(moved->text, at));
+    FUSELINE_ASSIGN_OR_FAIL(const Credentials own, OwnCredentials());
+    FUSELINE_FAIL_IF_ERROR(OpenAt(other, own));
+  }
+}
+
 Result<RedisReply> RedisConnection::Impl::Judge(RedisReply reply) {
   if (reply.kind != RedisReply::Kind::kError) return reply;
-  if (AsksForAnotherServer(reply.text)) context.reset();
+  if (AsksForAnotherServer(reply.text)) Close();
   return tl::unexpected(StatusOfErrorReply(reply.text));
 }
 
@@ -248,6 +358,7 @@ Result<RedisConnection> RedisConnection::Connect(RedisOptions options) {
 Status RedisConnection::Reconnect() { return impl_->Open(); }
 bool RedisConnection::connected() const { return impl_->context != nullptr; }
 const RedisOptions& RedisConnection::options() const { return impl_->options; }
+const std::string& RedisConnection::peer() const { return impl_->at.text; }
 
 Result<RedisReply> RedisConnection::Command(const RedisCommand& command) { return impl_->Ask(command); }
 

@@ -6,8 +6,8 @@
 namespace fuseline {
 namespace {
 
-constexpr std::array<std::string_view, 8> kPassing = {"LOADING", "READONLY", "MASTERDOWN", "BUSY",
-                                                      "OOM",     "MISCONF",  "TRYAGAIN",   "CLUSTERDOWN"};
+constexpr std::array<std::string_view, 9> kPassing = {"LOADING", "READONLY", "MASTERDOWN",  "BUSY", "OOM",
+                                                      "MISCONF", "TRYAGAIN", "CLUSTERDOWN", "ASK"};
 constexpr std::array<std::string_view, 3> kCredentials = {"NOAUTH", "WRONGPASS", "NOPERM"};
 
 std::string_view WordOf(std::string_view text) { return text.substr(0, text.find(' ')); }

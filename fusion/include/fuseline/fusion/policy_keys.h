@@ -17,8 +17,9 @@ inline constexpr std::string_view kCanaryAlias = "canary";
 inline constexpr std::string_view kShadowAlias = "shadow";
 inline constexpr std::string_view kLastGoodAlias = "last_good";
 
-// The one field of every entry of the change stream: the canonical bytes of an AliasChange.
+// The one field of an entry of the change stream: the canonical bytes of an AliasChange.
 inline constexpr std::string_view kChangeField = "change";
+inline constexpr std::string_view kNoteField = "note";  // Of an entry that moved no alias.
 
 // How a policy's things are called in Redis, and what stands there; publisher and rankers both follow this. One hash tag per
 // policy, so that all keys of one lie on one node of a cluster:
@@ -27,10 +28,12 @@ inline constexpr std::string_view kChangeField = "change";
 //   fuseline:{NAME}:change        string      decimal: number of the last alias change
 //   fuseline:{NAME}:aliases       hash        alias → AliasChange that moved it there (canonical bytes): all a ranker needs to
 //                                             know of it in one read: epoch, change, to_version, manifest_sha256
-//   fuseline:{NAME}:changes       stream      every change, oldest trimmed: field `change` → AliasChange (canonical bytes)
+//   fuseline:{NAME}:changes       stream      every change, oldest trimmed: field `change` → AliasChange (canonical bytes), or field
+//                                             `note` → one that moved no alias (imported, deleted)
 //   fuseline:{NAME}:versions      sorted set  decimal version, scored by itself: what is complete here
 //   fuseline:{NAME}:left          sorted set  decimal version → time (Redis' own, ms) at which an alias last left it
 //   fuseline:{NAME}:v:N:manifest  string      PolicyManifest (canonical bytes); its SHA-256 is AliasChange.manifest_sha256
+//   fuseline:{NAME}:v:N:signature string      64 bytes: Ed25519 over v:N:manifest; absent: the version is not signed
 //   fuseline:{NAME}:v:N:parts:I   string      bytes of manifest.parts[I], I from 0; one after another they are the weights file
 //   fuseline:{NAME}:acks          hash        ranker → "CHANGE VERSION WALL_MS", decimal
 //   fuseline:{NAME}:experiments   hash
@@ -50,6 +53,7 @@ class PolicyKeys {
   std::string acks() const { return prefix_ + "acks"; }
   std::string experiments() const { return prefix_ + "experiments"; }
   std::string manifest(std::uint64_t version) const;
+  std::string signature(std::uint64_t version) const;
   std::string part(std::uint64_t version, std::size_t index) const;
 
  private:

@@ -18,16 +18,37 @@ Result<v1::AliasState> ReadAliases(RedisConnection& redis, const PolicyKeys& key
 // The change that put `alias` where it is; null if it points nowhere.
 const v1::AliasChange* FindAlias(const v1::AliasState& state, std::string_view alias);
 
+// Who does what moves no alias, and why: an entry of the change stream.
+struct ChangeNote {
+  std::string who;
+  std::string why;
+  std::int64_t wall_ms = 0;
+  std::int64_t changes_kept = 10'000;  // Bound of the stream, about.
+};
+
 // What an operator or an experiment asks for.
 struct AliasMove {
   std::string alias;
-  std::uint64_t to_version = 0;
+  std::uint64_t to_version = 0;  // May be where it points already: then only the pin changes.
   std::string who;
   std::string why;
   std::int64_t wall_ms = 0;  // Informs people, decides nothing.
+  v1::AliasChange::Cause cause = v1::AliasChange::PROMOTED;
+  bool pinned = false;  // Of `live`: what is published later is not pointed to.
 };
 
+// The moves that operators know, without who, why and when. Pure.
+// Errors: kInvalidInput if the alias is none of the four, or `last_good`, which the moves of `live` decide; kConflict if it is there already.
+Result<AliasMove> PlanPromotion(const v1::AliasState& seen, std::string_view alias, std::uint64_t version);  // A pin stays.
+// Pins `live` to `version`; 0: to `last_good`. Errors: kNotFound if there is no such alias; kConflict if `live` is there already.
+Result<AliasMove> PlanRollback(const v1::AliasState& seen, std::uint64_t version);
+Result<AliasMove> PlanPin(const v1::AliasState& seen);  // Of `live`, where it is. Errors: kNotFound, kConflict.
+// Lets `live` go on: to `newest`, the newest version that may serve, unless it is at a newer one. Errors: the same.
+Result<AliasMove> PlanUnpin(const v1::AliasState& seen, std::uint64_t newest);
+
 // Moves an alias to a version that is in Redis, under the epoch that `seen` holds: it never raises it. Returns the state after.
+// Where `live` leaves a version, `last_good` moves in the same step: to that version, or, if it was rolled back, to where `live` goes. So
+// `last_good` is the version that served before the one that serves, and was not rolled back.
 // One script: nothing is done unless the change number still is that of `seen`. `changes_kept`: bound of the change stream.
 // Errors: kConflict if an alias moved or a newer writer claimed since `seen` was read: read again, decide again, once;
 // kNotFound if the version is not in Redis or there is no epoch; those of the connection.

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "fuseline/core/signature.h"
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/policy_version.h"
 #include "fuseline/policy_store/file_system.h"
@@ -24,8 +25,10 @@ struct ArchivedVersion {
 //
 //   FOLDER/versions/00000001/manifest.pb           PolicyManifest, canonical bytes
 //                            weights.safetensors   the weights file; its SHA-256 is in the manifest
-//                            SHA256SUMS            of both, as sha256sum writes it
+//                            manifest.sig          Ed25519 signature of manifest.pb, 64 bytes; only of a signed version
+//                            SHA256SUMS            of them, as sha256sum writes it
 //   FOLDER/aliases.pb                              SHA-256 (32 bytes) of what follows, then an AliasState
+//   FOLDER/changes.jsonl                           who moved which alias (audit_trail.h)
 //
 // A version is written into a folder beside its own, each file and the folder synced, then renamed: it is there whole or
 // not at all, whatever fails. Where: between learner and publisher. Thread-compatible; one process owns the folder.
@@ -39,10 +42,11 @@ class Archive {
   // To look at, also beside the process that owns it: nothing is made or removed. REQUIRES: only const methods are called.
   static Archive OpenReadOnly(std::filesystem::path folder, FileSystem& files);
 
-  // Durable when it returns. The same version again is accepted as done; the manifest may come without parts.
+  // Durable when it returns. The same version again is accepted as done; the manifest may come without parts. `sign_with`, if any,
+  // signs it when it is first stored; else the signature that it brings is.
   // Errors: kInvalidInput for version 0, no weights or a weights_sha256 that is not of these weights; kConflict if another manifest or
   // other weights are stored under this version.
-  Status Put(const PolicyVersion& version);
+  Status Put(const PolicyVersion& version, const SigningKey* sign_with = nullptr);
 
   // Errors: kNotFound; kCorrupt, naming the file, if its bytes are not those that were put.
   Result<ArchivedVersion> Get(std::uint64_t version) const;
@@ -62,7 +66,7 @@ class Archive {
   std::filesystem::path FolderOf(std::uint64_t version) const;
   Result<std::string> ReadChecked(const std::filesystem::path& path, std::string_view sums) const;
   Status CheckSame(const PolicyVersion& version) const;
-  Status Write(const PolicyVersion& version);
+  Status Write(const PolicyVersion& version, const SigningKey* sign_with);
 
   std::filesystem::path folder_;
   std::filesystem::path versions_;

@@ -18,6 +18,7 @@ class FileSystem {
   virtual Result<std::vector<std::string>> List(const std::filesystem::path& folder) = 0;  // Names, sorted.
   virtual Status MakeFolders(const std::filesystem::path& folder) = 0;
   virtual Status Write(const std::filesystem::path& path, std::string_view bytes) = 0;  // Replaces; synced, not atomic.
+  virtual Status Append(const std::filesystem::path& path, std::string_view bytes) = 0;  // At the end; made if need be; synced.
   virtual Status Rename(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
   virtual Status SyncFolder(const std::filesystem::path& folder) = 0;
   virtual Status Remove(const std::filesystem::path& path) = 0;  // With everything in it; nothing there is no error.
@@ -30,6 +31,7 @@ class DiskFileSystem final : public FileSystem {
   Result<std::vector<std::string>> List(const std::filesystem::path& folder) override;
   Status MakeFolders(const std::filesystem::path& folder) override;
   Status Write(const std::filesystem::path& path, std::string_view bytes) override;
+  Status Append(const std::filesystem::path& path, std::string_view bytes) override;
   Status Rename(const std::filesystem::path& from, const std::filesystem::path& to) override;
   Status SyncFolder(const std::filesystem::path& folder) override;
   Status Remove(const std::filesystem::path& path) override;

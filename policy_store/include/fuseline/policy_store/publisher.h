@@ -9,6 +9,7 @@
 #include "fuseline/core/clock.h"
 #include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
+#include "fuseline/core/signature.h"
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/policy_version.h"
 #include "fuseline/policy_store/archive.h"
@@ -21,10 +22,12 @@ struct PublisherOptions {
   std::string policy = "default";
   std::string who = "learner";        // As alias changes name their author.
   RetentionRule retention;
+  const SigningKey* signing_key = nullptr;  // Of versions that the archive does not hold yet; borrowed for the publisher's life.
+  PublicKeys trusted;                       // If any, an alias may only point to what one of them signed.
   std::int64_t changes_kept = 10'000;  // Newest entries of the change stream that stay, about.
 };
 
-enum class PointLive { kNo, kYes };
+enum class PointLive { kNo, kYes };  // kYes: unless somebody has pinned it.
 
 struct Published {
   bool was_there = false;    // The same version with the same digest had been published before; nothing was moved.
@@ -41,7 +44,7 @@ struct Published {
 //   kUnavailable   Redis or the disk is slow or down; repeat the same call, with a back-off. It may have taken effect.
 //   kConflict      "fenced": a newer writer has claimed the policy; stop. "moved": an operator moved an alias meanwhile;
 //                  the call can be repeated, once.
-//   kNotFound      "unfenced" or "behind": Redis lost what it held (FLUSHALL, failover): call Restore, then repeat.
+//   kNotFound      "unfenced", "behind" or "lacks": Redis lost what it held (FLUSHALL, failover): call Restore, then repeat.
 //   kInvalidInput  the server may evict keys (its maxmemory-policy is not noeviction), or refuses the credentials.
 class Publisher {
  public:
@@ -63,9 +66,13 @@ class Publisher {
   // Errors: kInvalidInput, kConflict as Archive::Put; kConflict if Redis holds another manifest under this version.
   Result<Published> Publish(const PolicyVersion& version, PointLive point);
 
-  // Publishes again the versions that aliases pointed to and points the aliases there, under change numbers greater than any
-  // that this archive has seen, by a margin for operators' moves that it has not. Does nothing if Redis has lost nothing.
-  // REQUIRES: Claim (its kNotFound counts). Errors: kCorrupt if the archive is damaged.
+  // Whether Redis still holds what this writer knows: the claim, the aliases, and every byte's place of the versions that they point to
+  // (sizes; digests are the rankers' to check). Takes over what operators moved. Two round trips. REQUIRES: Claim.
+  Status Check();
+
+  // Publishes again the versions that aliases pointed to and points the aliases there, pins included, under change numbers greater than
+  // any that this archive has seen, by a margin for operators' moves that it has not. Where only parts were lost, no alias moves. Does
+  // nothing if Redis has lost nothing. REQUIRES: Claim (its kNotFound counts). Errors: kCorrupt if the archive is damaged.
   Status Restore();
 
   // Deletes versions by the rule, in Redis and then in the archive. Returns those deleted from Redis. REQUIRES: Claim.

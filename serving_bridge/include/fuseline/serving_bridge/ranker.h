@@ -9,6 +9,7 @@
 #include "fuseline/core/clock.h"
 #include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
+#include "fuseline/core/signature.h"
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/exploration.h"
 #include "fuseline/redis/connection.h"
@@ -21,6 +22,7 @@ namespace fuseline {
 
 struct RankerOptions {
   RedisOptions redis;
+  PublicKeys public_keys;    // If any, a version serves only if one of them signed it.
   std::string policy = "default";
   std::string name;          // Of this ranker, in `acks`; unique among them.
   v1::FeatureSchema schema;  // Versions of another one are refused.

@@ -12,10 +12,24 @@
 
 namespace fuseline {
 
+struct RedisTls {
+  bool enabled = false;     // TLS 1.2 or later, to Redis and to sentinels. The server's certificate is always verified.
+  std::string ca_file;      // PEM; empty: the system's authorities.
+  std::string cert_file;    // PEM, our own; empty: none is shown.
+  std::string key_file;
+  std::string server_name;  // That the certificate must bear; empty: the host of the address.
+};
+
 struct RedisOptions {
-  std::string address = "127.0.0.1:6379";  // host:port, or unix:PATH.
+  std::string address = "127.0.0.1:6379";  // host:port or unix:PATH; of several, comma separated, the first that lets us in.
   std::string user;                        // ACL user; empty: the default user.
   std::string password;                    // Empty: no AUTH.
+  std::string password_file;               // Its first line, read at each connection; instead of `password`.
+  RedisTls tls;
+  std::string sentinels;                   // host:port, comma separated. If any, they say where the master is, and address is not used.
+  std::string sentinel_master = "mymaster";
+  std::string sentinel_user;
+  std::string sentinel_password;
   std::int64_t database = 0;
   std::int64_t connect_timeout_ms = 1'000;
   std::int64_t command_timeout_ms = 2'000;  // Of a whole command or pipeline, from its first byte sent.
@@ -36,24 +50,27 @@ class RedisScript {
   std::string sha1_hex_;
 };
 
-// One connection to one Redis server, over hiredis' protocol reader.
+// One connection to one Redis server, over hiredis' protocol reader: the first of the addresses that lets us in, or the master that
+// the sentinels name. Where a cluster answers that another node has the keys (MOVED), it goes there and asks again; so all keys
+// of a call must share one hash tag.
 //
 // Where: publisher and rankers' pick-up; it knows nothing of what flows through it.
 // Blocking; one thread at a time. A signal never comes of a broken pipe. Each call costs one round trip.
-// It never reconnects on its own: after kUnavailable from the wire `connected()` is false and every call answers
+// Otherwise it never reconnects on its own: after kUnavailable from the wire `connected()` is false and every call answers
 // kUnavailable until the owner, who holds the Backoff, calls Reconnect.
 //
 // Errors of every command:
 //   kUnavailable   no connection, time-out, connection lost; LOADING, READONLY, MASTERDOWN, BUSY, OOM, MISCONF, TRYAGAIN,
-//                  CLUSTERDOWN. Whether the command took effect is unknown if the connection was lost. After READONLY and
+//                  CLUSTERDOWN, ASK. Whether the command took effect is unknown if the connection was lost. After READONLY and
 //                  MASTERDOWN the connection is closed too: the address may lead to another server now.
-//   kInvalidInput  NOAUTH, WRONGPASS, NOPERM (names the settings), or a reply larger than max_reply_bytes (connection closed).
+//   kInvalidInput  NOAUTH, WRONGPASS, NOPERM (names the settings), a certificate that is not accepted, or a reply larger than
+//                  max_reply_bytes (connection closed).
 //   kConflict      one of our scripts refused: an error reply `REFUSED why`.
 //   kNotFound      one of our scripts misses what it builds on: an error reply `ABSENT what`.
 //   kInternal      any other error reply: wrong use.
 class RedisConnection {
  public:
-  // Errors: kInvalidInput for a malformed address or refused credentials; kUnavailable otherwise.
+  // Errors: kInvalidInput for a malformed address, a file that cannot be used or refused credentials; kUnavailable otherwise.
   static Result<RedisConnection> Connect(RedisOptions options);
   RedisConnection(RedisConnection&&) noexcept;
   RedisConnection& operator=(RedisConnection&&) noexcept;
@@ -62,6 +79,7 @@ class RedisConnection {
   Status Reconnect();
   bool connected() const;
   const RedisOptions& options() const;
+  const std::string& peer() const;  // The address of the server that it speaks, or last spoke, to.
 
   Result<RedisReply> Command(const RedisCommand& command);
 

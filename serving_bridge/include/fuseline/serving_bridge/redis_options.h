@@ -5,6 +5,7 @@
 
 namespace fuseline {
 
+// The settings of section `redis` as the connection takes them.
 RedisOptions RedisOptionsOf(const v1::Redis& settings);
 
 }  // namespace fuseline

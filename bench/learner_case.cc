@@ -63,9 +63,11 @@ v1::Trajectory Session(const v1::Config& config, const v1::FeatureSchema& schema
       FillFeatures(schema, v1::ITEM, random, *item.mutable_item_features());
       for (const float fixed : ranges.static_action()) {
         item.add_baseline_action(fixed);
-        item.add_executed_action(std::clamp(fixed + static_cast<float>(random.NextUniform(-bound, bound)), -1.0F, 1.0F));
+        item.add_executed_action(
+            std::clamp(fixed + static_cast<float>(random.NextUniform(-bound, bound)), -1.0F, 1.0F));
       }
-      for (int task = 0; task < schema.tasks_size(); ++task) item.add_task_scores(static_cast<float>(random.NextUniform()));
+      for (int task = 0; task < schema.tasks_size(); ++task)
+        item.add_task_scores(static_cast<float>(random.NextUniform()));
       const double liking = item.executed_action(0) - item.baseline_action(0);
       step.add_rewards()->set_watch_ms(static_cast<std::int64_t>(20'000 * (0.5 + liking + 0.2 * random.NextUniform())));
     }
@@ -105,7 +107,8 @@ LearnerCase::LearnerCase(const std::string& preset, std::int64_t batch, std::int
   const v1::FeatureSchema schema = SchemaOf(config_);
   for (std::uint64_t i = 0; i < kSessions; ++i) sessions_.push_back(Session(config_, schema, i).SerializeAsString());
   const auto ranges = Must(ActionRangesOf(config_.policy(), schema));
-  algorithm_ = Must(CreateAlgorithm(config_, {builder_.layout().shared, builder_.layout().item,
+  algorithm_ = Must(CreateAlgorithm(config_, {builder_.layout().shared,
+                                              builder_.layout().item,
                                               {ranges.static_action().begin(), ranges.static_action().end()}}));
   Ingest(kSessions * kRequests);
   for (std::size_t i = 0; i < kBatches; ++i) {
@@ -149,7 +152,8 @@ std::vector<LearnerCase::Shape> LearnerCase::shapes() const {
 
 double LearnerCase::flops() const {
   const NetworkSizes sizes = SizesOf(config_.learner());
-  const auto states = static_cast<std::int64_t>(builder_.encoder().state_width()), actions = static_cast<std::int64_t>(builder_.layout().action);
+  const auto states = static_cast<std::int64_t>(builder_.encoder().state_width()),
+             actions = static_cast<std::int64_t>(builder_.layout().action);
   const auto macs = [&](std::int64_t in, std::int64_t out) {
     double sum = 0;
     for (const std::int64_t width : sizes.hidden) sum += static_cast<double>(in * width), in = width;
@@ -183,33 +187,37 @@ void LearnerCase::Write(const std::filesystem::path& folder, std::int64_t thread
     all.push_back(out);
     return all;
   };
-  const auto states = static_cast<std::int64_t>(builder_.encoder().state_width()), actions = static_cast<std::int64_t>(builder_.layout().action);
-  std::vector<double> mean, scale;  // How critics see an action: its distance from the middle of the first box, in half-widths.
+  const auto states = static_cast<std::int64_t>(builder_.encoder().state_width()),
+             actions = static_cast<std::int64_t>(builder_.layout().action);
+  std::vector<double> mean,
+      scale;  // How critics see an action: its distance from the middle of the first box, in half-widths.
   for (const float fixed : ranges.static_action()) {
-    const double low = std::max(-1.0, fixed + config_.policy().box_lower()), high = std::min(1.0, fixed + config_.policy().box_upper());
+    const double low = std::max(-1.0, fixed + config_.policy().box_lower()),
+                 high = std::min(1.0, fixed + config_.policy().box_upper());
     mean.push_back((low + high) / 2);
     scale.push_back(2 / (high - low));
   }
-  const nlohmann::json description{{"threads", threads},
-                                   {"batch", learner.batch()},
-                                   {"batches", kBatches},
-                                   {"steps_done", step_},
-                                   {"groups", kRewardGroups},
-                                   {"critic", {{"members", 2 * sizes.critics_per_group}, {"widths", widths(states + actions, 1)}}},
-                                   {"actor", {{"widths", widths(states, actions)}}},
-                                   {"action_mean", mean},
-                                   {"action_scale", scale},
-                                   {"omega", {learner.omega_engagement(), learner.omega_watch()}},
-                                   {"gamma", learner.gamma()},
-                                   {"alpha_d", learner.alpha_d()},
-                                   {"beta", learner.beta()},
-                                   {"eta", learner.eta()},
-                                   {"lambda", learner.lambda()},
-                                   {"actor_rate", learner.actor_rate()},
-                                   {"critic_rate", learner.critic_rate()},
-                                   {"max_gradient_norm", learner.max_gradient_norm()},
-                                   {"soft_update", learner.soft_update()},
-                                   {"soft_update_every", learner.soft_update_every()}};
+  const nlohmann::json description{
+      {"threads", threads},
+      {"batch", learner.batch()},
+      {"batches", kBatches},
+      {"steps_done", step_},
+      {"groups", kRewardGroups},
+      {"critic", {{"members", 2 * sizes.critics_per_group}, {"widths", widths(states + actions, 1)}}},
+      {"actor", {{"widths", widths(states, actions)}}},
+      {"action_mean", mean},
+      {"action_scale", scale},
+      {"omega", {learner.omega_engagement(), learner.omega_watch()}},
+      {"gamma", learner.gamma()},
+      {"alpha_d", learner.alpha_d()},
+      {"beta", learner.beta()},
+      {"eta", learner.eta()},
+      {"lambda", learner.lambda()},
+      {"actor_rate", learner.actor_rate()},
+      {"critic_rate", learner.critic_rate()},
+      {"max_gradient_norm", learner.max_gradient_norm()},
+      {"soft_update", learner.soft_update()},
+      {"soft_update_every", learner.soft_update_every()}};
   Must(WriteFileAtomically(folder / "case.json", description.dump(1)));
   Must(WriteFileAtomically(folder / "start.safetensors", EncodeWeights(algorithm_->Save())));
   for (std::size_t i = 0; i < kBatches; ++i) {

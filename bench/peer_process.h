@@ -10,8 +10,9 @@
 
 namespace fuseline::bench {
 
-// A foreign program that is measured beside ours (bench/peers): it says `ready`, then answers each line of its input with one line, and
-// ends with its input. One process makes all passes, so that what it compiles while running is compiled. Thread-compatible.
+// A foreign program that is measured beside ours (bench/peers): it says `ready`, then answers each line of its input
+// with one line, and ends with its input. One process makes all passes, so that what it compiles while running is
+// compiled. Thread-compatible.
 class PeerProcess {
  public:
   // Runs bench/peers/`script` with these arguments. Errors: kNotFound if the peer was not built (`make bench-peers`).

@@ -1,5 +1,6 @@
-// The kernels for training on a CPU: values and gradients of whole ensembles against LibTorch's own operations and autograd in double
-// precision, on shapes that fill no register; the same bits from each instruction set and any number of threads; Adam against plain loops.
+// The kernels for training on a CPU: values and gradients of whole ensembles against LibTorch's own operations and
+// autograd in double precision, on shapes that fill no register; the same bits from each instruction set and any number
+// of threads; Adam against plain loops.
 
 #include "torch/cpu_ensemble.h"
 
@@ -22,8 +23,8 @@ struct Shape {
   std::vector<std::int64_t> widths;
   std::int64_t rows, more;  // `more` of the inputs come as a block of their own.
 };
-const Shape kShapes[] = {{1, {3, 1}, 1, 0},           {1, {5, 7, 4}, 6, 2},           {3, {59, 64, 64, 1}, 17, 10},
-                         {2, {16, 33, 12}, 241, 0},   {4, {9, 20, 18, 3}, 500, 4},    {2, {60, 256, 128, 64, 1}, 250, 10}};
+const Shape kShapes[] = {{1, {3, 1}, 1, 0},         {1, {5, 7, 4}, 6, 2},        {3, {59, 64, 64, 1}, 17, 10},
+                         {2, {16, 33, 12}, 241, 0}, {4, {9, 20, 18, 3}, 500, 4}, {2, {60, 256, 128, 64, 1}, 250, 10}};
 
 struct Followed {
   at::Tensor y, by_parameters, by_x, by_more;
@@ -45,7 +46,8 @@ double LargestDifference(const at::Tensor& fast, const at::Tensor& exact) {
 class CpuEnsembleTest : public ::testing::TestWithParam<Shape> {
  protected:
   void SetUp() override {
-    if (ChooseDenseKernels() == nullptr) GTEST_SKIP() << "this CPU has no fused multiply-add: LibTorch's operations do the work";
+    if (ChooseDenseKernels() == nullptr)
+      GTEST_SKIP() << "this CPU has no fused multiply-add: LibTorch's operations do the work";
     at::manual_seed(11);
     x_ = at::randn({GetParam().rows, GetParam().widths[0] - GetParam().more}).requires_grad_();
     if (GetParam().more > 0) more_ = at::randn({GetParam().rows, GetParam().more}).requires_grad_();
@@ -59,7 +61,9 @@ class CpuEnsembleTest : public ::testing::TestWithParam<Shape> {
 };
 
 TEST_P(CpuEnsembleTest, ValuesAndGradientsAreThoseOfAutogradInDouble) {
-  const auto exactly = [](const at::Tensor& tensor) { return tensor.defined() ? tensor.detach().to(at::kDouble).requires_grad_() : tensor; };
+  const auto exactly = [](const at::Tensor& tensor) {
+    return tensor.defined() ? tensor.detach().to(at::kDouble).requires_grad_() : tensor;
+  };
   const at::Tensor x = exactly(x_), more = exactly(more_), parameters = exactly(parameters_);
   const at::Tensor input = more.defined() ? at::cat({x, more}, 1) : x;
   const Followed exact = Follow(net_.ForwardAnywhere(parameters, input), parameters, x, more);
@@ -69,14 +73,17 @@ TEST_P(CpuEnsembleTest, ValuesAndGradientsAreThoseOfAutogradInDouble) {
   EXPECT_LT(LargestDifference(fast.y, exact.y), 1e-5);
   EXPECT_LT(LargestDifference(fast.by_parameters, exact.by_parameters), 1e-4);
   EXPECT_LT(LargestDifference(fast.by_x, exact.by_x), 1e-4);
-  if (more.defined()) { EXPECT_LT(LargestDifference(fast.by_more, exact.by_more), 1e-4); }
+  if (more.defined()) {
+    EXPECT_LT(LargestDifference(fast.by_more, exact.by_more), 1e-4);
+  }
   const at::NoGradGuard no_gradient;
   EXPECT_TRUE(at::equal(net_.Forward(parameters_, x_, more_), fast.y)) << "what is not followed back is the same";
 }
 
 TEST_P(CpuEnsembleTest, OnlyWhatIsAskedForIsFollowedAndIsTheSame) {
   const Followed all = Fast();
-  const at::Tensor y = net_.Forward(parameters_.detach(), x_.detach(), more_), alone = net_.Forward(parameters_, x_.detach(), more_.defined() ? more_.detach() : more_);
+  const at::Tensor y = net_.Forward(parameters_.detach(), x_.detach(), more_),
+                   alone = net_.Forward(parameters_, x_.detach(), more_.defined() ? more_.detach() : more_);
   const at::Tensor factor = at::arange(y.numel(), y.options()).sin().view_as(y);
   EXPECT_TRUE(at::equal(torch::autograd::grad({(alone * alone * factor).sum()}, {parameters_})[0], all.by_parameters));
   if (!more_.defined()) return;
@@ -118,11 +125,14 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CpuEnsembleTest, ::testing::ValuesIn(kShapes));
 TEST(CpuEnsembleTest, TwoGraphsAtOnceKeepTheirOwnActivations) {
   at::manual_seed(12);
   const DenseEnsemble net(2, {4, 20, 1});
-  const at::Tensor parameters = net.Initial(5, "net").requires_grad_(), x = at::randn({30, 4}), other = at::randn({30, 4});
+  const at::Tensor parameters = net.Initial(5, "net").requires_grad_(), x = at::randn({30, 4}),
+                   other = at::randn({30, 4});
   const auto gradient = [&](const at::Tensor& loss) { return torch::autograd::grad({loss}, {parameters})[0]; };
-  const at::Tensor alone = gradient(net.Forward(parameters, x).square().sum()), also = gradient(net.Forward(parameters, other).square().sum());
+  const at::Tensor alone = gradient(net.Forward(parameters, x).square().sum()),
+                   also = gradient(net.Forward(parameters, other).square().sum());
 
-  const at::Tensor together = gradient(net.Forward(parameters, x).square().sum() + net.Forward(parameters, other).square().sum());
+  const at::Tensor together =
+      gradient(net.Forward(parameters, x).square().sum() + net.Forward(parameters, other).square().sum());
 
   EXPECT_TRUE(at::allclose(together, alone + also, 1e-5, 1e-5));
 }
@@ -143,7 +153,8 @@ TEST(FlatAdamTest, AStepIsThatOfPlainLoopsWhereverItIsWritten) {
 
   for (std::int64_t i = 0; i < kSize; ++i) {
     const double g = 0.5 * gradient[i].item<double>();
-    const double m = 0.9 * from.first[i].item<double>() + 0.1 * g, v = 0.999 * from.second[i].item<double>() + 0.001 * g * g;
+    const double m = 0.9 * from.first[i].item<double>() + 0.1 * g,
+                 v = 0.999 * from.second[i].item<double>() + 0.001 * g * g;
     const double step = 0.01 * m / (1 - std::pow(0.9, 7)) / (std::sqrt(v / (1 - std::pow(0.999, 7))) + 1e-8);
     EXPECT_NEAR(moved[i].item<double>(), start[i].item<double>() - step, 1e-6);
     EXPECT_NEAR(beside.first[i].item<double>(), m, 1e-6);
@@ -159,7 +170,8 @@ TEST(FlatAdamTest, AStepThatIsNotFiniteSaysSo) {
       at::Tensor parameters = at::zeros({37}), gradient = at::ones({37});
       FlatAdam adam(parameters);
       gradient[at] = bad;
-      EXPECT_FALSE(adam.Update({parameters, adam.first, adam.second}, gradient, 1, 0.01, parameters)) << bad << " at " << at;
+      EXPECT_FALSE(adam.Update({parameters, adam.first, adam.second}, gradient, 1, 0.01, parameters))
+          << bad << " at " << at;
     }
   }
 }

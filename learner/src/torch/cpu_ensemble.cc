@@ -11,7 +11,8 @@
 namespace fuseline {
 namespace {
 
-constexpr std::size_t kBlock = 240;  // Rows: a multiple of every kernel's tile; at the paper's widths a block and a member's weights fit 2 MiB.
+constexpr std::size_t kBlock =
+    240;  // Rows: a multiple of every kernel's tile; at the paper's widths a block and a member's weights fit 2 MiB.
 
 std::size_t Padded(std::size_t width) { return (width + kDenseColumns - 1) / kDenseColumns * kDenseColumns; }
 std::size_t Unsigned(std::int64_t value) { return static_cast<std::size_t>(value); }
@@ -19,7 +20,8 @@ std::size_t Unsigned(std::int64_t value) { return static_cast<std::size_t>(value
 std::unique_ptr<float[]> Scratch(std::size_t floats) { return std::make_unique_for_overwrite<float[]>(floats); }
 
 // [rows, columns] of one stride into another, what is beyond the columns zero.
-void Copy(const float* from, std::size_t from_stride, std::size_t rows, std::size_t columns, float* to, std::size_t to_stride) {
+void Copy(const float* from, std::size_t from_stride, std::size_t rows, std::size_t columns, float* to,
+          std::size_t to_stride) {
   for (std::size_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
     std::memcpy(to, from, columns * sizeof(float));
     std::fill(to + columns, to + to_stride, 0.0F);
@@ -78,7 +80,8 @@ at::Tensor CpuEnsemble::Padded(const at::Tensor& x, const at::Tensor& more) cons
   return padded;
 }
 
-// An allocator gives so much memory back to the system at once, and fetching it again page by page takes a quarter of a step.
+// An allocator gives so much memory back to the system at once, and fetching it again page by page takes a quarter of a
+// step.
 at::Tensor CpuEnsemble::NewTape(std::int64_t floats) const {
   for (at::Tensor& tape : tapes_) {
     if (tape.use_count() > 1) continue;  // A graph still holds it.
@@ -88,24 +91,30 @@ at::Tensor CpuEnsemble::NewTape(std::int64_t floats) const {
   return tapes_.emplace_back(at::empty({floats}, at::kFloat));
 }
 
-at::Tensor CpuEnsemble::Forward(const at::Tensor& parameters, const at::Tensor& x, const at::Tensor& more, Tape* tape) const {
+at::Tensor CpuEnsemble::Forward(const at::Tensor& parameters, const at::Tensor& x, const at::Tensor& more,
+                                Tape* tape) const {
   const at::Tensor input = Padded(x, more);
   const auto members = static_cast<std::int64_t>(members_), rows = x.size(0);
-  Pass pass{.parameters = parameters.const_data_ptr<float>(), .input = input.const_data_ptr<float>(), .hidden = nullptr, .rows = Unsigned(rows)};
+  Pass pass{.parameters = parameters.const_data_ptr<float>(),
+            .input = input.const_data_ptr<float>(),
+            .hidden = nullptr,
+            .rows = Unsigned(rows)};
   if (tape != nullptr) {
     *tape = {input, NewTape(members * rows * static_cast<std::int64_t>(hidden_))};
     pass.hidden = tape->hidden.data_ptr<float>();
   }
   at::Tensor y = at::empty({members, rows, static_cast<std::int64_t>(layers_.back().out)}, at::kFloat);
   float* const to = y.data_ptr<float>();
-  ForEach(members_, [&](std::size_t member) { ForwardMember(pass, member, to + member * pass.rows * layers_.back().out); });
+  ForEach(members_,
+          [&](std::size_t member) { ForwardMember(pass, member, to + member * pass.rows * layers_.back().out); });
   return y;
 }
 
 void CpuEnsemble::ForwardMember(const Pass& pass, std::size_t member, float* y) const {
   const auto packed = Scratch(packed_), blocks = Scratch(2 * kBlock * widest_);
   float* next = packed.get();
-  std::vector<const float*> weights, biases;  // Of each layer: weights [in, padded out], the last of a single output as they are.
+  std::vector<const float*> weights,
+      biases;  // Of each layer: weights [in, padded out], the last of a single output as they are.
   for (const Layer& layer : layers_) {
     const float* const from = pass.parameters + layer.weights + member * layer.in * layer.out;
     weights.push_back(next);
@@ -130,21 +139,33 @@ void CpuEnsemble::ForwardMember(const Pass& pass, std::size_t member, float* y) 
         kernels_->dot(h, layer.in_padded, rows, layer.in_padded, weights[i], biases[i][0], y + row);
         break;
       }
-      float* const to = last || pass.hidden == nullptr ? blocks.get() + i % 2 * kBlock * widest_ : pass.Hidden(layer, members_, member, row);
-      kernels_->multiply({.a = h, .a_row = layer.in_padded, .b = weights[i], .b_stride = layer.out_padded, .c = to, .c_stride = layer.out_padded,
-                          .rows = rows, .columns = layer.out_padded, .depth = layer.in, .bias = biases[i], .relu = !last});
+      float* const to = last || pass.hidden == nullptr ? blocks.get() + i % 2 * kBlock * widest_
+                                                       : pass.Hidden(layer, members_, member, row);
+      kernels_->multiply({.a = h,
+                          .a_row = layer.in_padded,
+                          .b = weights[i],
+                          .b_stride = layer.out_padded,
+                          .c = to,
+                          .c_stride = layer.out_padded,
+                          .rows = rows,
+                          .columns = layer.out_padded,
+                          .depth = layer.in,
+                          .bias = biases[i],
+                          .relu = !last});
       if (last) Copy(to, layer.out_padded, rows, layer.out, y + row * layer.out, layer.out);
       h = to;
     }
   }
 }
 
-CpuEnsemble::Gradients CpuEnsemble::Backward(const at::Tensor& parameters, const Tape& tape, const at::Tensor& dy, bool by_parameters,
-                                             std::int64_t begin, std::int64_t end) const {
+CpuEnsemble::Gradients CpuEnsemble::Backward(const at::Tensor& parameters, const Tape& tape, const at::Tensor& dy,
+                                             bool by_parameters, std::int64_t begin, std::int64_t end) const {
   const std::int64_t rows = dy.size(1), columns = end - begin;
   const at::Tensor from = dy.contiguous();
-  const Pass pass{.parameters = parameters.const_data_ptr<float>(), .input = tape.input.const_data_ptr<float>(),
-                  .hidden = tape.hidden.data_ptr<float>(), .rows = Unsigned(rows)};
+  const Pass pass{.parameters = parameters.const_data_ptr<float>(),
+                  .input = tape.input.const_data_ptr<float>(),
+                  .hidden = tape.hidden.data_ptr<float>(),
+                  .rows = Unsigned(rows)};
   Gradients gradients;
   if (by_parameters) gradients.parameters = at::empty({static_cast<std::int64_t>(parameters_)}, at::kFloat);
   at::Tensor by_member;  // Each member's share of the input's gradient.
@@ -154,17 +175,19 @@ CpuEnsemble::Gradients CpuEnsemble::Backward(const at::Tensor& parameters, const
   const std::size_t out = layers_.back().out;
   ForEach(members_, [&](std::size_t member) {
     BackwardMember(pass, member, from.const_data_ptr<float>() + member * pass.rows * out, to_parameters,
-                   to_input == nullptr ? nullptr : to_input + member * pass.rows * Unsigned(columns), Unsigned(begin), Unsigned(end));
+                   to_input == nullptr ? nullptr : to_input + member * pass.rows * Unsigned(columns), Unsigned(begin),
+                   Unsigned(end));
   });
   if (columns > 0) {
     gradients.input = by_member[0];
-    for (std::int64_t member = 1; member < static_cast<std::int64_t>(members_); ++member) gradients.input.add_(by_member[member]);
+    for (std::int64_t member = 1; member < static_cast<std::int64_t>(members_); ++member)
+      gradients.input.add_(by_member[member]);
   }
   return gradients;
 }
 
-void CpuEnsemble::BackwardMember(const Pass& pass, std::size_t member, const float* dy, float* d_parameters, float* d_input,
-                                 std::size_t begin, std::size_t end) const {
+void CpuEnsemble::BackwardMember(const Pass& pass, std::size_t member, const float* dy, float* d_parameters,
+                                 float* d_input, std::size_t begin, std::size_t end) const {
   const std::size_t input_columns = fuseline::Padded(end - begin);
   const auto packed = Scratch(packed_), summed = Scratch(packed_), blocks = Scratch(2 * kBlock * widest_);
   std::fill(summed.get(), summed.get() + packed_, 0.0F);
@@ -191,17 +214,35 @@ void CpuEnsemble::BackwardMember(const Pass& pass, std::size_t member, const flo
     Copy(dy + row * layers_.back().out, layers_.back().out, rows, layers_.back().out, d, layers_.back().out_padded);
     for (std::size_t i = layers_.size(); i-- > 0;) {
       const Layer& layer = layers_[i];
-      const float* const h = i == 0 ? pass.input + row * layer.in_padded : pass.Hidden(layers_[i - 1], members_, member, row);
+      const float* const h =
+          i == 0 ? pass.input + row * layer.in_padded : pass.Hidden(layers_[i - 1], members_, member, row);
       if (d_parameters != nullptr) {
-        kernels_->multiply({.a = d, .a_row = 1, .a_depth = layer.out_padded, .b = h, .b_stride = layer.in_padded, .c = d_weights[i],
-                            .c_stride = layer.in_padded, .rows = layer.out, .columns = layer.in_padded, .depth = rows, .onto = true});
+        kernels_->multiply({.a = d,
+                            .a_row = 1,
+                            .a_depth = layer.out_padded,
+                            .b = h,
+                            .b_stride = layer.in_padded,
+                            .c = d_weights[i],
+                            .c_stride = layer.in_padded,
+                            .rows = layer.out,
+                            .columns = layer.in_padded,
+                            .depth = rows,
+                            .onto = true});
         kernels_->add_rows(d, layer.out_padded, rows, layer.out_padded, d_biases[i]);
       }
       if (i == 0 && d_input == nullptr) break;
       float* const to = d == blocks.get() ? blocks.get() + kBlock * widest_ : blocks.get();
       const std::size_t columns = i == 0 ? input_columns : layer.in_padded;
-      kernels_->multiply({.a = d, .a_row = layer.out_padded, .b = weights[i], .b_stride = columns, .c = to, .c_stride = columns, .rows = rows,
-                          .columns = columns, .depth = layer.out, .gate = i == 0 ? nullptr : h});
+      kernels_->multiply({.a = d,
+                          .a_row = layer.out_padded,
+                          .b = weights[i],
+                          .b_stride = columns,
+                          .c = to,
+                          .c_stride = columns,
+                          .rows = rows,
+                          .columns = columns,
+                          .depth = layer.out,
+                          .gate = i == 0 ? nullptr : h});
       if (i == 0) Copy(to, columns, rows, end - begin, d_input + row * (end - begin), end - begin);
       d = to;
     }
@@ -209,7 +250,8 @@ void CpuEnsemble::BackwardMember(const Pass& pass, std::size_t member, const flo
   if (d_parameters == nullptr) return;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    Copy(d_weights[i], layer.in_padded, layer.out, layer.in, d_parameters + layer.weights + member * layer.in * layer.out, layer.in);
+    Copy(d_weights[i], layer.in_padded, layer.out, layer.in,
+         d_parameters + layer.weights + member * layer.in * layer.out, layer.in);
     std::copy_n(d_biases[i], layer.out, d_parameters + layer.biases + member * layer.out);
   }
 }

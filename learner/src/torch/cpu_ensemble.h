@@ -10,11 +10,11 @@
 
 namespace fuseline {
 
-// Forward and backward of a DenseEnsemble on a CPU in float32, by kernels of our own: one member after another, each in blocks of rows
-// whose activations stay in the cache, with bias, ReLU and its gradient inside the products. What a general library does layer by layer
-// over all members passes through memory at each step.
-// Thread-compatible. Members are shared out among LibTorch's threads; what is computed does not depend on their number. Memory: tapes are
-// kept to be used again, as many as were ever needed at once.
+// Forward and backward of a DenseEnsemble on a CPU in float32, by kernels of our own: one member after another, each in
+// blocks of rows whose activations stay in the cache, with bias, ReLU and its gradient inside the products. What a
+// general library does layer by layer over all members passes through memory at each step. Thread-compatible. Members
+// are shared out among LibTorch's threads; what is computed does not depend on their number. Memory: tapes are kept to
+// be used again, as many as were ever needed at once.
 class CpuEnsemble {
  public:
   // REQUIRES: `kernels` is not null.
@@ -32,9 +32,10 @@ class CpuEnsemble {
     at::Tensor parameters;  // [P]
     at::Tensor input;       // [N, columns wanted]
   };
-  // Of outputs whose gradient is dy [M, N, out]: by the parameters, if wanted, and by the input's columns from `begin` to `end`.
-  Gradients Backward(const at::Tensor& parameters, const Tape& tape, const at::Tensor& dy, bool by_parameters, std::int64_t begin,
-                     std::int64_t end) const;
+  // Of outputs whose gradient is dy [M, N, out]: by the parameters, if wanted, and by the input's columns from `begin`
+  // to `end`.
+  Gradients Backward(const at::Tensor& parameters, const Tape& tape, const at::Tensor& dy, bool by_parameters,
+                     std::int64_t begin, std::int64_t end) const;
 
  private:
   struct Layer {
@@ -47,8 +48,8 @@ class CpuEnsemble {
   at::Tensor NewTape(std::int64_t floats) const;
   at::Tensor Padded(const at::Tensor& x, const at::Tensor& more) const;
   void ForwardMember(const Pass& pass, std::size_t member, float* y) const;
-  void BackwardMember(const Pass& pass, std::size_t member, const float* dy, float* d_parameters, float* d_input, std::size_t begin,
-                      std::size_t end) const;
+  void BackwardMember(const Pass& pass, std::size_t member, const float* dy, float* d_parameters, float* d_input,
+                      std::size_t begin, std::size_t end) const;
 
   const std::size_t members_;
   const DenseKernels* const kernels_;

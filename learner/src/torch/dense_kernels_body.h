@@ -1,7 +1,7 @@
 #pragma once
 
-// The body of every set of kernels. A file that defines FUSELINE_LANES (floats of a register), FUSELINE_TILE_ROWS and FUSELINE_KERNELS
-// compiles it with the flags of its instruction set.
+// The body of every set of kernels. A file that defines FUSELINE_LANES (floats of a register), FUSELINE_TILE_ROWS and
+// FUSELINE_KERNELS compiles it with the flags of its instruction set.
 #include "torch/dense_kernels.h"
 
 namespace fuseline {
@@ -23,7 +23,9 @@ inline void Tile(const DenseProduct& p, std::size_t row0, std::size_t column0) {
   for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
-      sums[row][v] = p.bias != nullptr ? Load(p.bias + column0 + v * kLanes) : p.onto ? Load(c + row * p.c_stride + v * kLanes) : Vector{};
+      sums[row][v] = p.bias != nullptr ? Load(p.bias + column0 + v * kLanes)
+                     : p.onto          ? Load(c + row * p.c_stride + v * kLanes)
+                                       : Vector{};
     }
   }
   const float *a = p.a + row0 * p.a_row, *b = p.b + column0;
@@ -54,7 +56,8 @@ inline void Tile(const DenseProduct& p, std::size_t row0, std::size_t column0) {
 template <int kVectors>
 void Columns(const DenseProduct& p, std::size_t column) {
   std::size_t row = 0;
-  for (; row + FUSELINE_TILE_ROWS <= p.rows; row += FUSELINE_TILE_ROWS) Tile<FUSELINE_TILE_ROWS, kVectors>(p, row, column);
+  for (; row + FUSELINE_TILE_ROWS <= p.rows; row += FUSELINE_TILE_ROWS)
+    Tile<FUSELINE_TILE_ROWS, kVectors>(p, row, column);
   for (; row + 4 <= p.rows; row += 4) Tile<4, kVectors>(p, row, column);
   for (; row < p.rows; ++row) Tile<1, kVectors>(p, row, column);
 }
@@ -69,7 +72,8 @@ void Multiply(const DenseProduct& p) {
 using Sixteen = float __attribute__((vector_size(64)));
 using UnalignedSixteen = float __attribute__((vector_size(64), aligned(alignof(float)), may_alias));
 
-void Dot(const float* x, std::size_t x_stride, std::size_t rows, std::size_t depth, const float* w, float bias, float* y) {
+void Dot(const float* x, std::size_t x_stride, std::size_t rows, std::size_t depth, const float* w, float bias,
+         float* y) {
   for (std::size_t i = 0; i < rows; ++i, x += x_stride) {
     Sixteen sums{};
     for (std::size_t k = 0; k < depth; k += 16)

@@ -35,7 +35,7 @@ struct CompareOptions {
   std::vector<std::string> algorithms;
   std::string seeds = "5";
   std::string preset = "small";
-  std::uint64_t sessions = 20'000;
+  std::uint64_t sessions = 40'000;
   std::uint64_t points = 20;
   std::uint64_t jobs = 1;
   std::string out;
@@ -51,14 +51,19 @@ std::vector<std::string> ComparisonSettings(const CompareOptions& options) {
       "learner.preset=" + options.preset,
       "policy.box_lower=-0.5",
       "policy.box_upper=0.5",
-      "learner.gamma=0.5",
-      "learner.actor_delay_steps=1200",
-      "learner.actor_rate=0.0003",
-      "learner.critic_rate=0.0003",
+      "learner.gamma=0.2",
+      "learner.actor_delay_steps=300",
+      "learner.actor_rate=0.001",
+      "learner.critic_rate=0.001",
       "learner.steps_per_transition=0.06",
-      "learner.version_every_steps=400",
+      "learner.version_every_steps=250",
       "learner.td=item",
       "learner.critic_state=without_scores",
+      "learner.actor_state=without_scores",
+      "learner.box_rounds=0",
+      "learner.inside_pull=0.4",
+      "learner.power_sum_pull=3",
+      "learner.list_pull=0.6",
   };
   sets.insert(sets.end(), options.settings.sets.begin(), options.settings.sets.end());
   return sets;

@@ -14,6 +14,7 @@ namespace fuseline {
 namespace {
 
 constexpr std::uint64_t kMostSeeds = 1'000;
+constexpr std::uint64_t kMostCounted = 50;  // A larger number alone is a seed that somebody meant, not a count.
 
 std::optional<std::uint64_t> ParseNumber(std::string_view text) {
   std::uint64_t number = 0;
@@ -52,9 +53,13 @@ Result<std::vector<std::uint64_t>> ParseSeeds(const std::string& text) {
   for (const std::string& part : parts) {
     const auto ends = SplitAt(part, '-');
     const auto last = ParseNumber(ends.back());
-    const auto first = ends.size() == 2 ? ParseNumber(ends.front()) : parts.size() == 1 && ends.size() == 1 ? 1 : last;
+    const bool counts = parts.size() == 1 && ends.size() == 1;
+    if (counts && last && *last > kMostCounted) {
+      return Error(Code::kInvalidInput, "--seeds", text, "would be all of 1 to that; for this seed alone say", text + "-" + text);
+    }
+    const auto first = ends.size() == 2 ? ParseNumber(ends.front()) : counts ? 1 : last;
     if (!first || !last || ends.size() > 2 || *first > *last || *last - *first >= kMostSeeds || *last == 0) {
-      return Error(Code::kInvalidInput, "--seeds wants a number (5: 1 to 5), a range (101-105) or a list (1,4,7), not", text);
+      return Error(Code::kInvalidInput, "--seeds wants a number up to 50 (5: 1 to 5), a range (101-105) or a list (1,4,7), not", text);
     }
     for (std::uint64_t seed = *first; seed <= *last; ++seed) {
       if (!seeds.insert(seed).second) return Error(Code::kInvalidInput, "--seeds names a seed twice:", seed);

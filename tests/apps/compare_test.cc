@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -33,9 +34,18 @@ class CompareTest : public testing::Test {
     std::string output;  // Both kinds.
   };
 
+  // The synthetic world with few users and candidates: most of a short run's time is its judgement.
+  std::string SmallWorld() {
+    std::string text = ReadFile(std::string(std::getenv("FUSELINE_SOURCE_DIR")) + "/lab/worlds/synthetic.yaml").value_or("");
+    for (const auto& [from, to] : {std::pair<std::string, std::string>{"users: 2000", "users: 400"}, {"candidates: 100", "candidates: 20"}})
+      text.replace(text.find(from), from.size(), to);
+    const std::string path = folder_ / "synthetic.yaml";
+    EXPECT_THAT(WriteFileAtomically(path, text), IsOk());
+    return path;
+  }
   // A comparison that learns a little and makes versions within a few sessions.
   std::vector<std::string> Command(const std::string& out, const std::string& algorithms, const std::string& seeds) {
-    return {std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline", "compare", "--world", "synthetic", "--algorithms", algorithms, "--seeds", seeds,
+    return {std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline", "compare", "--world", SmallWorld(), "--algorithms", algorithms, "--seeds", seeds,
             "--sessions", "800", "--points", "3", "--out", folder_ / out, "--set", "learner.warmup_transitions=100",
             "--set", "learner.steps_per_transition=0.05", "--set", "learner.version_every_steps=8", "--set", "learner.actor_delay_steps=4"};
   }
@@ -164,12 +174,13 @@ TEST_F(CompareTest, WhatCannotBeIsSaidBeforeAnythingRuns) {
     return Run(command, {"--dry-run"});
   };
   const Outcome world = replaced("--world", "nowhere"), algorithm = replaced("--algorithms", "integrated_rl,sorcery"), seeds = replaced("--seeds", "3-1"),
-                twice = replaced("--algorithms", "integrated_rl,integrated_rl");
-  for (const Outcome& outcome : {world, algorithm, seeds, twice}) EXPECT_EQ(outcome.code, 2) << outcome.output;
+                lone = replaced("--seeds", "101"), twice = replaced("--algorithms", "integrated_rl,integrated_rl");
+  for (const Outcome& outcome : {world, algorithm, seeds, lone, twice}) EXPECT_EQ(outcome.code, 2) << outcome.output;
   EXPECT_THAT(world.output, HasSubstr("synthetic"));
   EXPECT_THAT(algorithm.output, HasSubstr("sorcery"));
   EXPECT_THAT(algorithm.output, HasSubstr("enhanced_rl"));
   EXPECT_THAT(seeds.output, HasSubstr("3-1"));
+  EXPECT_THAT(lone.output, HasSubstr("101-101"));
   EXPECT_THAT(twice.output, HasSubstr("integrated_rl"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "out"));
 }

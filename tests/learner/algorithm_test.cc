@@ -92,6 +92,28 @@ TEST(EnhancedRlTest, CriticsWithoutScoresSeeAllOfAStateButItsTaskScores) {
   EXPECT_NE(values("without_scores", 0), values("without_scores", kState - 1));
 }
 
+// After steps too: what serves is an actor as any other, which ranks by what it was never taught to look at if a weight is left there.
+TEST(EnhancedRlTest, AnActorWithoutScoresActsAlikeWhateverTheTaskScores) {
+  constexpr std::size_t kTasks = kAction / 2;
+  const auto actions = [](const char* actor_state, std::size_t changed) {
+    v1::Config config = test::SmallConfig();
+    config.mutable_learner()->set_actor_state(actor_state);
+    config.mutable_learner()->set_inside_pull(0.1);
+    config.mutable_learner()->set_power_sum_pull(1);
+    config.mutable_learner()->set_list_pull(0.1);
+    const auto algorithm = Make(config);
+    for (std::uint64_t step = 0; step < 30; ++step) EXPECT_THAT(algorithm->Step(RandomBatch(step, 16, 2), step), IsOk());
+    std::vector<float> states(kState, 0.5F);
+    states[changed] = -1;
+    return algorithm->Act(states).value();
+  };
+  for (std::size_t score = kState - kTasks; score + 1 < kState; ++score) {
+    EXPECT_EQ(actions("without_scores", score), actions("without_scores", score + 1));
+    EXPECT_NE(actions("full", score), actions("full", score + 1));
+  }
+  EXPECT_NE(actions("without_scores", 0), actions("without_scores", kState - 1));
+}
+
 // The actor as it starts (from the seed alone, so that the file does not depend on a BLAS) with a normaliser that is not
 // trivial, one request, and the actions that LibTorch computes. FUSELINE_UPDATE_GOLDEN=1 writes the files.
 class GoldenPolicyTest : public ::testing::Test {

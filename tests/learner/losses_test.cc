@@ -141,7 +141,37 @@ TEST(LossesTest, TheActorLossIsThatOfPlainLoops) {
       sum += At(w.mask, {b, l}) * pair;
       weights += At(w.mask, {b, l});
     }
-  EXPECT_NEAR(ActorLoss(w.q, omega, penalty, w.mask, 1.2, 0.2).item<double>(), sum / weights, 1e-8);
+  EXPECT_NEAR(ActorLoss(w.q, omega, 1.2 * penalty, w.mask, 0.2).item<double>(), sum / weights, 1e-8);
+}
+
+TEST(LossesTest, ThePullsInsideTheBoxAreThoseOfPlainLoops) {
+  at::manual_seed(8);
+  const at::Tensor action = at::rand({kB, kL, kD}, at::kDouble) - 0.5, baseline = at::rand({kB, kL, kD}, at::kDouble) - 0.5;
+  const at::Tensor box = at::rand({kB, 2}, at::kDouble) + at::tensor({-1.0, 0.1}, at::kDouble);
+  const at::Tensor inside = InsidePull(action, baseline, box), power_sum = PowerSumPull(action, 0.2);
+  const at::Tensor mask = RandomWorld(8).mask, list = ListPull(action, mask, box);
+  for (std::int64_t b = 0; b < kB; ++b)
+    for (std::int64_t l = 0; l < kL; ++l) {
+      const double lower = At(box, {b, 0}), upper = At(box, {b, 1});
+      double squares = 0, powers = 0;
+      for (std::int64_t d = 0; d < kD; ++d) {
+        const double middle = At(baseline, {b, l, d}) + (lower + upper) / 2;
+        squares += std::pow((At(action, {b, l, d}) - middle) / ((upper - lower) / 2), 2);
+        if (d < kD / 2) powers += At(action, {b, l, d}) / static_cast<double>(kD / 2);
+      }
+      EXPECT_NEAR(At(inside, {b, l}), squares, 1e-12);
+      EXPECT_NEAR(At(power_sum, {b, l}), (powers - 0.2) * (powers - 0.2), 1e-12);
+      double apart = 0;
+      for (std::int64_t d = 0; d < kD; ++d) {
+        double sum = 0, count = 0;
+        for (std::int64_t other = 0; other < kL; ++other) {
+          sum += At(mask, {b, other}) * At(action, {b, other, d});
+          count += At(mask, {b, other});
+        }
+        apart += std::pow((At(action, {b, l, d}) - sum / count) / ((upper - lower) / 2), 2);
+      }
+      EXPECT_NEAR(At(list, {b, l}), apart, 1e-12);
+    }
 }
 
 // mu(s) through critics, deviation and penalty at once, some actions outside the box.
@@ -154,7 +184,9 @@ TEST(LossesTest, TheActorsGradientIsThatOfCentralDifferences) {
   const auto loss = [&](const at::Tensor& parameters) {
     const at::Tensor mu = actor.Forward(parameters, states)[0].tanh();
     const at::Tensor q = critic.Forward(critic_parameters, at::cat({states, mu}, 1)).reshape({kM, kB, kL});
-    return ActorLoss(q, omega, BoxPenalty(BoxExcess(mu.view({kB, kL, kD}), baseline, box, 0.3), false), mask, 1.2, 0.2);
+    const at::Tensor action = mu.view({kB, kL, kD}), penalty = BoxPenalty(BoxExcess(action, baseline, box, 0.3), false);
+    const at::Tensor pulls = 0.1 * InsidePull(action, baseline, box) + 3 * PowerSumPull(action, 0.2) + 0.3 * ListPull(action, mask, box);
+    return ActorLoss(q, omega, 1.2 * penalty + pulls, mask, 0.2);
   };
   const at::Tensor parameters = actor.Initial(1, "a").to(at::kDouble).requires_grad_();
   const at::Tensor gradient = torch::autograd::grad({loss(parameters)}, {parameters})[0];

@@ -14,8 +14,9 @@ constexpr std::array<const char*, kTasks> kTaskNames = {"click", "valid", "watch
 constexpr std::size_t kUserColumns = 4, kItemColumns = 3;
 constexpr double kDurationS = 60;            // Of every item: behaviour follows g alone.
 constexpr std::size_t kScaleSample = 4'000;  // Pairs from which the mean and spread of the fused score are taken.
-// What keeps a session going; an item that is left early costs nothing, so that more of g is better in every way.
-constexpr Pleasure kPleasure = {0.4, 0.25, 0.4, 0.1, 0};
+// What keeps a session going; an item that is left early costs nothing, so that more of g is better in every way. A tenth of the feed's:
+// there a request that is a tenth better makes sessions a fifth longer, and most of a policy's worth is that, not its rewards.
+constexpr Pleasure kPleasure = {.valid = 0.04, .watch = 0.025, .like = 0.04, .skip_bores = 0.01, .bait_bores = 0, .any = 0.27};
 
 double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
@@ -53,7 +54,7 @@ v1::FeatureSchema SyntheticSchema() {
   return schema;
 }
 
-// Behaviour follows g alone, the fused score under the best action brought to mean 0 (a user's own) and spread 1; every probability and the
+// Behaviour follows g alone, the fused score under the best action brought to a mean (for each user the same) and spread; every probability and the
 // time watched grow with g. So of two items the one with the larger g earns and pleases more in the sense of stochastic order,
 // what is exposed now does not touch what is offered later, and content users stay longer and come back sooner: to expose the
 // largest g is best now and for ever, whatever weights (none negative) the rewards have. The best action is a function of
@@ -190,7 +191,7 @@ double SyntheticWorld::BestScore(std::size_t user, std::size_t item) const {
 }
 
 Viewing SyntheticWorld::ViewingOf(std::size_t user, std::size_t item) const {
-  const double g = settings_.sharpness() * (BestScore(user, item) - MeanOf(user)) / spread_;
+  const double g = settings_.level() + settings_.sharpness() * (BestScore(user, item) - MeanOf(user)) / spread_;
   Viewing viewing;
   viewing.click = Sigmoid(-0.7 + 0.8 * g);
   viewing.patience_s = 12 * std::exp(0.4 * g);

@@ -30,7 +30,7 @@ TrueResponse ExpectViewing(const Viewing& viewing, const Pleasure& pleasure, con
                  rewards.watch_second() * viewing.click * mean_watch_s(std::min(duration_s, CapS(rewards)));
   truth.satisfaction = pleasure.valid * truth.valid + pleasure.watch * truth.watch_s / kSatisfyingS +
                        pleasure.like * truth.like - pleasure.skip_bores * (1 - viewing.click) -
-                       pleasure.bait_bores * viewing.click * (1 - std::exp(-kDisappointedS / patience_s));
+                       pleasure.bait_bores * viewing.click * (1 - std::exp(-kDisappointedS / patience_s)) + pleasure.any;
   return truth;
 }
 
@@ -38,7 +38,7 @@ Response DrawViewing(const Viewing& viewing, const Pleasure& pleasure, const v1:
   Response response;
   response.click = random.NextUniform() < viewing.click;
   if (!response.click) {
-    response.satisfaction = -pleasure.skip_bores;
+    response.satisfaction = pleasure.any - pleasure.skip_bores;
     return response;
   }
   const double until_left_s = -viewing.patience_s * std::log(1 - random.NextUniform());
@@ -52,7 +52,7 @@ Response DrawViewing(const Viewing& viewing, const Pleasure& pleasure, const v1:
                     rewards.like() * response.like + rewards.share() * response.share +
                     rewards.watch_second() * std::min(watch_s, CapS(rewards));
   response.satisfaction = pleasure.valid * response.valid + pleasure.watch * watch_s / kSatisfyingS +
-                          pleasure.like * response.like - (watch_s < kDisappointedS ? pleasure.bait_bores : 0);
+                          pleasure.like * response.like - (watch_s < kDisappointedS ? pleasure.bait_bores : 0) + pleasure.any;
   return response;
 }
 

@@ -16,10 +16,12 @@ struct Viewing {
   std::int64_t duration_ms = 0;
 };
 
-// What lifts and lowers satisfaction: a valid watch, 30 s watched, a like; an item passed over, one left within seconds.
+// What lifts and lowers satisfaction: a valid watch, 30 s watched, a like; an item passed over, one left within seconds; and what
+// any item gives.
 struct Pleasure {
   double valid = 0, watch = 0, like = 0;
   double skip_bores = 0, bait_bores = 0;
+  double any = 0;
 };
 
 TrueResponse ExpectViewing(const Viewing& viewing, const Pleasure& pleasure, const v1::Rewards& rewards);

@@ -5,6 +5,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <numeric>
+#include <span>
 
 #include "torch/losses.h"
 #include "torch/torch_algorithm.h"
@@ -20,6 +24,10 @@ constexpr double kLeastWeight = 1e-6;  // Of a batch in which nothing counts.
 // Squared excess of the actor's outputs before tanh, summed over dimensions: [n, D] → [n].
 at::Tensor Saturation(const at::Tensor& logits) { return (logits.abs() - kLargestLogit).clamp_min(0).square().sum(-1); }
 
+double MeanOf(std::span<const float> values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
 class EnhancedRl final : public TorchAlgorithm {
  public:
   EnhancedRl(const v1::Config& config, const Problem& problem, Compute compute)
@@ -32,8 +40,14 @@ class EnhancedRl final : public TorchAlgorithm {
         single_(settings_.algorithm() == "integrated_rl" && settings_.integrated_form() == "single"),
         omega_of_groups_(single_ ? at::ones({1}, omega_.options()) : omega_),
         actor_(AddActor(action_, Target::kKept)),
-        critic_columns_(CriticColumns()),
-        critic_(AddCritics("critic", groups() * SizesOf(settings_).critics_per_group, action_, Target::kKept)) {}
+        actor_columns_(ColumnsSeen(settings_.actor_state())),
+        critic_columns_(ColumnsSeen(settings_.critic_state())),
+        items_of_q_(traits_.per_request ? static_cast<double>(settings_.max_items()) : 1),
+        static_power_mean_(MeanOf(std::span(problem.static_action).first(problem.static_action.size() / 2))),
+        critic_(AddCritics("critic", groups() * SizesOf(settings_).critics_per_group, action_, Target::kKept)) {
+    // What an actor does not look at has no weight, and gets none: a ranker serves it as any other.
+    for (const at::Tensor& parameters : {actor_.flat, actor_.target}) actor_.net.Layer(parameters, 0).first.mul_(actor_columns_);
+  }
 
  private:
   std::int64_t groups() const override { return single_ ? 1 : static_cast<std::int64_t>(kRewardGroups); }
@@ -42,10 +56,10 @@ class EnhancedRl final : public TorchAlgorithm {
     return Pairs(critic_, critic_.flat, states * critic_columns_, actions);
   }
 
-  // [W]: 1 where the critics look. The task scores are the last columns of a state, half as many as an action has dimensions.
-  at::Tensor CriticColumns() const {
+  // [W]: 1 where a network looks. The task scores are the last columns of a state, half as many as an action has dimensions.
+  at::Tensor ColumnsSeen(const std::string& state) const {
     at::Tensor columns = at::ones({width_}, omega_.options());
-    if (settings_.critic_state() == "without_scores") columns.narrow(0, width_ - action_ / 2, action_ / 2).zero_();
+    if (state == "without_scores") columns.narrow(0, width_ - action_ / 2, action_ / 2).zero_();
     return columns;
   }
   at::Tensor QSeen(const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions, std::int64_t batch) const {
@@ -84,16 +98,26 @@ class EnhancedRl final : public TorchAlgorithm {
     return sound;
   }
 
+  // Ours, each 0 unless asked for: what holds mu where the data do not (docs/decisions/0014). [B, L]
+  at::Tensor Pulls(const at::Tensor& mu, const DeviceBatch& t) const {
+    at::Tensor pulls = at::zeros_like(t.mask);
+    if (settings_.inside_pull() > 0) pulls = pulls + settings_.inside_pull() * InsidePull(mu, t.baseline, t.box);
+    if (settings_.power_sum_pull() > 0) pulls = pulls + settings_.power_sum_pull() * PowerSumPull(mu, static_power_mean_);
+    if (settings_.list_pull() > 0) pulls = pulls + settings_.list_pull() * ListPull(mu, t.mask, t.box);
+    return pulls * items_of_q_;
+  }
+
   bool UpdateActor(const DeviceBatch& t, StepFigures& figures) {
     figures.box_share = t.trains_actor.mean().item<double>();
     if (figures.box_share == 0) return true;
     figures.actor_moved = true;
     const auto loss = [&](const at::Tensor& parameters) {
-      const at::Tensor logits = actor_.net.Forward(parameters, t.state)[0], mu = logits.tanh();
+      const at::Tensor logits = actor_.net.Forward(parameters, t.state * actor_columns_)[0], mu = logits.tanh();
       const at::Tensor excess = BoxExcess(mu.view_as(t.baseline), t.baseline, t.box, settings_.beta());
       const at::Tensor weight = t.mask * (t.trains_actor * t.weight).unsqueeze(1);
-      const at::Tensor penalty = BoxPenalty(excess, form_.literal) + Saturation(logits).view_as(t.mask);
-      return ActorLoss(QSeen(critic_.flat, t.state, mu, t.size()), omega_of_groups_, penalty, weight, settings_.eta(), settings_.lambda());
+      const at::Tensor penalty = settings_.eta() * (BoxPenalty(excess, form_.literal) + Saturation(logits).view_as(t.mask));
+      return ActorLoss(QSeen(critic_.flat, t.state, mu, t.size()), omega_of_groups_, penalty + Pulls(mu.view_as(t.baseline), t), weight,
+                       settings_.lambda());
     };
     return Descend(actor_, settings_.actor_rate(), loss, &figures.actor_loss);
   }
@@ -102,7 +126,9 @@ class EnhancedRl final : public TorchAlgorithm {
   const bool single_;
   const at::Tensor omega_of_groups_;
   Trained& actor_;
-  const at::Tensor critic_columns_;
+  const at::Tensor actor_columns_, critic_columns_;
+  const double items_of_q_;  // Whose rewards a Q is the sum of, at most: a pull weighs as much against each item's worth in both algorithms.
+  const double static_power_mean_;
   Trained& critic_;
 };
 

@@ -27,6 +27,22 @@ at::Tensor BoxPenalty(const at::Tensor& excess, bool literal) {
   return (excess.clamp_max(kKnee).expm1() + (excess - kKnee).clamp_min(0) * std::exp(kKnee)).sum(-1);
 }
 
+at::Tensor InsidePull(const at::Tensor& action, const at::Tensor& baseline, const at::Tensor& box) {
+  const at::Tensor lower = box.select(1, 0).view({-1, 1, 1}), upper = box.select(1, 1).view({-1, 1, 1});
+  return ((action - baseline - (lower + upper) / 2) / ((upper - lower) / 2).clamp_min(1e-6)).square().sum(-1);
+}
+
+at::Tensor ListPull(const at::Tensor& action, const at::Tensor& mask, const at::Tensor& box) {
+  const at::Tensor shares = mask / mask.sum(-1, /*keepdim=*/true).clamp_min(1);
+  const at::Tensor mean = (action * shares.unsqueeze(-1)).sum(1, /*keepdim=*/true);
+  const at::Tensor half = ((box.select(1, 1) - box.select(1, 0)) / 2).clamp_min(1e-6).view({-1, 1, 1});
+  return ((action - mean) / half).square().sum(-1);
+}
+
+at::Tensor PowerSumPull(const at::Tensor& action, double mean) {
+  return (action.narrow(-1, 0, action.size(-1) / 2).mean(-1) - mean).square();
+}
+
 at::Tensor TdTarget(const at::Tensor& reward, const at::Tensor& mask, const at::Tensor& terminated, const at::Tensor& next_q,
                     const at::Tensor& next_excess, const at::Tensor& next_mask, const TargetForm& form) {
   const at::Tensor valued = form.phi ? next_q * (-next_excess.sum(-1)).exp()
@@ -58,12 +74,11 @@ at::Tensor EnsembleStd(const at::Tensor& q, std::int64_t groups) {
   return (q.reshape(shape).var(1, /*unbiased=*/false) + 1e-8).sqrt();
 }
 
-at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight,
-                     double eta, double lambda) {
+at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight, double lambda) {
   const std::int64_t groups = omega.size(0);
   const at::Tensor mean = q.view({groups, -1, q.size(1), q.size(2)}).mean(1);  // [G, B, L]
   const at::Tensor by_group = omega.view({-1, 1, 1}) * (lambda * EnsembleStd(q, groups) - mean);
-  return ((by_group.sum(0) + eta * penalty) * weight).sum() / weight.sum().clamp_min(kWeightMin);
+  return ((by_group.sum(0) + penalty) * weight).sum() / weight.sum().clamp_min(kWeightMin);
 }
 
 }  // namespace fuseline

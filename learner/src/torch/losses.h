@@ -18,6 +18,17 @@ at::Tensor BoxExcess(const at::Tensor& action, const at::Tensor& baseline, const
 // inside. excess [B, L, D] → [B, L].
 at::Tensor BoxPenalty(const at::Tensor& excess, bool literal);
 
+// Squared distance to the middle of the box in half-widths, summed over dimensions: a term that is not flat inside (ours).
+// action, baseline [B, L, D]; box [B, 2] → [B, L].
+at::Tensor InsidePull(const at::Tensor& action, const at::Tensor& baseline, const at::Tensor& box);
+
+// Squared distance to the list's mean action in half-widths of the box, summed over dimensions (ours).
+// action [B, L, D]; mask [B, L]; box [B, 2] → [B, L].
+at::Tensor ListPull(const at::Tensor& action, const at::Tensor& mask, const at::Tensor& box);
+
+// Squared distance of the mean of an action's first half, its powers, from `mean` (ours). action [B, L, D] → [B, L].
+at::Tensor PowerSumPull(const at::Tensor& action, double mean);
+
 struct TargetForm {
   double gamma = 0.9;
   double alpha_d = 0.1;
@@ -46,9 +57,8 @@ at::Tensor MeanTdError(const at::Tensor& difference);
 // Standard deviation over a group's members, sqrt(var + 1e-8), var the population's. q [M, …] → [G, …].
 at::Tensor EnsembleStd(const at::Tensor& q, std::int64_t groups);
 
-// Weighted mean over pairs of -sum_i omega_i mean_n Q_in + eta d + lambda sum_i omega_i std_n Q_in.
-// q [M, B, L]; omega [G]; penalty, weight [B, L]. 0 where all weights are.
-at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight,
-                     double eta, double lambda);
+// Weighted mean over pairs of -sum_i omega_i mean_n Q_in + penalty + lambda sum_i omega_i std_n Q_in, penalty = eta d and what else
+// holds the action. q [M, B, L]; omega [G]; penalty, weight [B, L]. 0 where all weights are.
+at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight, double lambda);
 
 }  // namespace fuseline

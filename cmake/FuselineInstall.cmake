@@ -18,12 +18,12 @@ function(fuseline_install export_set)
 endfunction()
 
 fuseline_install(fuseline_ranker_targets
-  fuseline_core fuseline_proto fuseline_redis fuseline_fusion fuseline_serving_bridge fuseline_ranker_c
+  fuseline_core fuseline_proto fuseline_redis fuseline_fusion fuseline_rollout fuseline_serving_bridge fuseline_ranker_c
   fuseline_dep_threads fuseline_dep_crypto fuseline_dep_ssl fuseline_dep_spdlog fuseline_dep_prometheus fuseline_dep_httplib fuseline_dep_protobuf
   fuseline_dep_json fuseline_dep_yaml fuseline_dep_hiredis)
 fuseline_install(fuseline_ranker_event_log_targets fuseline_kafka fuseline_event_log_kafka fuseline_dep_rdkafka)
 
-foreach(room base/core proto base/redis base/kafka fusion serving_bridge)
+foreach(room base/core proto base/redis base/kafka fusion rollout serving_bridge)
   install(DIRECTORY ${room}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT ranker)
 endforeach()
 install(DIRECTORY ${PROJECT_BINARY_DIR}/proto/generated/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT ranker FILES_MATCHING PATTERN "*.pb.h")

@@ -11,6 +11,7 @@
 #include "fuseline/ingest/accounting.h"
 #include "fuseline/kafka/mock_cluster.h"
 #include "fuseline/proto/settings.h"
+#include "fuseline/rollout/experiment.h"
 #include "fuseline/serving_bridge/event_log_kafka.h"
 #include "fuseline/simulator/bridge.h"
 #include "learning_input.h"
@@ -123,8 +124,8 @@ class Users {
 };
 
 std::string LiveLine(const Watched& watched, const PipelineStatus& pipeline, double elapsed_s) {
-  const double learning = watched.now.Summarise(ArmName(Arm::kLearning)).mean_session_reward;
-  const double fixed = watched.now.Summarise(ArmName(Arm::kStatic)).mean_session_reward;
+  const double learning = watched.now.Summarise("learning").mean_session_reward;
+  const double fixed = watched.now.Summarise("static").mean_session_reward;
   const std::uint64_t lag = watched.events - std::min(watched.events, pipeline.ingested);
   char text[256];
   std::snprintf(text, sizeof text, "%s events/s  %llu events  %llu sessions  version %llu of %llu  lag %llu  reward/session: learning %.3f, static %.3f",
@@ -180,9 +181,7 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
 
   FUSELINE_ASSIGN_OR_FAIL(RankerOptions ranker_options, RankerOptionsOf(config));
   ranker_options.name = "demo-ranker";
-  ranker_options.experiment = "demo";
-  ranker_options.salt = "demo";
-  ranker_options.static_share = config.simulator().static_share();
+  ranker_options.experiments = {LearningBesideStatic("demo", config.simulator().static_share())};
   FUSELINE_ASSIGN_OR_FAIL(const auto ranker,
                           Ranker::Open(std::move(ranker_options), instruments.log, instruments.metrics, instruments.clock));
   FUSELINE_ASSIGN_OR_FAIL(const auto world, CreateFeedWorld(config.simulator(), config.rewards(), config.fuseline().seed(),

@@ -29,7 +29,7 @@ Status LearnFromTopic(const v1::Config& config, const std::vector<std::string>& 
   const auto durable = learner->DurableNames();
   StatusBoard status;
   TrajectoryQueue queue(static_cast<std::size_t>(config.learner().queue_trajectories()));
-  LearnStage learn(std::move(learner), std::move(publication), queue, /*stops_partitions=*/true, freshness, status, instruments);
+  LearnStage learn(config, std::move(learner), std::move(publication), queue, /*stops_partitions=*/true, freshness, status, instruments);
   FUSELINE_ASSIGN_OR_RETURN(const auto reader, TrajectoryReader::Open(config, durable, queue, freshness, status, instruments));
 
   const auto whole_status = [&] {

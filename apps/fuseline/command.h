@@ -76,6 +76,7 @@ void RegisterDemo(Program& program);
 void RegisterEvaluate(Program& program);
 void RegisterEvaluatePolicy(Program& program, CLI::App* evaluate);  // Under `evaluate`.
 void RegisterEvents(Program& program);
+void RegisterExperiment(Program& program);
 void RegisterExplain(Program& program);
 void RegisterImport(Program& program);
 void RegisterLearn(Program& program);

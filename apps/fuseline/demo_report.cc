@@ -4,7 +4,6 @@
 #include <sstream>
 
 #include "fuseline/ingest/accounting.h"
-#include "fuseline/serving_bridge/assignment.h"
 
 namespace fuseline {
 namespace {
@@ -25,8 +24,8 @@ std::string ArmRow(std::string_view arm, const ArmSummary& summary) {
 }
 
 Result<std::string> Comparison(const std::string& title, const ArmStatistics& statistics) {
-  const std::string_view live = ArmName(Arm::kLearning);
-  const std::string_view fixed = ArmName(Arm::kStatic);
+  const std::string_view live = "learning";
+  const std::string_view fixed = "static";
   FUSELINE_ASSIGN_OR_FAIL(const ArmComparison comparison, statistics.Compare(live, fixed));
   return title + '\n' +
          Row("  %-10s %7s %9s %12s %12s %14s %10s", "arm", "users", "sessions", "reward/sess", "valid/sess", "watch s/sess", "valid") +

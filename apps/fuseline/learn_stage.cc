@@ -24,10 +24,11 @@ void StopPartition(std::int32_t partition, const std::string& reason, StatusBoar
       .Set(static_cast<double>(stopped));
 }
 
-LearnStage::LearnStage(std::unique_ptr<Learner> learner, std::unique_ptr<Publication> publication, TrajectoryQueue& queue,
-                       bool stops_partitions, Freshness& freshness, StatusBoard& status, Instruments instruments)
+LearnStage::LearnStage(const v1::Config& config, std::unique_ptr<Learner> learner, std::unique_ptr<Publication> publication,
+                       TrajectoryQueue& queue, bool stops_partitions, Freshness& freshness, StatusBoard& status, Instruments instruments)
     : learner_(std::move(learner)),
       publication_(std::move(publication)),
+      experiments_(config, *learner_, *publication_, instruments),
       queue_(queue),
       stops_partitions_(stops_partitions),
       freshness_(freshness),

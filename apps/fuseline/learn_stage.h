@@ -7,6 +7,7 @@
 #include <set>
 #include <stop_token>
 
+#include "experiment_watch.h"
 #include "freshness.h"
 #include "learner_queue.h"
 #include "pipeline_status.h"
@@ -20,7 +21,7 @@ class LearnStage {
  public:
   // `stops_partitions`: what cannot follow in a partition (a gap in the names) stops that partition with an alarm, for ever, instead of
   // ending Run. The merge order then waits for it, once the others have gone as far as they may.
-  LearnStage(std::unique_ptr<Learner> learner, std::unique_ptr<Publication> publication, TrajectoryQueue& queue, bool stops_partitions,
+  LearnStage(const v1::Config& config, std::unique_ptr<Learner> learner, std::unique_ptr<Publication> publication, TrajectoryQueue& queue, bool stops_partitions,
              Freshness& freshness, StatusBoard& status, Instruments instruments);
   ~LearnStage();
 
@@ -42,6 +43,7 @@ class LearnStage {
 
   const std::unique_ptr<Learner> learner_;
   const std::unique_ptr<Publication> publication_;
+  ExperimentWatch experiments_;
   TrajectoryQueue& queue_;
   const bool stops_partitions_;
   Freshness& freshness_;

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   fuseline::RegisterExplain(program);
   fuseline::RegisterDeadLetters(program);
   fuseline::RegisterAssign(program);
+  fuseline::RegisterExperiment(program);
   fuseline::RegisterConfig(program);
   fuseline::RegisterEvaluate(program);
   fuseline::RegisterEvents(program);

@@ -9,7 +9,7 @@ namespace fuseline {
 
 Pipeline::Pipeline(const v1::Config& config, Parts parts, Freshness& freshness, Instruments instruments)
     : queue_(static_cast<std::size_t>(config.learner().queue_trajectories())),
-      learn_(std::move(parts.learner), std::move(parts.publication), queue_, /*stops_partitions=*/false, freshness, status_, instruments),
+      learn_(config, std::move(parts.learner), std::move(parts.publication), queue_, /*stops_partitions=*/false, freshness, status_, instruments),
       sessions_(config, std::move(parts.sessionizer),
                 std::make_unique<LearnerQueue>(queue_, status_, freshness, instruments.clock), status_, instruments) {}
 

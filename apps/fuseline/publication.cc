@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <sstream>
+#include <utility>
 
 #include "fuseline/core/backoff.h"
 #include "fuseline/core/file.h"
@@ -17,6 +18,8 @@
 #include "fuseline/policy_store/publisher.h"
 #include "fuseline/redis/connection.h"
 #include "fuseline/serving_bridge/redis_options.h"
+#include "experiment_keeper.h"
+#include "guardrails.h"
 
 namespace fuseline {
 namespace {
@@ -72,12 +75,15 @@ struct Publication::Impl {
   Status Repair(const Status& why);
   void ReadAcknowledgements();
   void FollowLive();
+  Status FollowExperiments();
+  void LookAtExperiments();
   void NoteError(const Status& status);
 
   struct Shared {
     std::deque<PolicyVersion> made;     // To be archived.
     std::deque<std::uint64_t> stored;   // Archived; the learner has not heard of it.
     std::deque<v1::Act> acts;           // By others, on the alias live; the same.
+    std::map<std::string, v1::ExperimentTotals> looks;  // To be judged, by experiment.
     PublicationStatus status;
     std::optional<Status> failure;
   };
@@ -93,6 +99,7 @@ struct Publication::Impl {
   Backoff backoff;
   std::optional<Publisher> publisher;       // While connected and claimed.
   std::optional<RedisConnection> ack_reader;
+  std::optional<ExperimentKeeper> keeper;
   std::deque<std::uint64_t> to_publish;     // Archived and accepted, ascending.
   std::uint64_t last_act = 0;               // Its change number.
   int looks = 0;
@@ -216,11 +223,13 @@ Status Publication::Impl::PublishNext() {
 // What others did and what Redis lost is seen here when nothing is published.
 Status Publication::Impl::LookAround() {
   ReadAcknowledgements();
+  if (publisher) LookAtExperiments();
   if (!publisher || looks++ % kLooksPerAliases != 0) return OkStatus();
   const Status checked = publisher->Check();
   if (!checked.ok()) FUSELINE_RETURN_IF_ERROR(Repair(checked));
   if (std::exchange(look_for_lost, false)) FUSELINE_RETURN_IF_ERROR(FindUnpublished());
   FollowLive();
+  FUSELINE_RETURN_IF_ERROR(FollowExperiments());
   return trail.Follow(*ack_reader, keys);
 }
 
@@ -276,6 +285,32 @@ void Publication::Impl::FollowLive() {
   shared.With([&](Shared& state) { state.acts.push_back(std::move(act)); });
 }
 
+// Errors: of the disk, or a file there that cannot be read: as the archive's. What Redis refuses is tried again.
+Status Publication::Impl::FollowExperiments() {
+  if (!publisher) return OkStatus();
+  if (!keeper) {
+    FUSELINE_ASSIGN_OR_RETURN(keeper, ExperimentKeeper::Open(options.folder));
+  }
+  const Status followed =
+      keeper->Follow(*ack_reader, keys, options.epoch, options.config.policy_store().changes_kept(), instruments);
+  if (followed.code == Code::kUnavailable) publisher.reset();
+  return OkStatus();
+}
+
+// What fails is tried again with the next sums, or sooner if Redis was away; nothing else waits for it.
+void Publication::Impl::LookAtExperiments() {
+  const auto waiting = shared.With([](Shared& state) { return std::exchange(state.looks, {}); });
+  for (const auto& [name, totals] : waiting) {
+    const Status looked = LookAtExperiment(*ack_reader, keys, options.epoch, options.config, totals, instruments);
+    if (looked.ok()) continue;
+    instruments.log.Warn("rollout.look_failed", "experiment", name, "reason", looked.message);
+    if (looked.code != Code::kUnavailable) continue;
+    publisher.reset();
+    shared.With([&](Shared& state) { state.looks.emplace(name, totals); });
+    return;
+  }
+}
+
 Publication::Publication(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Result<std::unique_ptr<Publication>> Publication::Open(Options options, Instruments instruments) {
@@ -317,6 +352,13 @@ std::optional<v1::Act> Publication::TakeAct() {
     std::optional<v1::Act> act(std::move(state.acts.front()));
     state.acts.pop_front();
     return act;
+  });
+}
+
+void Publication::Look(v1::ExperimentTotals totals) {
+  impl_->shared.With([&](Impl::Shared& state) {
+    const std::string name = totals.name();
+    state.looks[name] = std::move(totals);
   });
 }
 

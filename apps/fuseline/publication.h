@@ -12,6 +12,7 @@
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/policy_version.h"
 #include "fuseline/v1/config.pb.h"
+#include "fuseline/v1/rollout.pb.h"
 
 namespace fuseline {
 
@@ -58,6 +59,8 @@ class Publication {
   // The next move of the alias `live` by somebody else, for the learner's Act; it holds while `live` is pinned. After a restart the last
   // one comes again, under its number; after Redis was restored, under a new one.
   std::optional<v1::Act> TakeAct();
+  // An experiment's sums, without users, to be judged when Redis can be reached; a later one of the same experiment replaces it.
+  void Look(v1::ExperimentTotals totals);
   // Why it ended, if it has: the archive's disk failed, or this writer was fenced.
   std::optional<Status> failure() const;
   // Waits up to `patience_ms` until Redis knows every accepted version. Returns whether it does.

@@ -204,7 +204,7 @@ class Derivation {
     const auto durable = parts.learner->DurableNames();
     StatusBoard status;
     TrajectoryQueue queue(static_cast<std::size_t>(config_.learner().queue_trajectories()));
-    LearnStage learn(std::move(parts.learner), std::move(parts.publication), queue,
+    LearnStage learn(config_, std::move(parts.learner), std::move(parts.publication), queue,
                      /*stops_partitions=*/false, freshness_, status, instruments_);
     FUSELINE_ASSIGN_OR_RETURN(
         const auto reader,

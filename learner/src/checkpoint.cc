@@ -41,6 +41,7 @@ std::set<std::string> FilesOf(const v1::LearnerCheckpoint& checkpoint) {
   std::set<std::string> names{checkpoint.tensors().name()};
   if (checkpoint.has_pending_weights()) names.insert(checkpoint.pending_weights().name());
   if (checkpoint.has_priorities()) names.insert(checkpoint.priorities().priorities().name());
+  if (checkpoint.has_beside()) names.insert(checkpoint.beside().name());
   for (const v1::KeptActor& actor : checkpoint.actors()) names.insert(actor.parameters().name());
   for (const v1::RowSegment& segment : checkpoint.replay().segments()) names.insert(segment.file().name());
   for (const v1::RowSegment& segment : checkpoint.held_out().segments()) names.insert(segment.file().name());

@@ -86,6 +86,10 @@ v1::Lineage Learner::lineage() const { return impl_->MakeLineage(); }
 
 void Learner::ExpectPartitions(int count) { impl_->merge.ExpectPartitions(count); }
 
+void Learner::RideAlong(std::function<std::string()> save) { impl_->save_beside = std::move(save); }
+
+const std::string& Learner::beside() const { return impl_->beside; }
+
 Status Learner::Offer(v1::TrajectoryRecord record) {
   if (record.has_trajectory()) return impl_->merge.Offer(std::move(*record.mutable_trajectory()));
   if (record.has_progress()) return impl_->merge.Offer(record.progress());

@@ -80,6 +80,9 @@ Status Learner::Impl::Restore(const v1::LearnerCheckpoint& checkpoint) {
   }
   root = checkpoint.root();
   checkpointed_trajectories = counts.trajectories();
+  if (checkpoint.has_beside()) {
+    FUSELINE_ASSIGN_OR_RETURN(beside, ReadBlob(folder, checkpoint.beside()));
+  }
   if (checkpoint.has_pending()) {
     FUSELINE_ASSIGN_OR_RETURN(std::string weights, ReadBlob(folder, checkpoint.pending_weights()));
     pending = PolicyVersion{checkpoint.pending(), std::move(weights)};
@@ -137,6 +140,10 @@ Status Learner::Impl::Checkpoint() {
   if (pending) {
     *checkpoint.mutable_pending() = pending->manifest;
     FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_pending_weights(), WriteBlob(folder, "version", pending->weights));
+  }
+  if (save_beside) beside = save_beside();
+  if (!beside.empty()) {
+    FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_beside(), WriteBlob(folder, "beside", beside));
   }
   const std::uint64_t every = Unsigned(config.learner().keep_checkpoint_every_versions());
   const std::uint64_t keep = unsaved_version && counts.versions() % every == 0 ? counts.versions() : 0;

@@ -147,6 +147,8 @@ struct Learner::Impl {
   std::map<std::int32_t, v1::TrajectoryName> durable;
   TransitionBatch batch, actor_batch;
   std::function<void(const v1::Trajectory&)> see_merged;
+  std::function<std::string()> save_beside;  // Empty: `beside` rides on as it was.
+  std::string beside;
 
   Counter steps_total, undone_total, transitions_total, trajectories_total, accepted_total, refused_total;
   Gauge box_share_gauge, progressive_gauge, progressive_static_gauge;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "alias_moves.h"
+#include "fuseline/policy_store/experiments.h"
 #include "number.h"
 #include "scripts.h"
 
@@ -30,6 +31,17 @@ Result<bool> Delete(RedisConnection& redis, const PolicyKeys& keys, std::uint64_
   return reply.integer == 1;
 }
 
+// An arm may serve a version that no alias points to.
+Status KeepThoseOfExperiments(RedisConnection& redis, const PolicyKeys& keys, std::set<std::uint64_t>& kept) {
+  FUSELINE_ASSIGN_OR_RETURN(const auto experiments, ReadExperiments(redis, keys));
+  for (const auto& [name, experiment] : experiments) {
+    if (experiment.state() != v1::Experiment::RUNNING && experiment.state() != v1::Experiment::PAUSED) continue;
+    for (const v1::Arm& arm : experiment.arms()) kept.insert(arm.version());
+    for (const v1::Arm& shadow : experiment.shadows()) kept.insert(shadow.version());
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<std::vector<std::uint64_t>> OldVersions(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen,
@@ -41,6 +53,7 @@ Result<std::vector<std::uint64_t>> OldVersions(RedisConnection& redis, const Pol
       redis.Pipeline({{"ZRANGE", versions, "0", last}, {"ZRANGE", left, "0", "-1", "WITHSCORES"}, {"TIME"}}));
   std::set<std::uint64_t> kept;
   for (const v1::AliasChange& alias : seen.aliases()) kept.insert(alias.to_version());
+  FUSELINE_FAIL_IF_ERROR(KeepThoseOfExperiments(redis, keys, kept));
   FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t now_s, ParseNumber(replies[2].elements[0].text));
   for (std::size_t i = 0; i + 1 < replies[1].elements.size(); i += 2) {
     FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ParseNumber(replies[1].elements[i].text));

@@ -107,6 +107,19 @@ redis.call('ZADD', KEYS[3], string.format('%.0f', now_ms()), ARGV[4])
 return 1
 )lua";
 
+constexpr const char* kWriteExperiment = R"lua(
+if ARGV[1] ~= '0' then
+  local no = check_epoch(KEYS[1], ARGV[1])
+  if no then return no end
+end
+local stored = redis.call('HGET', KEYS[2], ARGV[2]) or ''
+if stored == ARGV[4] then return 0 end
+if stored ~= ARGV[3] then return redis.error_reply('REFUSED experiment was changed by somebody else') end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'note', ARGV[6])
+return 1
+)lua";
+
 }  // namespace
 
 const RedisScript& ReadAliasesScript() {
@@ -141,6 +154,11 @@ const RedisScript& DeleteScript() {
 
 const RedisScript& NoteScript() {
   static const RedisScript script(std::string(kShared) + kNote);
+  return script;
+}
+
+const RedisScript& WriteExperimentScript() {
+  static const RedisScript script(std::string(kShared) + kWriteExperiment);
   return script;
 }
 

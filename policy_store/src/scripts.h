@@ -35,4 +35,8 @@ const RedisScript& DeleteScript();
 // KEYS epoch, changes, left. ARGV epoch, changes kept, note bytes, version.
 const RedisScript& NoteScript();
 
+// Sets an experiment whose stored bytes are those that were seen. KEYS epoch, experiments, changes.
+// ARGV epoch (0: not asked), name, bytes seen (empty: it was absent), bytes, changes kept, bytes of a note.
+const RedisScript& WriteExperimentScript();
+
 }  // namespace fuseline

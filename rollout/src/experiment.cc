@@ -1,5 +1,6 @@
 #include "fuseline/rollout/experiment.h"
 
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -80,6 +81,22 @@ Status ValidateExperiment(const v1::Experiment& experiment) {
     return ErrorStatus(Code::kInvalidInput, "sample_ratio_alpha must be in [0, 0.5], it is", experiment.sample_ratio_alpha());
   for (const v1::Guardrail& guardrail : experiment.guardrails()) FUSELINE_RETURN_IF_ERROR(CheckGuardrail(guardrail));
   return OkStatus();
+}
+
+v1::Experiment LearningBesideStatic(const std::string& name, double static_share) {
+  v1::Experiment experiment;
+  experiment.set_name(name);
+  experiment.set_coverage(kWholeShare);
+  v1::Arm& fixed = *experiment.add_arms();
+  fixed.set_name("static");
+  fixed.set_static_weights(true);
+  fixed.set_share(static_cast<std::uint32_t>(std::lround(static_share * kWholeShare)));
+  v1::Arm& learning = *experiment.add_arms();
+  learning.set_name("learning");
+  learning.set_alias("live");
+  learning.set_explore(true);
+  learning.set_share(kWholeShare - fixed.share());
+  return experiment;
 }
 
 bool IsServing(const v1::Experiment& experiment) {

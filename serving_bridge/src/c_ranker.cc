@@ -14,6 +14,7 @@
 #include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
 #include "fuseline/proto/settings.h"
+#include "fuseline/rollout/assignment.h"
 #include "fuseline/serving_bridge/event_log.h"
 #include "fuseline/serving_bridge/ranker.h"
 
@@ -274,7 +275,7 @@ int fuseline_rank(fuseline_reader* reader, const fuseline_request* request, fuse
       reader->order.push_back(item.candidate);
       reader->scores.push_back(item.fused_score);
     }
-    reader->arm = fuseline::ArmName(made.arm);
+    reader->arm = made.arm;
     *decision = {.count = made.order.size(), .order = reader->order.data(), .fused_scores = reader->scores.data(),
                  .action_width = made.action_width, .baseline_actions = made.baseline_actions.data(),
                  .executed_actions = made.executed_actions.data(), .has_log_density = made.log_density ? 1 : 0,
@@ -317,5 +318,5 @@ int fuseline_log_feedback(fuseline_ranker* ranker, const fuseline_feedback* feed
 }
 
 double fuseline_bucket(const char* user_id, const char* salt) {
-  return user_id == nullptr || salt == nullptr ? -1.0 : fuseline::AssignmentBucket(user_id, salt);
+  return user_id == nullptr || salt == nullptr ? -1.0 : fuseline::BucketOf(user_id, salt, fuseline::HashVersion::kTwo);
 }

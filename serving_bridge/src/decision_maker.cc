@@ -9,6 +9,7 @@
 #include "fuseline/core/digest.h"
 #include "fuseline/core/random.h"
 #include "fuseline/proto/schema.h"
+#include "fuseline/rollout/ranking.h"
 
 #include "exposure.h"
 #include "request_check.h"
@@ -23,9 +24,6 @@ Status CheckOptions(const RankerOptions& options) {
   }
   if (!(options.box.lower <= 0.0F && options.box.upper >= 0.0F)) {
     return ErrorStatus(Code::kInvalidInput, "exploration box does not hold 0:", options.box.lower, options.box.upper);
-  }
-  if (!(options.static_share >= 0.0 && options.static_share <= 1.0)) {
-    return ErrorStatus(Code::kInvalidInput, "static_share is outside [0, 1]:", options.static_share);
   }
   return OkStatus();
 }
@@ -42,6 +40,9 @@ struct DecisionMaker::Workspace::Impl {
   std::vector<float> noise;               // [D]
   std::vector<float> scores;              // [k]
   std::vector<RankedItem> ranked;         // [n]
+  std::vector<float> shadow;              // [n, D]
+  std::vector<double> served_scores, shadow_scores, ranks;
+  std::vector<std::size_t> shadow_order;
 };
 
 DecisionMaker::Workspace::Workspace() : impl_(std::make_unique<Impl>()) {}
@@ -55,15 +56,11 @@ struct DecisionMaker::Impl {
         encoder(options.schema),
         space(std::move(its_space)),
         check(options.schema, options.max_candidates),
-        exposures(options.schema, options.experiment),
-        requests_total{Requests(metrics, Arm::kLearning), Requests(metrics, Arm::kStatic)},
+        exposures(options.schema),
         input_fallbacks_total(Fallbacks(metrics, "input")),
         action_fallbacks_total(Fallbacks(metrics, "action")),
         clamped_total(metrics.GetCounter("fuseline_serving_bridge_scores_clamped_total", "task scores outside their range")) {}
 
-  static Counter Requests(Metrics& metrics, Arm arm) {
-    return metrics.GetCounter("fuseline_serving_bridge_requests_total", "requests ranked", {{"arm", std::string(ArmName(arm))}});
-  }
   static Counter Fallbacks(Metrics& metrics, const char* reason) {
     return metrics.GetCounter("fuseline_serving_bridge_fallbacks_total", "requests that got the static weights because something was not finite",
                               {{"reason", reason}});
@@ -72,17 +69,17 @@ struct DecisionMaker::Impl {
   Status ChooseActions(const RankingRequest& request, const ServingPolicy& policy, bool finite, Workspace::Impl& buffers,
                        Decision& decision) const;
   void FallBack(const Counter& counter, Workspace::Impl& buffers, Decision& decision) const;
-  void FillStatic(Workspace::Impl& buffers) const;
+  void FillStatic(std::vector<float>& actions) const;
   void Explore(const RankingRequest& request, bool around_static, const ExplorationBox& box, Workspace::Impl& buffers,
                Decision& decision) const;
   void Order(const RankingRequest& request, Workspace::Impl& buffers, Decision& decision) const;
+  v1::ShadowScore Compare(const RankingRequest& request, const Decision& decision, Workspace::Impl& buffers) const;
 
   const RankerOptions options;
   const FeatureEncoder encoder;
   const ActionSpace space;
   const RequestCheck check;
   const ExposureWriter exposures;
-  const Counter requests_total[2];  // By arm.
   const Counter input_fallbacks_total, action_fallbacks_total, clamped_total;
 };
 
@@ -106,8 +103,9 @@ Result<Decision> DecisionMaker::Decide(const RankingRequest& request, const Serv
 
   Decision decision;
   decision.action_width = impl_->space.width();
-  decision.arm = AssignArm(request.user_id, impl_->options.salt, impl_->options.static_share);
-  impl_->requests_total[static_cast<std::size_t>(decision.arm)].Increment();
+  decision.experiment = policy.experiment;
+  decision.arm = policy.arm;
+  decision.experiment_coverage = policy.coverage;
   if (request.candidates.empty()) return decision;
   FUSELINE_FAIL_IF_ERROR(impl_->ChooseActions(request, policy, finite, buffers, decision));
   impl_->Order(request, buffers, decision);
@@ -122,10 +120,10 @@ Status DecisionMaker::Impl::ChooseActions(const RankingRequest& request, const S
     return OkStatus();
   }
   ExplorationBox box = options.box;
-  const bool explores = decision.arm == Arm::kLearning && options.explore;
+  const bool explores = policy.explore && options.explore;
   const bool around_static = explores && ExploresAroundStatic(options.exploration, options.seed, request.user_id);
-  if (decision.arm == Arm::kStatic || around_static || policy.network == nullptr) {
-    FillStatic(buffers);
+  if (around_static || policy.network == nullptr) {
+    FillStatic(buffers.baseline);
   } else {
     FUSELINE_RETURN_IF_ERROR(policy.network->Act(request.user, request.context, request.candidates, buffers.actor, buffers.baseline));
     if (!AllFinite(buffers.baseline)) {  // Finite weights, but products beyond float32.
@@ -143,14 +141,14 @@ Status DecisionMaker::Impl::ChooseActions(const RankingRequest& request, const S
 void DecisionMaker::Impl::FallBack(const Counter& counter, Workspace::Impl& buffers, Decision& decision) const {
   counter.Increment();
   decision.fell_back = true;
-  FillStatic(buffers);
+  FillStatic(buffers.baseline);
   buffers.executed = buffers.baseline;
 }
 
-void DecisionMaker::Impl::FillStatic(Workspace::Impl& buffers) const {
+void DecisionMaker::Impl::FillStatic(std::vector<float>& actions) const {
   const auto action = space.static_action();
-  for (std::size_t i = 0; i < buffers.baseline.size(); i += action.size()) {
-    std::copy(action.begin(), action.end(), buffers.baseline.begin() + static_cast<std::ptrdiff_t>(i));
+  for (std::size_t i = 0; i < actions.size(); i += action.size()) {
+    std::copy(action.begin(), action.end(), actions.begin() + static_cast<std::ptrdiff_t>(i));
   }
 }
 
@@ -195,6 +193,54 @@ void DecisionMaker::Impl::Order(const RankingRequest& request, Workspace::Impl& 
     decision.baseline_actions.insert(decision.baseline_actions.end(), buffers.baseline.begin() + from, buffers.baseline.begin() + to);
     decision.executed_actions.insert(decision.executed_actions.end(), buffers.executed.begin() + from, buffers.executed.begin() + to);
   }
+}
+
+Status DecisionMaker::ScoreShadow(const RankingRequest& request, const ServingPolicy& shadow, Workspace& workspace, Decision& decision) const {
+  if (decision.fell_back || decision.order.empty()) return OkStatus();
+  Workspace::Impl& buffers = *workspace.impl_;
+  buffers.shadow.resize(buffers.baseline.size());
+  if (shadow.network == nullptr) {
+    impl_->FillStatic(buffers.shadow);
+  } else {
+    FUSELINE_RETURN_IF_ERROR(shadow.network->Act(request.user, request.context, request.candidates, buffers.actor, buffers.shadow));
+    if (!AllFinite(buffers.shadow)) return OkStatus();
+  }
+  decision.shadows.push_back(impl_->Compare(request, decision, buffers));
+  decision.shadows.back().set_policy_version(shadow.version);
+  return OkStatus();
+}
+
+v1::ShadowScore DecisionMaker::Impl::Compare(const RankingRequest& request, const Decision& decision, Workspace::Impl& buffers) const {
+  const std::size_t width = space.width(), candidates = request.candidates.size(), shown = decision.order.size();
+  buffers.served_scores.resize(candidates);
+  for (const RankedItem& item : buffers.ranked) buffers.served_scores[item.candidate] = item.fused_score;
+  buffers.shadow_scores.resize(candidates);
+  buffers.shadow_order.resize(candidates);
+  for (std::size_t i = 0; i < candidates; ++i) {
+    exposures.UsableScores(request.candidates[i].task_scores, buffers.scores);
+    encoder.ClampTaskScores(buffers.scores);
+    buffers.shadow_scores[i] = space.FusedScore(buffers.scores, std::span<const float>(buffers.shadow).subspan(i * width, width));
+    buffers.shadow_order[i] = i;
+  }
+  const auto better = [&](std::size_t a, std::size_t b) {
+    return buffers.shadow_scores[a] != buffers.shadow_scores[b] ? buffers.shadow_scores[a] > buffers.shadow_scores[b] : a < b;
+  };
+  const auto end = buffers.shadow_order.begin() + static_cast<std::ptrdiff_t>(shown);
+  std::partial_sort(buffers.shadow_order.begin(), end, buffers.shadow_order.end(), better);
+
+  std::size_t common = 0;
+  double difference = 0;
+  for (std::size_t position = 0; position < shown; ++position) {
+    const std::size_t candidate = decision.order[position].candidate;
+    common += std::find(buffers.shadow_order.begin(), end, candidate) != end ? 1 : 0;
+    const auto baseline = decision.baseline_action(position);
+    for (std::size_t d = 0; d < width; ++d) difference += std::abs(buffers.shadow[candidate * width + d] - baseline[d]);
+  }
+  v1::ShadowScore score;
+  score.set_rank_correlation(static_cast<float>(RankCorrelation(buffers.served_scores, buffers.shadow_scores, buffers.ranks)));
+  score.set_top_overlap(static_cast<float>(common) / static_cast<float>(shown));
+  score.set_action_difference(static_cast<float>(std::min(2.0, difference / static_cast<double>(shown * width))));
+  return score;
 }
 
 void DecisionMaker::FillExposure(const RankingRequest& request, const Decision& decision, v1::Exposure* exposure) const {

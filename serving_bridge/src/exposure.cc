@@ -1,7 +1,6 @@
 #include "exposure.h"
 
 #include <cmath>
-#include <utility>
 
 #include "fuseline/core/check.h"
 #include "fuseline/proto/schema.h"
@@ -17,8 +16,7 @@ void CopyFeatures(const FeatureView& from, v1::Features* to) {
 
 }  // namespace
 
-ExposureWriter::ExposureWriter(const v1::FeatureSchema& schema, std::string experiment)
-    : schema_digest_(SchemaDigest(schema)), experiment_(std::move(experiment)) {
+ExposureWriter::ExposureWriter(const v1::FeatureSchema& schema) : schema_digest_(SchemaDigest(schema)) {
   for (const v1::Task& task : schema.tasks()) task_min_.push_back(task.min());
 }
 
@@ -40,8 +38,10 @@ void ExposureWriter::Fill(const RankingRequest& request, const Decision& decisio
   CopyFeatures(request.user, exposure->mutable_user_features());
   CopyFeatures(request.context, exposure->mutable_context_features());
   exposure->set_policy_version(decision.policy_version);
-  exposure->set_experiment(experiment_);
-  exposure->set_arm(std::string(ArmName(decision.arm)));
+  exposure->set_experiment(decision.experiment);
+  exposure->set_arm(decision.arm);
+  exposure->set_experiment_coverage(decision.experiment_coverage);
+  exposure->mutable_shadows()->Assign(decision.shadows.begin(), decision.shadows.end());
   if (decision.box) {
     exposure->mutable_box()->set_lower(decision.box->lower);
     exposure->mutable_box()->set_upper(decision.box->upper);

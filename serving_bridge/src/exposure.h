@@ -14,7 +14,7 @@ namespace fuseline {
 // Decisions → exposures. Immutable; thread-safe.
 class ExposureWriter {
  public:
-  ExposureWriter(const v1::FeatureSchema& schema, std::string experiment);
+  explicit ExposureWriter(const v1::FeatureSchema& schema);
 
   // As Ranker::FillExposure.
   void Fill(const RankingRequest& request, const Decision& decision, v1::Exposure* exposure) const;
@@ -23,7 +23,7 @@ class ExposureWriter {
   std::size_t UsableScores(std::span<const float> from, std::span<float> to) const;
 
  private:
-  std::string schema_digest_, experiment_;
+  std::string schema_digest_;
   std::vector<float> task_min_;
 };
 

@@ -27,7 +27,7 @@ std::string_view ReasonOf(Code code) {
 
 }  // namespace
 
-PickUp::PickUp(const RankerOptions& options, SnapshotStore<LiveVersion>& store, Log& log, Metrics& metrics, const Clock& clock)
+PickUp::PickUp(const RankerOptions& options, SnapshotStore<ServingState>& store, Log& log, Metrics& metrics, const Clock& clock)
     : options_(options),
       store_(store),
       log_(log),
@@ -37,10 +37,20 @@ PickUp::PickUp(const RankerOptions& options, SnapshotStore<LiveVersion>& store, 
       demands_(options),
       jitter_(options.seed, "pick_up", Fnv1a64(options.name)),
       retry_(kRetryFirstMs, kRetryLongestMs, Fnv1a64(options.name)),
+      experiments_(options.experiments, metrics),
       taken_total_(metrics.GetCounter("fuseline_serving_bridge_versions_taken_total", "versions that began to serve")),
       connected_gauge_(metrics.GetGauge("fuseline_serving_bridge_redis_connected", "1 while versions can be followed")),
       version_gauge_(metrics.GetGauge("fuseline_serving_bridge_live_version", "version being served; 0: the static weights")),
       held_gauge_(metrics.GetGauge("fuseline_serving_bridge_versions_held", "old versions that a reader still holds")) {}
+
+Status PickUp::Begin() {
+  const auto nothing = [](const v1::AliasChange& change) -> Result<std::shared_ptr<const LiveVersion>> {
+    return Error(Code::kNotFound, "a version comes from Redis alone:", change.to_version());
+  };
+  FUSELINE_ASSIGN_OR_RETURN(auto running, experiments_.Build({}, {}, nothing, [](const Status&) {}));
+  Serve(nullptr, std::move(running));
+  return OkStatus();
+}
 
 Status PickUp::Run(std::stop_token stop) {
   Backoff backoff(kReconnectFirstMs, kReconnectLongestMs, Fnv1a64(options_.name));
@@ -68,6 +78,7 @@ Status PickUp::Follow(std::stop_token stop, Backoff& backoff) {
   // The stream's end is read before the alias: what changes in between is then seen by one of them.
   FUSELINE_ASSIGN_OR_RETURN(std::string after, NewestChangeId());
   FUSELINE_RETURN_IF_ERROR(ReadAlias(stop));
+  FUSELINE_RETURN_IF_ERROR(ReadExperiments());
   backoff.Reset();  // A server that answers, not only one that lets us in.
   std::int64_t polled_us = clock_.monotonic_us();
   while (!stop.stop_requested()) {
@@ -76,9 +87,10 @@ Status PickUp::Follow(std::stop_token stop, Backoff& backoff) {
     if (!entries.empty()) after = entries.back().id;
     const std::int64_t now_us = clock_.monotonic_us();
     const bool poll = now_us - polled_us >= kMicrosPerMilli * options_.poll_interval_ms;
-    const bool retry = retry_at_us_ != 0 && now_us >= retry_at_us_;
+    const bool retry = (retry_at_us_ != 0 && now_us >= retry_at_us_) || (rebuild_at_us_ != 0 && now_us >= rebuild_at_us_);
     if (!entries.empty() || poll || retry) {
       FUSELINE_RETURN_IF_ERROR(ReadAlias(stop));
+      FUSELINE_RETURN_IF_ERROR(ReadExperiments());
       polled_us = clock_.monotonic_us();
     }
     held_gauge_.Set(static_cast<double>(store_.Reclaim()));
@@ -113,8 +125,48 @@ Status PickUp::ReadAlias(std::stop_token stop) {
   return Take(*change, stop);
 }
 
+Result<std::map<std::string, std::string>> PickUp::ReadHash(const std::string& key) {
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis_->Command({"HGETALL", key}));
+  std::map<std::string, std::string> hash;
+  for (std::size_t i = 0; i + 1 < reply.elements.size(); i += 2) hash[reply.elements[i].text] = reply.elements[i + 1].text;
+  return hash;
+}
+
+// Errors: only those of the connection, as ReadAlias.
+Status PickUp::ReadExperiments() {
+  FUSELINE_ASSIGN_OR_RETURN(auto defined, ReadHash(keys_.experiments()));
+  if (defined.empty() && defined_.empty() && options_.experiments.empty()) return OkStatus();
+  FUSELINE_ASSIGN_OR_RETURN(auto aliases, ReadHash(keys_.aliases()));
+  if (defined.empty() && aliases.empty()) return OkStatus();  // Redis forgot: what we have serves on.
+  const bool same = defined == defined_ && aliases == aliases_;
+  if (same && (rebuild_at_us_ == 0 || clock_.monotonic_us() < rebuild_at_us_)) return OkStatus();
+  rebuild_at_us_ = 0;
+  const auto fetch = [this](const v1::AliasChange& change) -> Result<std::shared_ptr<const LiveVersion>> {
+    FUSELINE_ASSIGN_OR_FAIL(const std::string manifest, FetchManifest(change));
+    FUSELINE_FAIL_IF_ERROR(CheckSignature(change.to_version(), manifest));
+    FUSELINE_ASSIGN_OR_FAIL(const PolicyVersion version, FetchParts(change, manifest));
+    auto admitted = demands_.Admit(version, change);
+    if (!admitted) return tl::unexpected(admitted.error().status);
+    return std::make_shared<const LiveVersion>(*std::move(admitted));
+  };
+  const auto refuse = [this](const Status& why) {
+    metrics_.GetCounter("fuseline_serving_bridge_experiments_refused_total", "experiments, arms and shadows that may not serve").Increment();
+    log_.Error("serving_bridge.experiment_refused", "why", why.message);
+    rebuild_at_us_ = clock_.monotonic_us() + retry_.NextMs() * kMicrosPerMilli;
+  };
+  FUSELINE_ASSIGN_OR_RETURN(auto running, experiments_.Build(defined, aliases, fetch, refuse));
+  defined_ = std::move(defined);
+  aliases_ = std::move(aliases);
+  Serve(store_.current()->live, std::move(running));
+  return OkStatus();
+}
+
+void PickUp::Serve(std::shared_ptr<const LiveVersion> live, std::vector<RunningExperiment> experiments) {
+  store_.Publish(std::make_unique<const ServingState>(ServingState{std::move(live), std::move(experiments)}));
+}
+
 Status PickUp::Take(const v1::AliasChange& change, std::stop_token stop) {
-  const LiveVersion* const current = store_.current();
+  const LiveVersion* const current = store_.current()->live.get();
   if (current != nullptr && current->change.manifest_sha256() == change.manifest_sha256()) {
     last_ = change;  // The version that serves already, said anew.
     status_.With([&](RankerStatus& status) { status.epoch = change.epoch(), status.change = change.change(); });
@@ -137,8 +189,8 @@ Status PickUp::Take(const v1::AliasChange& change, std::stop_token stop) {
 }
 
 void PickUp::Serve(LiveVersion version) {
-  store_.Publish(std::make_unique<const LiveVersion>(std::move(version)));
-  const LiveVersion& serving = *store_.current();
+  Serve(std::make_shared<const LiveVersion>(std::move(version)), store_.current()->experiments);
+  const LiveVersion& serving = *store_.current()->live;
   const std::int64_t wall_ms = clock_.wall_ms();
   last_ = serving.change;
   taken_total_.Increment();

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "fuseline/core/backoff.h"
 #include "fuseline/core/guarded.h"
@@ -14,6 +17,8 @@
 #include "fuseline/serving_bridge/ranker.h"
 
 #include "live_version.h"
+#include "running_experiments.h"
+#include "serving_state.h"
 #include "snapshot_store.h"
 
 namespace fuseline {
@@ -22,7 +27,11 @@ namespace fuseline {
 class PickUp {
  public:
   // All are borrowed for its life.
-  PickUp(const RankerOptions& options, SnapshotStore<LiveVersion>& store, Log& log, Metrics& metrics, const Clock& clock);
+  PickUp(const RankerOptions& options, SnapshotStore<ServingState>& store, Log& log, Metrics& metrics, const Clock& clock);
+
+  // What serves before Redis has spoken: the static weights, and the experiments built in. Before Run.
+  // Errors: kNotFound if one of those serves a version that only Redis could bring.
+  Status Begin();
 
   // Puts a version there. By the thread of Run, or, where one version serves for ever, instead of it.
   void Serve(LiveVersion version);
@@ -33,6 +42,9 @@ class PickUp {
   Status Follow(std::stop_token stop, Backoff& backoff);  // While the connection lasts.
   Result<std::string> NewestChangeId();    // Of the stream; "0" while it is empty.
   Status ReadAlias(std::stop_token stop);  // Takes what the alias says, if that is new.
+  Status ReadExperiments();                // And what their arms serve.
+  Result<std::map<std::string, std::string>> ReadHash(const std::string& key);
+  void Serve(std::shared_ptr<const LiveVersion> live, std::vector<RunningExperiment> experiments);
   Status Take(const v1::AliasChange& change, std::stop_token stop);
   Result<std::string> FetchManifest(const v1::AliasChange& change);
   Status CheckSignature(std::uint64_t version, std::string_view manifest_bytes);
@@ -43,7 +55,7 @@ class PickUp {
   void SetConnected(bool connected, const Status& why);
 
   const RankerOptions& options_;
-  SnapshotStore<LiveVersion>& store_;
+  SnapshotStore<ServingState>& store_;
   Log& log_;
   Metrics& metrics_;
   const Clock& clock_;
@@ -56,6 +68,9 @@ class PickUp {
   std::string alias_bytes_;         // The last that the alias said,
   std::int64_t retry_at_us_ = 0;    // and when to try it again, if it was refused; 0: it was not.
   Backoff retry_;
+  RunningExperiments experiments_;
+  std::map<std::string, std::string> defined_, aliases_;  // As last looked at,
+  std::int64_t rebuild_at_us_ = 0;                        // and when to look again at what was refused; 0: nothing was.
   bool said_outage_ = false;        // Of a Redis that was not there from the beginning.
 
   const Counter taken_total_;

@@ -10,11 +10,12 @@
 #include "fuseline/fusion/policy_keys.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
+#include "fuseline/rollout/experiment.h"
 #include "fuseline/serving_bridge/decision_maker.h"
 #include "fuseline/serving_bridge/redis_options.h"
 
-#include "live_version.h"
 #include "pick_up.h"
+#include "serving_state.h"
 #include "snapshot_store.h"
 
 namespace fuseline {
@@ -44,6 +45,42 @@ Result<PolicyVersion> ReadVersion(const std::filesystem::path& folder) {
   return version;
 }
 
+ServingPolicy PolicyOf(const LiveVersion* version) {
+  return version == nullptr ? ServingPolicy() : ServingPolicy{&version->network, version->box, version->change.to_version()};
+}
+
+ServingPolicy PolicyOf(const ServingState& state, const ServedArm& arm) {
+  ServingPolicy policy = PolicyOf(arm.follows_live ? state.live.get() : arm.version.get());
+  policy.explore = arm.explore;
+  policy.arm = arm.name;
+  return policy;
+}
+
+// Where a user stands.
+struct Placed {
+  ServingPolicy policy;
+  const RunningExperiment* experiment = nullptr;  // Null: in none,
+  const ServedArm* arm = nullptr;                 // and so is this.
+};
+
+Placed Place(const ServingState& state, std::string_view user_id) {
+  for (const RunningExperiment& experiment : state.experiments) {
+    const int chosen = experiment.chooser.Choose(user_id);
+    if (chosen == kNoArm) continue;
+    const ServedArm& arm = experiment.arms[static_cast<std::size_t>(chosen)];
+    Placed placed{PolicyOf(state, arm), &experiment, &arm};
+    placed.policy.experiment = experiment.definition.name();
+    placed.policy.coverage = experiment.definition.coverage();
+    return placed;
+  }
+  return {PolicyOf(state.live.get())};
+}
+
+// A sample of the requests, the same on every machine.
+bool IsShadowed(const RunningExperiment& experiment, std::string_view request_id) {
+  return !experiment.shadows.empty() && Fnv1a64(request_id) % kWholeShare < experiment.definition.shadow_share();
+}
+
 }  // namespace
 
 Result<RankerOptions> RankerOptionsOf(const v1::Config& config) {
@@ -64,9 +101,9 @@ Result<RankerOptions> RankerOptionsOf(const v1::Config& config) {
 }
 
 struct Ranker::Reader::Impl {
-  explicit Impl(SnapshotStore<LiveVersion>& store) : slot(store) {}
+  explicit Impl(SnapshotStore<ServingState>& store) : slot(store) {}
 
-  SnapshotStore<LiveVersion>::Reader slot;
+  SnapshotStore<ServingState>::Reader slot;
   DecisionMaker::Workspace workspace;
 };
 
@@ -77,11 +114,15 @@ Ranker::Reader::~Reader() = default;
 
 struct Ranker::Impl {
   Impl(RankerOptions its_options, DecisionMaker its_decisions, Log& log, Metrics& metrics, const Clock& clock)
-      : options(std::move(its_options)), decisions(std::move(its_decisions)), pick_up(options, versions, log, metrics, clock) {}
+      : options(std::move(its_options)),
+        decisions(std::move(its_decisions)),
+        outside_total(metrics.GetCounter("fuseline_serving_bridge_requests_total", "requests ranked", {{"experiment", ""}, {"arm", "learning"}})),
+        pick_up(options, versions, log, metrics, clock) {}
 
   const RankerOptions options;
   const DecisionMaker decisions;
-  SnapshotStore<LiveVersion> versions;
+  const Counter outside_total;  // Requests of users in no experiment.
+  SnapshotStore<ServingState> versions;
   PickUp pick_up;
   std::optional<Stage> thread;  // Last: it uses the members above.
 };
@@ -91,8 +132,10 @@ Ranker::~Ranker() = default;
 
 Result<std::unique_ptr<Ranker>> Ranker::Open(RankerOptions options, Log& log, Metrics& metrics, const Clock& clock) {
   FUSELINE_FAIL_IF_ERROR(CheckOptions(options));
+  for (const v1::Experiment& experiment : options.experiments) FUSELINE_FAIL_IF_ERROR(ValidateExperiment(experiment));
   FUSELINE_ASSIGN_OR_FAIL(DecisionMaker decisions, DecisionMaker::Create(options, metrics));
   auto impl = std::make_unique<Impl>(std::move(options), std::move(decisions), log, metrics, clock);
+  FUSELINE_FAIL_IF_ERROR(impl->pick_up.Begin());
   if (!impl->options.version_folder.empty()) {
     FUSELINE_ASSIGN_OR_FAIL(const PolicyVersion version, ReadVersion(impl->options.version_folder));
     v1::AliasChange change;
@@ -112,9 +155,15 @@ RankerStatus Ranker::status() const { return impl_->pick_up.status(); }
 
 Result<Decision> Ranker::Rank(const RankingRequest& request, Reader& reader) const {
   const auto pin = reader.impl_->slot.PinCurrent();
-  ServingPolicy policy;
-  if (const LiveVersion* const live = pin.get()) policy = {&live->network, live->box, live->change.to_version()};
-  return impl_->decisions.Decide(request, policy, reader.impl_->workspace);
+  DecisionMaker::Workspace& workspace = reader.impl_->workspace;
+  const Placed placed = Place(*pin.get(), request.user_id);
+  (placed.arm == nullptr ? impl_->outside_total : placed.arm->requests_total).Increment();
+  FUSELINE_ASSIGN_OR_FAIL(Decision decision, impl_->decisions.Decide(request, placed.policy, workspace));
+  if (placed.experiment == nullptr || !IsShadowed(*placed.experiment, request.request_id)) return decision;
+  for (const ServedArm& shadow : placed.experiment->shadows) {
+    FUSELINE_FAIL_IF_ERROR(impl_->decisions.ScoreShadow(request, PolicyOf(*pin.get(), shadow), workspace, decision));
+  }
+  return decision;
 }
 
 void Ranker::FillExposure(const RankingRequest& request, const Decision& decision, v1::Exposure* exposure) const {

@@ -56,7 +56,7 @@ TEST_F(CommandsTest, EachCommandExplainsItselfWithAnExample) {
   for (const std::vector<std::string>& command :
        std::vector<std::vector<std::string>>{{"run"}, {"replay"}, {"demo"}, {"compare"}, {"status"}, {"sessions"}, {"sessions", "show"}, {"config"}, {"config", "init"},
                                              {"config", "print"}, {"config", "check"}, {"events"}, {"events", "check"}, {"import"},
-                                             {"import", "kuairand"}, {"broker"}, {"assign"}, {"explain"}, {"evaluate"}, {"evaluate", "ope"}, {"evaluate", "gauc"}, {"evaluate", "policy"},
+                                             {"import", "kuairand"}, {"broker"}, {"assign"}, {"experiment"}, {"experiment", "create"}, {"experiment", "ramp"}, {"experiment", "status"}, {"experiment", "stop"}, {"experiment", "explain"}, {"explain"}, {"evaluate"}, {"evaluate", "ope"}, {"evaluate", "gauc"}, {"evaluate", "policy"},
                                              {"deadletters"},
                                              {"deadletters", "list"}, {"deadletters", "show"}, {"deadletters", "requeue"}}) {
     std::vector<std::string> arguments = command;

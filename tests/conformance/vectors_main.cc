@@ -115,7 +115,7 @@ Json Expected(const Case& from, const DecisionMaker& decisions, const ServingPol
   Json json = {{"order", Json::array()}, {"fused_scores", Json::array()}, {"baseline_actions", Array(decision->baseline_actions)},
                {"executed_actions", Array(decision->executed_actions)},
                {"log_density", decision->log_density ? Json(*decision->log_density) : Json()},
-               {"policy_version", decision->policy_version}, {"arm", ArmName(decision->arm)}, {"fell_back", decision->fell_back}};
+               {"policy_version", decision->policy_version}, {"arm", decision->arm}, {"fell_back", decision->fell_back}};
   for (const RankedItem& item : decision->order) json["order"].push_back(item.candidate), json["fused_scores"].push_back(item.fused_score);
   return json;
 }

@@ -12,6 +12,7 @@
 #include "fuseline/core/metrics.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
+#include "fuseline/rollout/experiment.h"
 #include "fuseline/serving_bridge/event_log_kafka.h"
 #include "fuseline/simulator/bridge.h"
 #include "fuseline/simulator/simulation.h"
@@ -58,7 +59,7 @@ Result<std::vector<v1::Event>> SimulatedEvents(std::uint64_t seed, std::uint64_t
   FUSELINE_ASSIGN_OR_FAIL(RankerOptions options, RankerOptionsOf(config));
   options.name = "simulated";
   options.seed = seed;
-  options.static_share = 0.2;
+  options.experiments = {LearningBesideStatic("simulated", 0.2)};
   FUSELINE_ASSIGN_OR_FAIL(const auto ranker, Ranker::Open(std::move(options), log, metrics, clock));
   FUSELINE_ASSIGN_OR_FAIL(const auto world, CreateFeedWorld(config.simulator(), config.rewards(), seed, schema));
   BridgeRankService service(*ranker);

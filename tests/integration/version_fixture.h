@@ -22,7 +22,6 @@ inline RankerOptions OptionsOfRanker(const std::string& address, const std::stri
   options.redis.address = address;
   options.redis.command_timeout_ms = 10'000;  // Of a machine that does much else.
   options.name = name;
-  options.salt = "salt";
   options.explore = false;
   return options;
 }

@@ -37,7 +37,7 @@ TEST_F(RankTest, WithoutAVersionTheLearningArmExploresAroundTheStaticAction) {
   // then
   ASSERT_EQ(decision.order.size(), 5U);
   EXPECT_EQ(decision.policy_version, 0U);
-  EXPECT_EQ(decision.arm, Arm::kLearning);
+  EXPECT_EQ(decision.arm, "learning");
   EXPECT_FALSE(decision.fell_back);
   ASSERT_TRUE(decision.box && decision.log_density);
   ASSERT_OK_AND_ASSIGN(const ActionSpace space, ActionSpace::Create(Options().ranges));
@@ -78,7 +78,6 @@ TEST_F(RankTest, InBatchRlsMixHalfOfTheUsersAreExploredAroundTheStaticAction) {
     // then
     const bool is_static = decision.policy_version == 0;
     around_static += is_static ? 1 : 0;
-    EXPECT_EQ(decision.arm, Arm::kLearning);
     EXPECT_NEAR(decision.baseline_action(0)[0], is_static ? space.static_action()[0] : ActionOf(30), 1e-6);
     EXPECT_NE(decision.executed_actions, decision.baseline_actions);
     ASSERT_TRUE(decision.box && decision.log_density);
@@ -95,12 +94,12 @@ TEST_F(RankTest, InBatchRlsMixHalfOfTheUsersAreExploredAroundTheStaticAction) {
 
 TEST_F(RankTest, TheStaticArmExecutesItsActionAndLogsNoDensity) {
   RankerOptions options = Options();
-  options.static_share = 1;
+  options.experiments = {LearningBesideStatic("test", 1)};
   const auto ranker = Open(options);
   auto reader = ranker->NewReader();
   const OwnedRequest request(20, 1);
   ASSERT_OK_AND_ASSIGN(const Decision decision, ranker->Rank(request.view(), reader));
-  EXPECT_EQ(decision.arm, Arm::kStatic);
+  EXPECT_EQ(decision.arm, "static");
   EXPECT_FALSE(decision.box || decision.log_density);
   EXPECT_EQ(decision.executed_actions, decision.baseline_actions);
   EXPECT_EQ(decision.order.size(), 20U);
@@ -251,7 +250,7 @@ TEST_F(RankTest, OptionsThatContradictThemselvesAreRefused) {
   using Change = void (*)(RankerOptions&);
   const Change changes[] = {[](RankerOptions& o) { o.policy = "no {braces}"; }, [](RankerOptions& o) { o.name.clear(); },
                             [](RankerOptions& o) { o.schema.clear_tasks(); },   [](RankerOptions& o) { o.ranges.Clear(); },
-                            [](RankerOptions& o) { o.box.lower = 0.1F; },       [](RankerOptions& o) { o.static_share = 1.5; },
+                            [](RankerOptions& o) { o.box.lower = 0.1F; },       [](RankerOptions& o) { o.experiments[0].set_coverage(10'001); },
                             [](RankerOptions& o) { o.poll_interval_ms = 0; }};
   for (std::size_t i = 0; i < std::size(changes); ++i) {
     RankerOptions options = Options();

@@ -18,6 +18,7 @@
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
 #include "fuseline/redis/connection.h"
+#include "fuseline/rollout/experiment.h"
 #include "fuseline/serving_bridge/ranker.h"
 
 namespace fuseline {
@@ -27,8 +28,7 @@ inline RankerOptions TestOptions(const std::string& socket_path) {
   options.redis.address = "unix:" + socket_path;
   options.redis.command_timeout_ms = 10'000;  // Of a machine that does much else.
   options.name = "ranker-1";
-  options.experiment = "test";
-  options.salt = "salt";
+  options.experiments = {LearningBesideStatic("test", 0)};
   options.seed = 5;
   options.poll_interval_ms = 20;
   options.fetch_jitter_ms = 0;
@@ -114,15 +114,15 @@ class HandPublisher {
       Do({"SET", keys_.part(version.manifest.version(), static_cast<std::size_t>(i)), part});
     }
   }
-  void Point(const PolicyVersion& version, std::uint64_t epoch, std::uint64_t change) {
+  void Point(const PolicyVersion& version, std::uint64_t epoch, std::uint64_t change, std::string_view name = kLiveAlias) {
     v1::AliasChange alias;
     alias.set_epoch(epoch);
     alias.set_change(change);
-    alias.set_alias(std::string(kLiveAlias));
+    alias.set_alias(std::string(name));
     alias.set_to_version(version.manifest.version());
     alias.set_manifest_sha256(Sha256Of(CanonicalBytes(version.manifest)));
     const std::string bytes = CanonicalBytes(alias);
-    Do({"HSET", keys_.aliases(), std::string(kLiveAlias), bytes});
+    Do({"HSET", keys_.aliases(), std::string(name), bytes});
     Do({"XADD", keys_.changes(), "*", std::string(kChangeField), bytes});
   }
   void Publish(const PolicyVersion& version, std::uint64_t epoch, std::uint64_t change) {

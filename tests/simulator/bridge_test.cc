@@ -9,6 +9,7 @@
 #include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
 #include "fuseline/proto/event_codec.h"
+#include "fuseline/rollout/experiment.h"
 #include "fuseline/simulator/bridge.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/temp_dir.h"
@@ -26,7 +27,7 @@ TEST(BridgeTest, TheLoopRunsThroughTheRankerClientAndItsEventLog) {
   config.mutable_redis()->set_address("unix:" + (folder / "nobody.sock"));
   ASSERT_OK_AND_ASSIGN(RankerOptions options, RankerOptionsOf(config));
   options.name = "simulator";
-  options.static_share = 0.2;
+  options.experiments = {LearningBesideStatic("simulated", 0.2)};
   ASSERT_OK_AND_ASSIGN(const auto ranker, Ranker::Open(options, log, metrics, clock));
   ASSERT_OK_AND_ASSIGN(auto file, OpenFileSink(folder / "events.jsonl"));
   EventLog event_log({}, std::move(file), log, metrics);

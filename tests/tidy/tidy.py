@@ -186,7 +186,7 @@ def check_private_include(path: str, line: int, include: str, files: set[str]) -
     if room is not None:
         folders += [FOLDER_OF_ROOM[room] + "/src", "tests/" + room]
     elif path.startswith(("apps/", "tests/apps/")):
-        folders += ["apps/fuseline", "apps/fuseline/src"]
+        folders += ["apps/fuseline", "apps/fuseline/src", "tests/rollout"]  # Simulated sessions.
     elif path.startswith("tests/integration/"):
         folders += ["tests/crash"]  # Whatever runs the whole program shares one harness.
     elif path.startswith("bench/"):  # A benchmark may set its room up as that room's tests do.

@@ -36,7 +36,8 @@ inline constexpr std::string_view kNoteField = "note";  // Of an entry that move
 //   fuseline:{NAME}:v:N:signature string      64 bytes: Ed25519 over v:N:manifest; absent: the version is not signed
 //   fuseline:{NAME}:v:N:parts:I   string      bytes of manifest.parts[I], I from 0; one after another they are the weights file
 //   fuseline:{NAME}:acks          hash        ranker → "CHANGE VERSION WALL_MS", decimal
-//   fuseline:{NAME}:experiments   hash
+//   fuseline:{NAME}:experiments   hash        name → Experiment (canonical bytes)
+//   fuseline:{NAME}:figures       hash        experiment → ExperimentTotals at the last look, without users
 //
 // A ranker follows (epoch, change), and refuses an AliasChange that is not greater than the last it took for that alias.
 // Value type; every accessor makes a string.
@@ -52,6 +53,7 @@ class PolicyKeys {
   std::string left() const { return prefix_ + "left"; }
   std::string acks() const { return prefix_ + "acks"; }
   std::string experiments() const { return prefix_ + "experiments"; }
+  std::string figures() const { return prefix_ + "figures"; }
   std::string manifest(std::uint64_t version) const;
   std::string signature(std::uint64_t version) const;
   std::string part(std::uint64_t version, std::size_t index) const;

@@ -100,6 +100,11 @@ class Learner {
   // `see` is shown every trajectory that Advance merges, in merge order, before it is learned from. Before the first Advance.
   void OnMerged(std::function<void(const v1::Trajectory&)> see);
 
+  // Somebody else's state, in his words, that moves with the learner's: `save` is asked whenever a checkpoint is written, and says
+  // what OnMerged has shown until then. `beside` is what the checkpoint that was restored held; empty: nothing. Before the first Advance.
+  void RideAlong(std::function<std::string()> save);
+  const std::string& beside() const;
+
   // Takes one record of a partition, in the partition's order. Exactly once by name: the predecessor must be the last name taken
   // from that partition; an earlier or equal name is a repeat and is dropped (with other bytes: an alarm).
   // Errors: kCorrupt       a gap, or a stream time earlier than promised: nothing is taken, the partition must stop;

@@ -22,6 +22,10 @@ inline constexpr std::uint32_t kRampStages[] = {100, 500, 1'000, 2'500, 5'000, 1
 // not sum to 10,000, an arm that serves nothing, a coverage beyond 10,000, an unknown hash version, an impossible guardrail.
 Status ValidateExperiment(const v1::Experiment& experiment);
 
+// Everybody in one of two arms: `static`, the hand-set weights as they are, for a share of the users in [0, 1], and `learning`, what is live
+// with exploration, for the others.
+v1::Experiment LearningBesideStatic(const std::string& name, double static_share);
+
 // Whether users are in its arms: it runs, or is paused.
 bool IsServing(const v1::Experiment& experiment);
 

@@ -4,12 +4,13 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "fuseline/fusion/action_space.h"
 #include "fuseline/fusion/feature_encoding.h"
-#include "fuseline/serving_bridge/assignment.h"
+#include "fuseline/v1/event.pb.h"
 
 namespace fuseline {
 
@@ -41,7 +42,10 @@ struct Decision {
   std::optional<double> log_density;    // Of the noise; none when nothing was explored.
   std::optional<ExplorationBox> box;    // The same.
   std::uint64_t policy_version = 0;     // 0: the static weights.
-  Arm arm = Arm::kLearning;
+  std::string experiment;               // Empty: the user is in none,
+  std::string arm = "learning";         // and his arm is this.
+  std::uint32_t experiment_coverage = 0;  // In 1/10,000.
+  std::vector<v1::ShadowScore> shadows;   // Of policies that were scored beside, and changed nothing.
   bool fell_back = false;               // Input or action was not finite: the static weights without noise.
 
   std::span<const float> baseline_action(std::size_t position) const {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "fuseline/core/metrics.h"
 #include "fuseline/core/status.h"
@@ -17,6 +18,10 @@ struct ServingPolicy {
   const PolicyNetwork* network = nullptr;  // Null: the static weights.
   ExplorationBox box;                      // Of the version; not looked at without a network.
   std::uint64_t version = 0;
+  bool explore = true;                     // If the options do.
+  std::string_view experiment;             // Empty: the user is in none.
+  std::string_view arm = "learning";       // As in events.
+  std::uint32_t coverage = 0;              // Of the experiment, in 1/10,000.
 };
 
 // How a request becomes a decision, and a decision an exposure: everything about a ranker but where its versions come from.
@@ -48,6 +53,10 @@ class DecisionMaker {
 
   // As Ranker::Rank, with this policy as the live version.
   Result<Decision> Decide(const RankingRequest& request, const ServingPolicy& policy, Workspace& workspace) const;
+
+  // What `shadow` would have done, exploring nothing, beside what Decide has just done with this workspace. Adds to decision.shadows; nothing
+  // where the decision fell back or has no items. Cost: as Decide, and two sorts of the candidates.
+  Status ScoreShadow(const RankingRequest& request, const ServingPolicy& shadow, Workspace& workspace, Decision& decision) const;
 
   // As Ranker::FillExposure.
   void FillExposure(const RankingRequest& request, const Decision& decision, v1::Exposure* exposure) const;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "fuseline/core/clock.h"
 #include "fuseline/core/log.h"
@@ -17,6 +18,7 @@
 #include "fuseline/v1/config.pb.h"
 #include "fuseline/v1/event.pb.h"
 #include "fuseline/v1/policy.pb.h"
+#include "fuseline/v1/rollout.pb.h"
 
 namespace fuseline {
 
@@ -30,9 +32,7 @@ struct RankerOptions {
   ExplorationBox box;        // While there is no version; a version brings its own.
   bool explore = true;       // Noise for the learning arm,
   Exploration exploration;   // and of which kind.
-  std::string experiment;    // Written into exposures.
-  std::string salt;          // Of the arms' assignment.
-  double static_share = 0;   // Of the users.
+  std::vector<v1::Experiment> experiments;  // Besides those in Redis, which win by name.
   std::uint64_t seed = 1;
   std::int64_t poll_interval_ms = 1'000;  // How often the alias is read besides the change stream.
   std::int64_t fetch_jitter_ms = 50;      // Largest random wait before a fetch, so that a fleet does not come at once.
@@ -43,7 +43,7 @@ struct RankerOptions {
   std::function<void(const v1::PolicyManifest& manifest, const v1::AliasChange& change, std::int64_t wall_ms)> on_version;
 };
 
-// Errors: kInvalidInput as ActionRangesOf. What settings do not say (name, experiment, salt, static_share) is left to the caller.
+// Errors: kInvalidInput as ActionRangesOf. What settings do not say (name, experiments) is left to the caller.
 Result<RankerOptions> RankerOptionsOf(const v1::Config& config);
 
 // Where a ranker stands; for status pages and tests.

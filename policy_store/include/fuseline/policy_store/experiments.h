@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "fuseline/core/status.h"
+#include "fuseline/fusion/policy_keys.h"
+#include "fuseline/redis/connection.h"
+#include "fuseline/v1/rollout.pb.h"
+
+namespace fuseline {
+
+// Experiments in Redis. Rankers look at them whenever the change stream moves.
+// Errors of all, besides their own: those of the connection.
+
+// All, by name. Errors: kCorrupt, naming the one that cannot be read.
+Result<std::map<std::string, v1::Experiment>> ReadExperiments(RedisConnection& redis, const PolicyKeys& keys);
+
+// Writes `next` in place of `seen` (null: there must be none), and a note into the change stream; who and why are those of its last change.
+// One script. The same again is accepted as done. `epoch`: of the writer, or 0: anybody's.
+// Errors: kConflict if it was changed meanwhile, or a newer writer claimed; kNotFound if Redis lost the epoch.
+Status WriteExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen,
+                       const v1::Experiment& next, std::int64_t changes_kept);
+
+// What the stream said at the last look, for whoever asks how an experiment stands.
+Status WriteFigures(RedisConnection& redis, const PolicyKeys& keys, const v1::ExperimentTotals& totals);
+// Empty if there was no look. Errors: kCorrupt.
+Result<v1::ExperimentTotals> ReadFigures(RedisConnection& redis, const PolicyKeys& keys, const std::string& experiment);
+
+}  // namespace fuseline

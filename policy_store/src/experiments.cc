@@ -1,0 +1,58 @@
+#include "fuseline/policy_store/experiments.h"
+
+#include <utility>
+
+#include "fuseline/proto/schema.h"
+#include "scripts.h"
+
+namespace fuseline {
+namespace {
+
+std::string NoteOf(const v1::Experiment& experiment, std::uint64_t epoch) {
+  v1::AliasChange note;
+  note.set_epoch(epoch);
+  if (experiment.history_size() == 0) return CanonicalBytes(note);
+  const v1::ExperimentChange& change = *experiment.history().rbegin();
+  note.set_who(change.who());
+  note.set_why("experiment " + experiment.name() + ": " + v1::Experiment::State_Name(change.state()) + " at coverage " +
+               std::to_string(change.coverage()) + (change.why().empty() ? "" : "; " + change.why()));
+  note.set_wall_ms(change.wall_ms());
+  return CanonicalBytes(note);
+}
+
+}  // namespace
+
+Result<std::map<std::string, v1::Experiment>> ReadExperiments(RedisConnection& redis, const PolicyKeys& keys) {
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis.Command({"HGETALL", keys.experiments()}));
+  std::map<std::string, v1::Experiment> experiments;
+  for (std::size_t i = 0; i + 1 < reply.elements.size(); i += 2) {
+    v1::Experiment experiment;
+    if (!experiment.ParseFromString(reply.elements[i + 1].text) || experiment.name() != reply.elements[i].text)
+      return Error(Code::kCorrupt, "experiment cannot be read:", reply.elements[i].text);
+    experiments[experiment.name()] = std::move(experiment);
+  }
+  return experiments;
+}
+
+Status WriteExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen,
+                       const v1::Experiment& next, std::int64_t changes_kept) {
+  const std::string mine = std::to_string(epoch), before = seen == nullptr ? std::string() : CanonicalBytes(*seen);
+  const std::string bytes = CanonicalBytes(next), kept = std::to_string(changes_kept), note = NoteOf(next, epoch);
+  const std::string names[] = {keys.epoch(), keys.experiments(), keys.changes()};
+  auto reply = redis.Eval(WriteExperimentScript(), {names[0], names[1], names[2]}, {mine, next.name(), before, bytes, kept, note});
+  return reply ? OkStatus() : std::move(reply).error();
+}
+
+Status WriteFigures(RedisConnection& redis, const PolicyKeys& keys, const v1::ExperimentTotals& totals) {
+  auto reply = redis.Command({"HSET", keys.figures(), totals.name(), CanonicalBytes(totals)});
+  return reply ? OkStatus() : std::move(reply).error();
+}
+
+Result<v1::ExperimentTotals> ReadFigures(RedisConnection& redis, const PolicyKeys& keys, const std::string& experiment) {
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis.Command({"HGET", keys.figures(), experiment}));
+  v1::ExperimentTotals totals;
+  if (reply.is_string() && !totals.ParseFromString(reply.text)) return Error(Code::kCorrupt, "figures cannot be read, of experiment", experiment);
+  return totals;
+}
+
+}  // namespace fuseline

@@ -92,6 +92,8 @@ Publisher::Impl::Impl(PublisherOptions given, Archive& to, RedisFactory factory,
 Status Publisher::Impl::Connect() {
   if (redis && redis->connected()) return OkStatus();
   FUSELINE_ASSIGN_OR_RETURN(redis, connect());
+  // Of a cluster, the node that has the keys is the one to be checked: the first word about a key leads there.
+  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const RedisReply reply, redis->Command({"GET", keys.epoch()}));
   const Status checked = CheckNeverEvicts(*redis);
   if (!checked.ok()) redis.reset();
   return checked;

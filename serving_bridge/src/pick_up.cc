@@ -167,7 +167,8 @@ void PickUp::Serve(std::shared_ptr<const LiveVersion> live, std::vector<RunningE
 
 Status PickUp::Take(const v1::AliasChange& change, std::stop_token stop) {
   const LiveVersion* const current = store_.current()->live.get();
-  if (current != nullptr && current->change.manifest_sha256() == change.manifest_sha256()) {
+  if (current != nullptr && current->change.manifest_sha256() == change.manifest_sha256() &&
+      current->change.to_version() == change.to_version()) {
     last_ = change;  // The version that serves already, said anew.
     status_.With([&](RankerStatus& status) { status.epoch = change.epoch(), status.change = change.change(); });
     return Acknowledge(change);

@@ -56,8 +56,11 @@ class VersionsTest : public ::testing::Test {
     PolicyVersion version = AcceptedVersion(number);
     version.manifest.mutable_gate()->set_passed(accepted);
     if (!accepted) version.manifest.mutable_gate()->add_reasons("worse than its parent");
-    if (!accepted) ASSERT_THAT(archive_->Put(version), IsOk());
-    else ASSERT_THAT(publisher_->Publish(version, PointLive::kYes), IsOk());
+    if (accepted) {
+      ASSERT_THAT(publisher_->Publish(version, PointLive::kYes), IsOk());
+    } else {
+      ASSERT_THAT(archive_->Put(version), IsOk());
+    }
   }
   Answer Versions(std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), {"--set", "redis.address=" + Address(), "--state", state_.path()});

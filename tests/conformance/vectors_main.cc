@@ -18,6 +18,7 @@
 #include "fuseline/fusion/policy_network.h"
 #include "fuseline/fusion/weights_file.h"
 #include "fuseline/proto/settings.h"
+#include "fuseline/rollout/assignment.h"
 #include "fuseline/serving_bridge/decision_maker.h"
 
 namespace fuseline {
@@ -174,7 +175,7 @@ int Main(const std::string& policy_path) {
                {"requests", Json::array()}};
   for (const char* salt : {"", "salt", "experiment-7"}) {
     for (const char* user : {"u1", "u2", "42", "someone@example.org", "ü"}) {
-      json["buckets"].push_back({{"user", user}, {"salt", salt}, {"bucket", AssignmentBucket(user, salt)}});
+      json["buckets"].push_back({{"user", user}, {"salt", salt}, {"bucket", BucketOf(user, salt, HashVersion::kTwo)}});
     }
   }
   for (const Case& one : Cases()) {

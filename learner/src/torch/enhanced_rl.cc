@@ -98,7 +98,7 @@ class EnhancedRl final : public TorchAlgorithm {
     return sound;
   }
 
-  // Ours, each 0 unless asked for: what holds mu where the data do not (docs/decisions/0014). [B, L]
+  // Ours, each 0 unless asked for: what holds mu where the data do not (docs/decisions/0015). [B, L]
   at::Tensor Pulls(const at::Tensor& mu, const DeviceBatch& t) const {
     at::Tensor pulls = at::zeros_like(t.mask);
     if (settings_.inside_pull() > 0) pulls = pulls + settings_.inside_pull() * InsidePull(mu, t.baseline, t.box);

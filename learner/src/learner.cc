@@ -53,7 +53,7 @@ bool IsHeldBack(const v1::Config& config, const std::string& user_id) {
   return draw.NextUniform() < config.learner().holdout_share();
 }
 
-void Learner::OnMerged(std::function<void(const v1::Trajectory&)> see) { impl_->see_merged = std::move(see); }
+void Learner::OnMerged(std::function<void(const v1::Trajectory&)> see) { impl_->see_merged.push_back(std::move(see)); }
 
 bool Learner::is_new() const { return impl_->counts.trajectories() == 0 && impl_->counts.versions() == 0; }
 

@@ -146,7 +146,7 @@ struct Learner::Impl {
   std::uint64_t checkpointed_trajectories = 0;
   std::map<std::int32_t, v1::TrajectoryName> durable;
   TransitionBatch batch, actor_batch;
-  std::function<void(const v1::Trajectory&)> see_merged;
+  std::vector<std::function<void(const v1::Trajectory&)>> see_merged;
   std::function<std::string()> save_beside;  // Empty: `beside` rides on as it was.
   std::string beside;
 

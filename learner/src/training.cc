@@ -7,7 +7,7 @@
 namespace fuseline {
 
 Status Learner::Impl::Absorb(const v1::Trajectory& trajectory) {
-  if (see_merged) see_merged(trajectory);
+  for (const auto& see : see_merged) see(trajectory);
   counts.set_trajectories(counts.trajectories() + 1);
   counts.set_learned_through_ms(trajectory.stream_time_ms());
   trajectories_total.Increment();

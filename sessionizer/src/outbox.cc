@@ -28,18 +28,22 @@ std::optional<Outbox::UnsavedPage> Outbox::unsaved() const {
 
 void Outbox::Saved(std::size_t kept_bytes_max) {
   dropped_.clear();
-  if (filling_.empty()) return;
-  Page& page = pages_.emplace_back();
-  page.number = next_number_++;
-  page.places = std::exchange(filling_places_, {});
-  const std::size_t bytes = filling_.size(), places = page.places.size();
-  if (kept_bytes_ + bytes <= kept_bytes_max) {
-    kept_bytes_ += bytes;
-    page.bytes = std::exchange(filling_, {});
+  const std::size_t bytes = filling_.size(), places = filling_places_.size();
+  if (bytes > 0) {
+    Page& page = pages_.emplace_back();
+    page.number = next_number_++;
+    page.places = std::exchange(filling_places_, {});
+    if (kept_bytes_ + bytes <= kept_bytes_max) {
+      kept_bytes_ += bytes;
+      page.bytes = std::exchange(filling_, {});
+      if (page.bytes.capacity() > 2 * bytes) page.bytes.shrink_to_fit();
+    }
   }
-  filling_.clear();
-  filling_.reserve(bytes);  // The next is likely to be as long.
-  filling_places_.reserve(places);
+  // The next is likely to be as long. What is ready for it is in no account, so it must be little, and nothing in a silent partition.
+  const bool ready = bytes <= kept_bytes_max / 4;
+  std::string().swap(filling_);
+  filling_.reserve(ready ? bytes : 0);
+  filling_places_.reserve(ready ? places : 0);
 }
 
 Status Outbox::Restore(std::uint64_t number, std::string_view bytes) {

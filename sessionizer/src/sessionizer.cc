@@ -75,10 +75,10 @@ struct Sessionizer::Impl {
       : settings(from), shape(ShapeOf(from)), clock(with_clock), log(with_log), metrics(with_metrics),
         last_commit_us(with_clock.monotonic_us()) {}
 
-  // Memory is shared out: three eighths for open sessions, a quarter for the store, the rest for the outbox, what a commit needs for a moment
+  // Memory is shared out: three eighths for open sessions, a sixth for the store, the rest for the outbox, what a commit needs for a moment
   // (some eight times what it saves, since new sessions stay in memory until then), and what the allocator cannot use.
   std::size_t memory_max() const { return static_cast<std::size_t>(settings.max_memory_bytes()); }
-  std::size_t store_memory_max() const { return memory_max() / 4; }
+  std::size_t store_memory_max() const { return memory_max() / 6; }
   std::size_t sessions_memory_max() const { return memory_max() / 8 * 3; }
   std::size_t outbox_memory_max() const { return memory_max() / 16; }
   std::size_t unsaved_memory_max() const { return memory_max() / 64; }

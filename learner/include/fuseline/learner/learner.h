@@ -97,7 +97,8 @@ class Learner {
   // REQUIRES: count >= 1.
   void ExpectPartitions(int count);
 
-  // `see` is shown every trajectory that Advance merges, in merge order, before it is learned from. Before the first Advance.
+  // `see` is shown every trajectory that Advance merges, in merge order, before it is learned from; so is whoever asked before it.
+  // Before the first Advance.
   void OnMerged(std::function<void(const v1::Trajectory&)> see);
 
   // Somebody else's state, in his words, that moves with the learner's: `save` is asked whenever a checkpoint is written, and says

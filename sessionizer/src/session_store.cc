@@ -88,6 +88,7 @@ class NoLogFile final : public rocksdb::Logger {
 rocksdb::Options StoreOptions(std::size_t memory_max_bytes, rocksdb::Env* env) {
   rocksdb::Options options;
   options.create_if_missing = true;
+  options.allow_fallocate = false;  // Room for a whole log at once is not there on a disk that is nearly full, where a commit still is.
   if (env != nullptr) options.env = env;
   // What is written is dropped again within the life of a session, a page of the outbox with one of the next commits: two buffers are
   // flushed together, so that it is seldom written twice. Half of the memory for buffers, a quarter for what is read.

@@ -63,12 +63,19 @@ function(fuseline_bench name)
   target_link_libraries(${name} PRIVATE fuseline_build_flags fuseline::allocator fuseline::checksum ${ARG_DEPS} fuseline_dep::benchmark)
 endfunction()
 
-# fuseline_fuzz(NAME SOURCES … DEPS … CORPUS folder): a libFuzzer target under clang; elsewhere a program that
-# replays its corpus, which plain CI runs. An empty corpus fails.
+# fuseline_fuzz(NAME SOURCES … DEPS … CORPUS folder): a program that replays its corpus, which plain CI runs; an empty corpus fails. With
+# FUSELINE_LIBFUZZER (clang) it fuzzes, by libFuzzer's own command line; its test then replays too.
+option(FUSELINE_LIBFUZZER "Fuzz targets look for inputs of their own (clang)" OFF)
 function(fuseline_fuzz name)
   cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;DEPS" ${ARGN})
-  add_executable(${name} ${ARG_SOURCES} ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
+  add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE fuseline_build_flags ${ARG_DEPS})
-  add_test(NAME ${name} COMMAND ${name} ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_CORPUS})
+  if(FUSELINE_LIBFUZZER)
+    target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
+  endif()
+  add_test(NAME ${name} COMMAND ${name} $<$<BOOL:${FUSELINE_LIBFUZZER}>:-runs=0> ${CMAKE_CURRENT_SOURCE_DIR}/${ARG_CORPUS})
   set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 120)
 endfunction()

@@ -3,9 +3,11 @@
 // dropped, what an undisturbed member writes.
 // Method: as group_crash_test. The long outage at full input is outage_crash_test's.
 
-#include <csignal>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -16,6 +18,7 @@
 #include <gtest/gtest.h>
 
 #include "fuseline/core/stage.h"
+#include "fuseline/kafka/admin.h"
 #include "fuseline/kafka/producer.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/small_disk.h"
@@ -120,7 +123,9 @@ TEST_F(SessionFaultCrashTest, AFullDiskStopsReadingUntilThereIsRoom) {
   ASSERT_THAT(Produce(*kafka, "full.events", produced, kEvents), IsOk());
   const std::size_t failures_before = failures();
   ASSERT_TRUE(Eventually([&] { return failures() > failures_before + 3; })) << member.log();
-  EXPECT_EQ(ingested(), at_failure);  // It asks the source, which is paused, and the disk.
+  // It asks the source, which is paused, and the disk. So reading ends with the first commit that fails, and there is one each
+  // sessionizer.commit_interval_ms.
+  EXPECT_EQ(ingested(), at_failure);
   EXPECT_LT(at_failure, kEvents);
   std::cout << "read " << at_failure << " of " << kEvents << " events, " << failures() << " commits failed\n";
 
@@ -134,16 +139,17 @@ TEST_F(SessionFaultCrashTest, StateWithFlippedBytesIsSetAsideAndRebuiltByTheSame
   FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
   ASSERT_THAT(MakeEventsTopic(*kafka, "flipped.events", kPartitions, {}), IsOk());
   Member member(*kafka, "flipped.events", "flipped.trajectories", "flipped");
-  const auto flip = [&](const std::string& extension) {
+  const auto flip = [&](const std::string& in_name) {
     int files = 0;
     for (const auto& entry : fs::directory_iterator(member.state() + "/sessions")) {
-      if (entry.path().extension() != extension || entry.file_size() == 0) continue;
+      if (entry.path().filename().string().find(in_name) == std::string::npos || entry.file_size() == 0) continue;
+      const auto place = static_cast<std::streamoff>(std::min<std::uintmax_t>(60, entry.file_size() / 2));
       std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
-      file.seekg(60);
+      file.seekg(place);
       const auto byte = static_cast<char>(file.get());
-      file.seekp(60);
+      file.seekp(place);
       file.put(static_cast<char>(byte ^ 0x20));
-      ++files;
+      files += file.good() ? 1 : 0;
     }
     return files;
   };
@@ -171,13 +177,43 @@ TEST_F(SessionFaultCrashTest, StateWithFlippedBytesIsSetAsideAndRebuiltByTheSame
   member.Kill();
   ASSERT_GT(flip(".sst"), 0);
   ASSERT_THAT(member.Start(), IsOk());
-  ASSERT_NO_FATAL_FAILURE(go_on(kEvents));
+  ASSERT_NO_FATAL_FAILURE(go_on(kEvents * 3 / 4));
   EXPECT_EQ(set_aside(), 2u) << member.log();
-  EXPECT_TRUE(fs::exists(member.state() + "/sessions.corrupt-1/CURRENT"));
-  EXPECT_TRUE(fs::exists(member.state() + "/sessions.corrupt-2/CURRENT"));
+
+  // In the manifest: found when the store is opened.
+  member.Kill();
+  ASSERT_GT(flip("MANIFEST-"), 0);
+  ASSERT_THAT(member.Start(), IsOk());
+  ASSERT_NO_FATAL_FAILURE(go_on(kEvents));
+  EXPECT_EQ(set_aside(), 3u) << member.log();
+  for (const char* number : {"1", "2", "3"}) {
+    EXPECT_TRUE(fs::exists(member.state() + "/sessions.corrupt-" + number + "/CURRENT")) << number;
+  }
 
   ASSERT_EQ(member.Interrupt(), 130) << member.log();
   ExpectUndisturbed(*kafka, "flipped.trajectories");
+}
+
+TEST_F(SessionFaultCrashTest, AStateOfATopicWithAnotherNumberOfPartitionsIsRefused) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  ASSERT_THAT(MakeEventsTopic(*kafka, "recut.events", kPartitions, {}), IsOk());
+  Member member(*kafka, "recut.events", "recut.trajectories", "recut");
+  ASSERT_THAT(member.Start(), IsOk());
+  ASSERT_THAT(Produce(*kafka, "recut.events", 0, 100), IsOk());
+  ASSERT_TRUE(HasReadAll(*kafka, member, "recut.events", "recut")) << member.log();
+  ASSERT_EQ(member.Interrupt(), 130) << member.log();
+
+  ASSERT_OK_AND_ASSIGN(const auto admin, kafka::Admin::Open(ConnectionTo(*kafka), kPatienceMs));
+  for (const char* topic : {"recut.events", "recut.trajectories"}) {
+    ASSERT_THAT(admin->DeleteTopic(topic), IsOk());
+    ASSERT_TRUE(Eventually([&] { return !admin->PartitionCount(topic).has_value(); })) << topic;
+  }
+  ASSERT_THAT(MakeEventsTopic(*kafka, "recut.events", kPartitions + 1, {}), IsOk());
+
+  ASSERT_THAT(member.Start(), IsOk());
+  EXPECT_EQ(member.Wait(), 4);
+  EXPECT_THAT(member.log(), testing::HasSubstr("was made from"));
+  EXPECT_THAT(member.log(), testing::HasSubstr("fuseline.state_dir"));
 }
 
 TEST_F(SessionFaultCrashTest, AnAbsentBrokerCostsNoMemoryAndIsCaughtUpWithWhileEventsKeepComing) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include "fuseline/core/digest.h"
 #include "fuseline/fusion/weights_file.h"
@@ -7,6 +8,15 @@
 #include "learner_impl.h"
 
 namespace fuseline {
+namespace {
+
+std::string ReasonsText(const v1::GateVerdict& verdict) {
+  std::string text;
+  for (const std::string& reason : verdict.reasons()) text += (text.empty() ? "" : "; ") + reason;
+  return text;
+}
+
+}  // namespace
 
 TensorMap Learner::Impl::VersionTensors() const {
   TensorMap tensors = algorithm->PolicyTensors();
@@ -118,7 +128,7 @@ Status Learner::Impl::MakeVersion() {
   (passed ? accepted_total : refused_total).Increment();
   box_share_gauge.Set(made.manifest.metrics().at("box_term_share"));
   log.Info("learner.version_made", "version", version, "passed", passed, "steps", counts.steps(), "box_share",
-           made.manifest.metrics().at("box_term_share"), "reasons", made.manifest.gate().reasons_size());
+           made.manifest.metrics().at("box_term_share"), "reasons", ReasonsText(made.manifest.gate()));
 
   counts.set_versions(version);
   counts.set_window_steps(0);

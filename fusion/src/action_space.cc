@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "fuseline/core/check.h"
+#include "fuseline/proto/schema.h"
+#include "fuseline/proto/settings.h"
 
 namespace fuseline {
 namespace {
@@ -34,6 +36,7 @@ Result<ActionSpace> ActionSpace::Create(const v1::ActionRanges& ranges) {
     space.upper_.push_back(upper);
     space.static_action_.push_back(hand_set);
   }
+  space.learned_width_ = space.width() / (ranges.fixed_biases() ? 2 : 1);
   return space;
 }
 
@@ -49,22 +52,31 @@ float ActionSpace::ToNormalised(std::size_t dimension, float business) const {
 
 double ActionSpace::FusedScore(std::span<const float> task_scores, std::span<const float> action) const {
   const std::size_t tasks = task_count();
-  FUSELINE_CHECK(task_scores.size() == tasks && action.size() == width());
+  FUSELINE_CHECK(task_scores.size() == tasks && (action.size() == width() || action.size() == learned_width_));
+  const std::span<const float> biases = (action.size() == tasks ? static_action() : action).subspan(tasks);
   double score = 0.0;
   for (std::size_t i = 0; i < tasks; ++i) {
     const double power = ToBusiness(i, action[i]);
-    const double bias = ToBusiness(tasks + i, action[tasks + i]);
+    const double bias = ToBusiness(tasks + i, biases[i]);
     score += power * std::log(std::max(task_scores[i] + bias, kLogArgumentMin));
   }
   return score;
 }
 
+Result<v1::ActionRanges> PolicyRangesOf(const v1::Config& config) {
+  FUSELINE_ASSIGN_OR_FAIL(v1::ActionRanges ranges, ActionRangesOf(config.policy(), SchemaOf(config)));
+  const bool as_paper = config.learner().algorithm() == "batch_rl" && config.learner().preset() == "paper";
+  ranges.set_fixed_biases(config.policy().biases() == "fixed" || (config.policy().biases() == "preset" && as_paper));
+  return ranges;
+}
+
 double DrawRequestNoise(std::span<const float> baseline_actions, const ExplorationBox& box, Random& random,
-                        std::span<float> noise) {
+                        std::span<float> noise, std::size_t explored) {
   const std::size_t width = noise.size();
   FUSELINE_CHECK(width > 0 && !baseline_actions.empty() && baseline_actions.size() % width == 0);
+  std::fill(noise.begin(), noise.end(), 0.0F);
   double log_density = 0.0;
-  for (std::size_t d = 0; d < width; ++d) {
+  for (std::size_t d = 0; d < std::min(width, explored); ++d) {
     float smallest = baseline_actions[d];
     float largest = smallest;
     for (std::size_t i = d + width; i < baseline_actions.size(); i += width) {
@@ -75,7 +87,6 @@ double DrawRequestNoise(std::span<const float> baseline_actions, const Explorati
     const double hi = std::min<double>(box.upper, 1.0 - largest);
     // Drawn even where it is not used: what one dimension gets does not depend on the room of another.
     const double draw = random.NextUniform();
-    noise[d] = 0.0F;
     if (hi - lo < kRoomMin) continue;
     noise[d] = static_cast<float>(lo + (hi - lo) * draw);
     log_density -= std::log(hi - lo);

@@ -30,18 +30,19 @@ double InverseCumulative(double p) {
 }
 
 // Truncated normal in each dimension's room; returns its log density.
-double DrawNormalNoise(std::span<const float> baseline_actions, double deviation, Random& random, std::span<float> noise) {
+double DrawNormalNoise(std::span<const float> baseline_actions, double deviation, Random& random,
+                       std::span<float> noise, std::size_t explored) {
   const std::size_t width = noise.size();
   FUSELINE_CHECK(width > 0 && !baseline_actions.empty() && baseline_actions.size() % width == 0);
+  std::fill(noise.begin(), noise.end(), 0.0F);
   double log_density = 0;
-  for (std::size_t d = 0; d < width; ++d) {
+  for (std::size_t d = 0; d < std::min(width, explored); ++d) {
     double lo = -kReach * deviation, hi = kReach * deviation;
     for (std::size_t i = d; i < baseline_actions.size(); i += width) {
       lo = std::max(lo, -1.0 - baseline_actions[i]);
       hi = std::min(hi, 1.0 - baseline_actions[i]);
     }
     const double draw = random.NextUniform();  // Also where it is not used, so that a dimension does not depend on another's room.
-    noise[d] = 0.0F;
     if (hi - lo < kRoomMin) continue;
     const double below = Cumulative(lo / deviation), inside = Cumulative(hi / deviation) - below;
     noise[d] = static_cast<float>(std::clamp(deviation * InverseCumulative(below + draw * inside), lo, hi));
@@ -68,13 +69,14 @@ bool ExploresAroundStatic(const Exploration& exploration, std::uint64_t seed, st
 }
 
 DrawnNoise DrawNoise(const Exploration& exploration, bool around_static, std::span<const float> baseline_actions,
-                     const ExplorationBox& box, Random& random, std::span<float> noise) {
-  if (exploration.form == ExplorationForm::kBox) return {DrawRequestNoise(baseline_actions, box, random, noise), box};
+                     const ExplorationBox& box, Random& random, std::span<float> noise, std::size_t explored) {
+  if (exploration.form == ExplorationForm::kBox)
+    return {DrawRequestNoise(baseline_actions, box, random, noise, explored), box};
   const double deviation = exploration.form == ExplorationForm::kGaussian ? exploration.gaussian_std
                            : around_static                                ? exploration.batch_rl_random_std
                                                                           : exploration.batch_rl_policy_std;
   const auto reach = static_cast<float>(std::min(2.0, kReach * deviation));
-  return {DrawNormalNoise(baseline_actions, deviation, random, noise), {-reach, reach}};
+  return {DrawNormalNoise(baseline_actions, deviation, random, noise, explored), {-reach, reach}};
 }
 
 }  // namespace fuseline

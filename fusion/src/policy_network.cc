@@ -18,15 +18,15 @@ namespace {
 // Candidates that pass through all layers together: their values stay in the first-level cache.
 constexpr std::size_t kBlockRows = 96;
 
-Status CheckActor(const v1::PolicyManifest& manifest, const FeatureEncoder& encoder) {
+Status CheckActor(const v1::PolicyManifest& manifest, const FeatureEncoder& encoder, std::size_t outputs) {
   const auto& widths = manifest.actor().widths();
   FUSELINE_RETURN_IF_ERROR(CheckWidths("actor", {widths.begin(), widths.end()}));
   if (widths[0] != encoder.state_width()) {
     return ErrorStatus(Code::kInvalidInput, "actor's inputs disagree with the schema:", widths[0], "instead of", encoder.state_width());
   }
-  if (widths[widths.size() - 1] != encoder.action_width()) {
-    return ErrorStatus(Code::kInvalidInput, "actor's outputs disagree with the schema:", widths[widths.size() - 1], "instead of",
-                       encoder.action_width());
+  if (widths[widths.size() - 1] != outputs) {
+    return ErrorStatus(Code::kInvalidInput, "actor's outputs disagree with the schema:", widths[widths.size() - 1],
+                       "instead of", outputs);
   }
   return OkStatus();
 }
@@ -70,6 +70,7 @@ struct PolicyNetwork::Impl {
 
   Status TakeActor(const TensorMap& tensors);
   void Forward(std::size_t rows, const float* shared_part, std::vector<float>& in, std::vector<float>& out) const;
+  void PutFixed(std::span<float> action) const;
 };
 
 PolicyNetwork::PolicyNetwork(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -96,8 +97,9 @@ Result<PolicyNetwork> PolicyNetwork::Create(const v1::PolicyManifest& manifest, 
 
   if (manifest.has_best_of_generated()) {
     if (manifest.has_actor()) return Error(Code::kInvalidInput, "manifest has two forms of a policy: actor and best_of_generated");
-    FUSELINE_ASSIGN_OR_FAIL(impl->generated, GeneratedPolicy::Create(manifest.best_of_generated(), encoder.shared_width(),
-                                                                     encoder.action_width(), tensors, impl->kernel));
+    FUSELINE_ASSIGN_OR_FAIL(impl->generated,
+                            GeneratedPolicy::Create(manifest.best_of_generated(), encoder.shared_width(),
+                                                    impl->space.learned_width(), tensors, impl->kernel));
   } else {
     FUSELINE_FAIL_IF_ERROR(impl->TakeActor(tensors));
   }
@@ -109,7 +111,7 @@ Result<PolicyNetwork> PolicyNetwork::Create(const v1::PolicyManifest& manifest, 
 }
 
 Status PolicyNetwork::Impl::TakeActor(const TensorMap& tensors) {
-  FUSELINE_RETURN_IF_ERROR(CheckActor(manifest, encoder));
+  FUSELINE_RETURN_IF_ERROR(CheckActor(manifest, encoder, space.learned_width()));
   const auto& widths = manifest.actor().widths();
   const std::size_t shared_width = encoder.shared_width();
   widest = encoder.item_width();
@@ -141,10 +143,16 @@ void PolicyNetwork::Impl::Forward(std::size_t rows, const float* shared_part, st
   }
 }
 
+// What a policy does not say of an action [D].
+void PolicyNetwork::Impl::PutFixed(std::span<float> action) const {
+  std::ranges::copy(space.static_action().subspan(space.learned_width()),
+                    action.subspan(space.learned_width()).begin());
+}
+
 Status PolicyNetwork::Act(const FeatureView& user, const FeatureView& context, std::span<const CandidateView> candidates,
                           ActorWorkspace& workspace, std::span<float> actions) const {
   const Impl& net = *impl_;
-  const std::size_t width = net.space.width();
+  const std::size_t width = net.space.width(), learned = net.space.learned_width();
   const std::size_t item_width = net.encoder.item_width();
   const std::size_t shared_width = net.encoder.shared_width();
   FUSELINE_CHECK(actions.size() == candidates.size() * width);
@@ -157,8 +165,9 @@ Status PolicyNetwork::Act(const FeatureView& user, const FeatureView& context, s
   net.normaliser.Apply(shared);
   if (net.generated) {
     if (actions.empty()) return OkStatus();
-    space.generated.resize(net.generated->codes() * width);
-    net.generated->Act(shared, space.first, space.second, space.generated, actions.first(width));
+    space.generated.resize(net.generated->codes() * learned);
+    net.generated->Act(shared, space.first, space.second, space.generated, actions.first(learned));
+    net.PutFixed(actions.first(width));
     for (std::size_t i = width; i < actions.size(); ++i) actions[i] = actions[i - width];  // One action, whatever the candidate.
     return OkStatus();
   }
@@ -174,7 +183,9 @@ Status PolicyNetwork::Act(const FeatureView& user, const FeatureView& context, s
     net.Forward(rows, space.shared_part.data(), space.first, space.second);
     const std::size_t columns = net.layers.back().dense.columns;
     for (std::size_t row = 0; row < rows; ++row) {
-      std::copy_n(space.first.data() + row * columns, width, actions.data() + (start + row) * width);
+      const std::span<float> action = actions.subspan((start + row) * width, width);
+      std::copy_n(space.first.data() + row * columns, learned, action.begin());
+      if (learned < width) net.PutFixed(action);
     }
   }
   return OkStatus();

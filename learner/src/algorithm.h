@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "fuseline/core/status.h"
+#include "fuseline/fusion/action_space.h"
+#include "fuseline/fusion/feature_encoding.h"
 #include "fuseline/fusion/weights_file.h"
 #include "fuseline/learner/rewards.h"
 #include "fuseline/v1/config.pb.h"
@@ -17,8 +19,10 @@ namespace fuseline {
 // What an algorithm has to solve. A state is W = shared + item columns, the shared ones first.
 struct Problem {
   std::size_t shared_width = 0, item_width = 0;
-  std::vector<float> static_action;  // [D], normalised: where every policy starts.
+  std::vector<float> static_action;  // [D], normalised: where every policy starts. With fixed biases D = k, else 2k.
+  std::size_t tasks = static_action.size() / 2;  // k: of an action the powers come first, of a state the scores last.
 };
+Problem ProblemOf(const FeatureEncoder& encoder, const ActionSpace& space);
 
 // What the learner must know of an algorithm before it draws batches for it.
 struct AlgorithmTraits {
@@ -120,6 +124,7 @@ struct NetworkSizes {
   std::vector<std::int64_t> hidden;
   std::int64_t critics_per_group = 0;
   std::int64_t batch = 0;
+  std::int64_t replay_transitions = 0;
 };
 // The preset's sizes, and those that the settings name.
 NetworkSizes SizesOf(const v1::Learner& settings);

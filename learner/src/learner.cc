@@ -21,11 +21,10 @@ Result<std::unique_ptr<Learner>> Learner::Open(const std::filesystem::path& fold
                                                Log& log, Metrics& metrics, const Clock& clock) {
   const v1::FeatureSchema schema = SchemaOf(config);
   FUSELINE_FAIL_IF_ERROR(ValidateSchema(schema));
-  FUSELINE_ASSIGN_OR_FAIL(v1::ActionRanges ranges, ActionRangesOf(config.policy(), schema));
+  FUSELINE_ASSIGN_OR_FAIL(v1::ActionRanges ranges, PolicyRangesOf(config));
   FUSELINE_ASSIGN_OR_FAIL(ActionSpace space, ActionSpace::Create(ranges));
   TransitionBuilder builder(config, schema);
-  const std::span static_action = space.static_action();
-  const Problem problem{builder.encoder().shared_width(), builder.encoder().item_width(), {static_action.begin(), static_action.end()}};
+  const Problem problem = ProblemOf(builder.encoder(), space);
   FUSELINE_ASSIGN_OR_FAIL(auto algorithm, CreateAlgorithm(config, problem));
   const ComputeFacts& facts = algorithm->facts();
   log.Info("learner.compute_chosen", "device", facts.device, "blas", facts.blas, "threads", facts.threads, "sgemm_gflops",

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
@@ -81,7 +82,7 @@ class Evaluation final : public PolicyEvaluation {
 // ---- What is judged ----
 
 Status Evaluation::Act(Judged& judged, const v1::Exposure& exposure, std::uint32_t items) {
-  const std::size_t width = layout_.action;
+  const std::size_t width = space_.width();
   std::vector<float> actions(static_cast<std::size_t>(exposure.items_size()) * width);
   if (!judged.network) {
     for (std::size_t i = 0; i < actions.size(); ++i) actions[i] = space_.static_action()[i % width];
@@ -92,8 +93,9 @@ Status Evaluation::Act(Judged& judged, const v1::Exposure& exposure, std::uint32
     FUSELINE_RETURN_IF_ERROR(judged.network->Act(ViewOf(exposure.user_features()), ViewOf(exposure.context_features()), candidates,
                                                  workspace, actions));
   }
-  actions.resize(items * width);  // The others are not learned from, and have no row.
-  judged.actions.push_back(std::move(actions));
+  std::vector<float>& learned = judged.actions.emplace_back();  // The others are not learned from, and have no row.
+  for (std::size_t item = 0; item < items; ++item)
+    std::ranges::copy(std::span(actions).subspan(item * width, layout_.action), std::back_inserter(learned));
   return OkStatus();
 }
 
@@ -296,8 +298,9 @@ Result<std::unique_ptr<PolicyEvaluation>> PolicyEvaluation::Create(const v1::Con
                                                                    bool with_static) {
   const v1::FeatureSchema schema = SchemaOf(config);
   FUSELINE_FAIL_IF_ERROR(ValidateSchema(schema));
-  FUSELINE_ASSIGN_OR_FAIL(const v1::ActionRanges ranges, ActionRangesOf(config.policy(), schema));
+  FUSELINE_ASSIGN_OR_FAIL(const v1::ActionRanges ranges, PolicyRangesOf(config));
   FUSELINE_ASSIGN_OR_FAIL(ActionSpace space, ActionSpace::Create(ranges));
+  const std::size_t learned_width = space.learned_width();
   auto evaluation = std::make_unique<Evaluation>(config, std::move(space));
   if (with_static) evaluation->policies().emplace_back();
   for (const PolicyVersion& version : versions) {
@@ -305,6 +308,9 @@ Result<std::unique_ptr<PolicyEvaluation>> PolicyEvaluation::Create(const v1::Con
       return Error(Code::kInvalidInput, "version was learned for another schema than that of the settings:", version.manifest.version());
     FUSELINE_ASSIGN_OR_FAIL(const TensorMap tensors, DecodeWeights(version.weights));
     FUSELINE_ASSIGN_OR_FAIL(PolicyNetwork network, PolicyNetwork::Create(version.manifest, tensors));
+    if (network.action_space().learned_width() != learned_width)
+      return Error(Code::kInvalidInput, "version was learned under other policy.biases than those of the settings:",
+                   version.manifest.version());
     Judged judged{.version = version.manifest.version()};
     judged.network.emplace(std::move(network));
     evaluation->policies().push_back(std::move(judged));

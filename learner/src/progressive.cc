@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <iterator>
 
 #include "evaluation.h"
 #include "learner_impl.h"
@@ -24,7 +25,7 @@ Status Learner::Impl::ScoreProgressively(std::uint64_t first_row) {
   FUSELINE_ASSIGN_OR_RETURN(const std::vector<float> actions, algorithm->Act(states));
   std::vector<float> static_actions;
   for (std::size_t n = 0; n < states.size() / width; ++n)
-    static_actions.insert(static_actions.end(), space.static_action().begin(), space.static_action().end());
+    std::ranges::copy(space.static_action().first(space.learned_width()), std::back_inserter(static_actions));
 
   const auto score = [&](const std::vector<float>& by) {
     std::vector<ScoredPair> pairs;

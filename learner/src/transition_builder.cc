@@ -4,15 +4,19 @@
 #include <cmath>
 #include <cstring>
 
+#include "fuseline/core/check.h"
 #include "fuseline/core/digest.h"
 #include "fuseline/proto/schema.h"
 
 namespace fuseline {
 namespace {
 
-bool IsAction(const google::protobuf::RepeatedField<float>& action, std::size_t width) {
-  return static_cast<std::size_t>(action.size()) == width &&
-         std::ranges::all_of(action, [](float value) { return value >= -1.0F && value <= 1.0F; });
+constexpr float kSameBias = 1e-4F;  // Normalised.
+
+ActionSpace SpaceOf(const v1::Config& config) {
+  const auto ranges = PolicyRangesOf(config);
+  FUSELINE_CHECK(ranges.has_value());
+  return ActionSpace::Create(*ranges).value();
 }
 
 }  // namespace
@@ -21,11 +25,24 @@ TransitionBuilder::TransitionBuilder(const v1::Config& config, const v1::Feature
     : config_(config),
       schema_digest_(SchemaDigest(schema)),
       encoder_(schema),
-      layout_{encoder_.shared_width(), encoder_.item_width(), encoder_.action_width(),
+      space_(SpaceOf(config)),
+      layout_{encoder_.shared_width(), encoder_.item_width(), space_.learned_width(),
               static_cast<std::size_t>(config.learner().max_items())},
       reward_spec_(config.rewards(), config.learner().reward_cap()) {}
 
 std::uint64_t TransitionBuilder::UserHash(const std::string& user_id) { return Fnv1a64(user_id); }
+
+// Writes the learned dimensions of a logged action [D]; false where it is none of ours.
+bool TransitionBuilder::TakeAction(const google::protobuf::RepeatedField<float>& action, float* to) const {
+  const std::span<const float> given(action.data(), static_cast<std::size_t>(action.size())),
+      ours = space_.static_action();
+  if (given.size() != ours.size()) return false;
+  if (!std::ranges::all_of(given, [](float value) { return value >= -1.0F && value <= 1.0F; })) return false;
+  for (std::size_t d = layout_.action; d < ours.size(); ++d)
+    if (std::abs(given[d] - ours[d]) > kSameBias) return false;
+  std::ranges::copy(given.first(layout_.action), to);
+  return true;
+}
 
 bool TransitionBuilder::EncodeState(const v1::Exposure& exposure, Row& row, Account& account) const {
   const auto leave_out = [&](const char* reason) { return ++account.left_out[reason], false; };
@@ -38,9 +55,8 @@ bool TransitionBuilder::EncodeState(const v1::Exposure& exposure, Row& row, Acco
     return leave_out("features");
   for (std::size_t j = 0; j < items; ++j) {
     const v1::ExposedItem& item = exposure.items(static_cast<int>(j));
-    if (!IsAction(item.baseline_action(), layout_.action)) return leave_out("actions");
+    if (!TakeAction(item.baseline_action(), row.baseline + j * layout_.action)) return leave_out("actions");
     if (!encoder_.EncodeItem(ViewOf(item), {row.items + j * layout_.item, layout_.item}).ok()) return leave_out("features");
-    std::ranges::copy(item.baseline_action(), row.baseline + j * layout_.action);
   }
   if (!IsSane(row, items)) return leave_out("feature_magnitude");
   const double most_log_density = config_.learner().max_log_density() * static_cast<double>(layout_.action);
@@ -69,8 +85,7 @@ bool TransitionBuilder::EncodeOutcome(const v1::Step& step, Row& row, SessionAll
   account.left_out["items_over_limit"] += static_cast<std::uint64_t>(step.rewards_size()) - row.header->items;
   for (std::uint32_t j = 0; j < row.header->items; ++j) {
     const v1::ExposedItem& item = step.exposure().items(static_cast<int>(j));
-    if (!IsAction(item.executed_action(), layout_.action)) return leave_out("actions");
-    std::ranges::copy(item.executed_action(), row.executed + j * layout_.action);
+    if (!TakeAction(item.executed_action(), row.executed + j * layout_.action)) return leave_out("actions");
     std::ranges::copy(ComponentsOf(step.rewards(static_cast<int>(j))), row.RewardsOf(j).begin());
     account.left_out["reward_capped"] += reward_spec_.Capped(row.RewardsOf(j)) ? 1 : 0;
     if (allowance.Spend(reward_spec_.Of(row.RewardsOf(j)))) continue;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "fuseline/fusion/action_space.h"
 #include "fuseline/fusion/feature_encoding.h"
 #include "fuseline/fusion/normaliser.h"
 #include "fuseline/v1/config.pb.h"
@@ -18,10 +19,12 @@ namespace fuseline {
 //   truncated   next_step is the last one's next state; without it the last step is left out
 //   flushed     the last step is left out, as reward and next state
 // An item that would take its session's rewards beyond learner.session_reward_cap earns nothing.
+// A row has an action's learned dimensions. A request with other fixed biases than ours was ranked by another formula: left out.
 // A step whose next state cannot be encoded is left out too: bootstrapping past it would be another problem's answer.
 // Pure. Cost: O(items x columns).
 class TransitionBuilder {
  public:
+  // REQUIRES: PolicyRangesOf(config) is ok.
   TransitionBuilder(const v1::Config& config, const v1::FeatureSchema& schema);
 
   const RowLayout& layout() const { return layout_; }
@@ -47,6 +50,7 @@ class TransitionBuilder {
     std::vector<std::byte> row;
   };
   Encoded Encode(const v1::Step& step, Account& account) const;
+  bool TakeAction(const google::protobuf::RepeatedField<float>& action, float* to) const;
   bool EncodeState(const v1::Exposure& exposure, Row& row, Account& account) const;
   bool IsSane(const Row& row, std::size_t items) const;
   bool EncodeOutcome(const v1::Step& step, Row& row, SessionAllowance& allowance, Account& account) const;
@@ -56,6 +60,7 @@ class TransitionBuilder {
   v1::Config config_;
   std::string schema_digest_;
   FeatureEncoder encoder_;
+  ActionSpace space_;
   RowLayout layout_;
   RewardSpec reward_spec_;
 };

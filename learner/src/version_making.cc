@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <string>
 
 #include "fuseline/core/digest.h"
@@ -33,7 +34,7 @@ Result<v1::GateVerdict> Learner::Impl::Judge() const {
   const auto act_static = [this](std::span<const float> states) -> Result<std::vector<float>> {
     std::vector<float> actions;
     for (std::size_t n = 0; n < states.size() / normaliser.mean.size(); ++n)
-      actions.insert(actions.end(), space.static_action().begin(), space.static_action().end());
+      std::ranges::copy(space.static_action().first(space.learned_width()), std::back_inserter(actions));
     return actions;
   };
   const GateSubjects subjects{

@@ -156,7 +156,8 @@ void DecisionMaker::Impl::Explore(const RankingRequest& request, bool around_sta
                                   Workspace::Impl& buffers, Decision& decision) const {
   Random random(options.seed, "exploration", Fnv1a64(request.request_id));
   buffers.noise.resize(space.width());
-  const DrawnNoise drawn = DrawNoise(options.exploration, around_static, buffers.baseline, box, random, buffers.noise);
+  const DrawnNoise drawn = DrawNoise(options.exploration, around_static, buffers.baseline, box, random, buffers.noise,
+                                     space.learned_width());
   decision.log_density = drawn.log_density;
   decision.box = drawn.box;
   for (std::size_t i = 0; i < buffers.executed.size(); i += buffers.noise.size()) {

@@ -89,7 +89,7 @@ Result<RankerOptions> RankerOptionsOf(const v1::Config& config) {
   FUSELINE_ASSIGN_OR_FAIL(options.public_keys, PublicKeys::FromHex(config.policy_store().public_keys()));
   options.policy = config.policy().name();
   options.schema = SchemaOf(config);
-  FUSELINE_ASSIGN_OR_FAIL(options.ranges, ActionRangesOf(config.policy(), options.schema));
+  FUSELINE_ASSIGN_OR_FAIL(options.ranges, PolicyRangesOf(config));
   options.box = {static_cast<float>(config.policy().box_lower()), static_cast<float>(config.policy().box_upper())};
   options.explore = config.ranker().exploration() == "per_request";
   options.exploration = ExplorationOf(config.ranker());

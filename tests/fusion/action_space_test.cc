@@ -5,11 +5,13 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
+#include "fuseline/proto/settings.h"
 #include "fuseline/test_support/matchers.h"
 
 namespace fuseline {
@@ -79,6 +81,38 @@ TEST(ActionSpaceTest, FusedScoreIsTheLogOfTheProductOfPowers) {
 
   // then
   EXPECT_NEAR(score, std::log(std::pow(0.3 + 0.1, 1.5) * std::pow(0.7 + 0.6, 0.5)), 1e-6);
+}
+
+TEST(ActionSpaceTest, WithFixedBiasesAPolicySaysThePowersAndTheBiasesAreStatic) {
+  v1::ActionRanges ranges = TwoTasks();
+  EXPECT_EQ(ActionSpace::Create(ranges).value().learned_width(), 4U);
+  ranges.set_fixed_biases(true);
+  ASSERT_OK_AND_ASSIGN(const ActionSpace space, ActionSpace::Create(ranges));
+
+  EXPECT_EQ(space.width(), 4U) << "whoever logs an action writes all of it";
+  EXPECT_EQ(space.learned_width(), 2U);
+  const std::vector<float> scores{0.3F, 0.8F}, powers{0.5F, -0.25F}, whole{0.5F, -0.25F, -1.0F, 0.5F};
+  EXPECT_EQ(space.FusedScore(scores, powers), space.FusedScore(scores, whole));
+  // Powers 1.5 and 0.75; biases 0.1 and 0.85.
+  EXPECT_NEAR(space.FusedScore(scores, powers), 1.5 * std::log(0.3 + 0.1) + 0.75 * std::log(0.8 + 0.85), 1e-6);
+}
+
+TEST(ActionSpaceTest, ThePaperOfBatchRlHasFixedBiasesAndWhatIsNamedBeatsThePreset) {
+  v1::Config config = DefaultSettings();
+  const auto fixed = [&] { return PolicyRangesOf(config).value().fixed_biases(); };
+  for (const char* preset : {"small", "paper"}) {
+    for (const char* algorithm : {"enhanced_rl", "batch_rl"}) {
+      config.mutable_learner()->set_preset(preset);
+      config.mutable_learner()->set_algorithm(algorithm);
+      config.mutable_policy()->set_biases("preset");
+      EXPECT_EQ(fixed(), std::string(preset) == "paper" && std::string(algorithm) == "batch_rl")
+          << preset << ' ' << algorithm;
+      config.mutable_policy()->set_biases("fixed");
+      EXPECT_TRUE(fixed());
+      config.mutable_policy()->set_biases("learned");
+      EXPECT_FALSE(fixed());
+    }
+  }
 }
 
 TEST(ActionSpaceTest, ScoresWithoutALogarithmCountAsTheSmallestThatHasOne) {

@@ -74,6 +74,18 @@ TEST(ExplorationTest, TheBoxIsTheRequestNoiseAsEver) {
   EXPECT_EQ(drawn.box.upper, box.upper);
 }
 
+TEST(ExplorationTest, WhatIsNotExploredGetsNoNoiseAndNoDensityAndTheRestWhatItGotAlone) {
+  const std::vector<float> whole{0.2F, -0.5F, 0.0F, 0.3F, 0.4F, -0.2F, 0.0F, 0.3F}, leading{0.2F, -0.5F, 0.4F, -0.2F};
+  for (const Exploration& exploration : {Exploration(), kGaussian}) {
+    std::vector<float> noise(4, 9.0F), alone(2);
+    Random first(1, "some", 0), second(1, "some", 0);
+    const DrawnNoise drawn = DrawNoise(exploration, false, whole, {}, first, noise, /*explored=*/2);
+    const DrawnNoise expected = DrawNoise(exploration, false, leading, {}, second, alone);
+    EXPECT_EQ(drawn.log_density, expected.log_density);
+    EXPECT_EQ(noise, (std::vector<float>{alone[0], alone[1], 0, 0}));
+  }
+}
+
 TEST(ExplorationTest, HalfOfTheUsersExploreAroundTheStaticActionAndStayThere) {
   const Exploration mix{.form = ExplorationForm::kBatchRl};
   int around_static = 0;

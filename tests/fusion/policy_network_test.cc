@@ -132,11 +132,11 @@ TEST(PolicyNetworkTest, ActionsAreThoseOfPlainLoops) {
   }
 }
 
-// A version of the other form: five codes of width 3.
-Version RandomGeneratedVersion(std::uint64_t seed) {
+// A version of the other form: five codes of width 3, actions of `width`.
+Version RandomGeneratedVersion(std::uint64_t seed, std::uint32_t width = 10) {
   Version version = RandomVersion({}, seed);
   const FeatureEncoder encoder(version.manifest.schema());
-  const auto shared = static_cast<std::uint32_t>(encoder.shared_width()), width = static_cast<std::uint32_t>(encoder.action_width());
+  const auto shared = static_cast<std::uint32_t>(encoder.shared_width());
   version.manifest.clear_actor();
   version.tensors.erase("actor.0.weight");
   version.tensors.erase("actor.0.bias");
@@ -162,6 +162,56 @@ Version RandomGeneratedVersion(std::uint64_t seed) {
   add("perturbation", form.mutable_perturbation(), {shared + width, 9, width});
   add("critic", form.mutable_critic(), {shared + width, 21, 6, 1});
   return version;
+}
+
+// Of `version`, which says whole actions, the same policy with fixed biases: it says the powers.
+Version WithFixedBiases(Version version) {
+  version.manifest.mutable_ranges()->set_fixed_biases(true);
+  auto& widths = *version.manifest.mutable_actor()->mutable_widths();
+  const std::string last = "actor." + std::to_string(widths.size() - 2);
+  const std::uint32_t powers = widths[widths.size() - 1] / 2;
+  widths[widths.size() - 1] = powers;
+  for (const char* part : {".weight", ".bias"}) {
+    Tensor& tensor = version.tensors.at(last + part);
+    tensor.shape[0] = powers;
+    tensor.values.resize(tensor.values.size() / 2);
+  }
+  return version;
+}
+
+TEST(PolicyNetworkTest, WithFixedBiasesTheNetworkSaysThePowersAndTheRestIsStatic) {
+  Version learned = RandomVersion({64, 64}, 3);
+  for (int d = 5; d < 10; ++d) learned.manifest.mutable_ranges()->set_static_action(d, 0.1F * static_cast<float>(d));
+  const Version fixed = WithFixedBiases(learned);
+  ASSERT_OK_AND_ASSIGN(const PolicyNetwork whole, PolicyNetwork::Create(learned.manifest, learned.tensors));
+  ASSERT_OK_AND_ASSIGN(const PolicyNetwork powers, PolicyNetwork::Create(fixed.manifest, fixed.tensors));
+  EXPECT_THAT(PolicyNetwork::Create(fixed.manifest, learned.tensors), HasCode(Code::kInvalidInput));
+  ActorWorkspace workspace;
+  const Request request(100, 1);
+  std::vector<float> one(1'000), other(1'000);
+  ASSERT_THAT(whole.Act(request.user(), request.context(), request.candidates, workspace, one), IsOk());
+  ASSERT_THAT(powers.Act(request.user(), request.context(), request.candidates, workspace, other), IsOk());
+  for (std::size_t i = 0; i < one.size(); ++i)
+    EXPECT_EQ(other[i], i % 10 < 5 ? one[i] : 0.1F * static_cast<float>(i % 10)) << i;
+}
+
+TEST(PolicyNetworkTest, WithFixedBiasesTheOtherFormGeneratesPowers) {
+  Version version = RandomGeneratedVersion(2, /*width=*/5);
+  EXPECT_THAT(PolicyNetwork::Create(version.manifest, version.tensors), HasCode(Code::kInvalidInput));
+  version.manifest.mutable_ranges()->set_fixed_biases(true);
+  version.manifest.mutable_ranges()->set_static_action(7, 0.5F);
+  ASSERT_OK_AND_ASSIGN(const PolicyNetwork network, PolicyNetwork::Create(version.manifest, version.tensors));
+  ActorWorkspace workspace;
+  const Request request(3, 1);
+  std::vector<float> actions(30, 9.0F);
+  ASSERT_THAT(network.Act(request.user(), request.context(), request.candidates, workspace, actions), IsOk());
+  for (std::size_t i = 0; i < actions.size(); ++i) {
+    if (i % 10 >= 5) {
+      EXPECT_EQ(actions[i], i % 10 == 7 ? 0.5F : 0.0F);
+    } else {
+      EXPECT_LE(std::abs(actions[i]), 1.0F);
+    }
+  }
 }
 
 // One net of it in double precision.

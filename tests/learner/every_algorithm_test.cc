@@ -131,20 +131,22 @@ TEST_P(EveryAlgorithmTest, APolicyOfOneActionARequestSeesNoItem) {
   for (std::size_t pair = 0; pair < values.mean.size(); pair += 2) EXPECT_EQ(values.mean[pair], values.mean[pair + 1]);
 }
 
-TEST_P(EveryAlgorithmTest, ThePlainNetworkServesWhatTheLearnerComputes) {
-  const auto algorithm = Make(Config());
-  Train(*algorithm, 0, 30);
+// As a version of it is served.
+Result<PolicyNetwork> Served(const v1::Config& config, const Algorithm& algorithm) {
   v1::PolicyManifest manifest;
   *manifest.mutable_schema() = test::SmallSchema();
   manifest.set_schema_digest(SchemaDigest(manifest.schema()));
-  *manifest.mutable_ranges() = ActionRangesOf(Config().policy(), manifest.schema()).value();
-  algorithm->DescribePolicy(manifest);
-  TensorMap tensors = algorithm->PolicyTensors();
+  *manifest.mutable_ranges() = PolicyRangesOf(config).value();
+  algorithm.DescribePolicy(manifest);
+  TensorMap tensors = algorithm.PolicyTensors();
   const Normaliser identity = Normaliser::Identity(FeatureEncoder(manifest.schema()).state_width());
   tensors["normaliser.mean"] = {{kBatchState}, identity.mean};
   tensors["normaliser.scale"] = {{kBatchState}, identity.scale};
-  ASSERT_OK_AND_ASSIGN(const PolicyNetwork network, PolicyNetwork::Create(manifest, tensors));
+  return PolicyNetwork::Create(manifest, tensors);
+}
 
+// `computed` may have an action's learned dimensions alone; the others must be those of the static action.
+void ExpectServesWhatIsComputed(const PolicyNetwork& network, const Algorithm& algorithm) {
   Random random(4, "requests", 0);
   ActorWorkspace workspace;
   for (int request = 0; request < 20; ++request) {
@@ -157,9 +159,37 @@ TEST_P(EveryAlgorithmTest, ThePlainNetworkServesWhatTheLearnerComputes) {
     ASSERT_THAT(network.encoder().EncodeShared(ViewOf(user), {}, std::span(state).first(network.encoder().shared_width())), IsOk());
     ASSERT_THAT(network.encoder().EncodeItem(candidates[0], std::span(state).subspan(network.encoder().shared_width())), IsOk());
     ASSERT_THAT(network.Act(ViewOf(user), {}, candidates, workspace, served), IsOk());
-    ASSERT_OK_AND_ASSIGN(const auto computed, algorithm->Act(state));
-    for (std::size_t d = 0; d < served.size(); ++d) EXPECT_NEAR(served[d], computed[d], 1e-5) << "request " << request;
+    ASSERT_OK_AND_ASSIGN(const auto computed, algorithm.Act(state));
+    ASSERT_EQ(computed.size(), network.action_space().learned_width());
+    for (std::size_t d = 0; d < served.size(); ++d)
+      EXPECT_NEAR(served[d], d < computed.size() ? computed[d] : network.action_space().static_action()[d], 1e-5)
+          << "request " << request;
   }
+}
+
+TEST_P(EveryAlgorithmTest, ThePlainNetworkServesWhatTheLearnerComputes) {
+  const auto algorithm = Make(Config());
+  Train(*algorithm, 0, 30);
+  ASSERT_OK_AND_ASSIGN(const PolicyNetwork network, Served(Config(), *algorithm));
+  ExpectServesWhatIsComputed(network, *algorithm);
+}
+
+TEST_P(EveryAlgorithmTest, WithFixedBiasesAnActionIsThePowersAlone) {
+  v1::Config config = Config();
+  config.mutable_policy()->set_biases("fixed");
+  ASSERT_OK_AND_ASSIGN(const ActionSpace space, ActionSpace::Create(PolicyRangesOf(config).value()));
+  ASSERT_OK_AND_ASSIGN(const auto algorithm,
+                       CreateAlgorithm(config, ProblemOf(FeatureEncoder(test::SmallSchema()), space)));
+  for (std::uint64_t step = 0; step < 30; ++step) {
+    TransitionBatch batch = BatchFor(traits(), step, kBatch);
+    for (auto vector : {&TransitionBatch::action, &TransitionBatch::baseline, &TransitionBatch::next_baseline})
+      (batch.*vector).resize((batch.*vector).size() / 2);
+    ASSERT_OK_AND_ASSIGN(const StepFigures figures, algorithm->Step(batch, step));
+    ASSERT_FALSE(figures.undone) << "step " << step;
+  }
+  ASSERT_OK_AND_ASSIGN(const PolicyNetwork network, Served(config, *algorithm));
+  EXPECT_EQ(network.action_space().learned_width(), test::kActionWidth / 2);
+  ExpectServesWhatIsComputed(network, *algorithm);
 }
 
 TEST_P(EveryAlgorithmTest, ThePolicyStartsNearTheStaticAction) {

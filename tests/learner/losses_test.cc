@@ -148,7 +148,7 @@ TEST(LossesTest, ThePullsInsideTheBoxAreThoseOfPlainLoops) {
   at::manual_seed(8);
   const at::Tensor action = at::rand({kB, kL, kD}, at::kDouble) - 0.5, baseline = at::rand({kB, kL, kD}, at::kDouble) - 0.5;
   const at::Tensor box = at::rand({kB, 2}, at::kDouble) + at::tensor({-1.0, 0.1}, at::kDouble);
-  const at::Tensor inside = InsidePull(action, baseline, box), power_sum = PowerSumPull(action, 0.2);
+  const at::Tensor inside = InsidePull(action, baseline, box), power_sum = PowerSumPull(action, kD / 2, 0.2);
   const at::Tensor mask = RandomWorld(8).mask, list = ListPull(action, mask, box);
   for (std::int64_t b = 0; b < kB; ++b)
     for (std::int64_t l = 0; l < kL; ++l) {
@@ -185,7 +185,8 @@ TEST(LossesTest, TheActorsGradientIsThatOfCentralDifferences) {
     const at::Tensor mu = actor.Forward(parameters, states)[0].tanh();
     const at::Tensor q = critic.Forward(critic_parameters, at::cat({states, mu}, 1)).reshape({kM, kB, kL});
     const at::Tensor action = mu.view({kB, kL, kD}), penalty = BoxPenalty(BoxExcess(action, baseline, box, 0.3), false);
-    const at::Tensor pulls = 0.1 * InsidePull(action, baseline, box) + 3 * PowerSumPull(action, 0.2) + 0.3 * ListPull(action, mask, box);
+    const at::Tensor pulls = 0.1 * InsidePull(action, baseline, box) + 3 * PowerSumPull(action, kD / 2, 0.2) +
+                             0.3 * ListPull(action, mask, box);
     return ActorLoss(q, omega, 1.2 * penalty + pulls, mask, 0.2);
   };
   const at::Tensor parameters = actor.Initial(1, "a").to(at::kDouble).requires_grad_();

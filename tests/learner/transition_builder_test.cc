@@ -155,6 +155,28 @@ TEST_F(TransitionBuilderTest, ASampledTransitionCarriesRewardsNextStateAndEnd) {
   }
 }
 
+TEST_F(TransitionBuilderTest, WithFixedBiasesARowHasThePowersAndOtherBiasesAreLeftOut) {
+  config_.mutable_policy()->set_biases("fixed");
+  const TransitionBuilder builder(config_, SchemaOf(config_));
+  ASSERT_EQ(builder.layout().action, test::kActionWidth / 2);
+  RowStore rows(builder.layout(), "test");
+  const v1::Trajectory explored = ThreeSteps(v1::TERMINATED);  // The biases too.
+  EXPECT_EQ(builder.AppendTransitions(explored, rows, nullptr).left_out["actions"], 3U);
+  EXPECT_EQ(rows.end_row(), 0U);
+
+  v1::Trajectory trajectory = explored;
+  for (v1::Step& step : *trajectory.mutable_steps()) {
+    for (v1::ExposedItem& item : *step.mutable_exposure()->mutable_items())
+      for (int d = 2; d < 4; ++d) item.set_executed_action(d, item.baseline_action(d));
+  }
+  EXPECT_EQ(builder.AppendTransitions(trajectory, rows, nullptr).transitions, 3U);
+  const auto& item = trajectory.steps(1).exposure().items(1);
+  for (int d = 0; d < 2; ++d) {
+    EXPECT_EQ(rows.At(1).executed[2 + d], item.executed_action(d));
+    EXPECT_EQ(rows.At(1).baseline[2 + d], item.baseline_action(d));
+  }
+}
+
 TEST_F(TransitionBuilderTest, RowsSurviveEvictionAndTheDiskAndOnlyNewOnesAreWritten) {
   const TransitionBuilder builder(config_, SchemaOf(config_));
   const test::TempDir folder;

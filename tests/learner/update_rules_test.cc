@@ -102,6 +102,21 @@ TEST(UpdateRulesTest, TheTwoFormsOfIntegratedRlHaveTwoGroupsOrOne) {
   EXPECT_EQ(Make(config)->Values(states, actions).value().deviation.size(), 1U);
 }
 
+TEST(UpdateRulesTest, TheReplayBufferOfBatchRlInPresetPaperIsThePapers) {
+  v1::Config config = DefaultSettings();
+  for (const char* algorithm : {"enhanced_rl", "batch_rl"}) {
+    for (const char* preset : {"small", "paper"}) {
+      config.mutable_learner()->set_algorithm(algorithm);
+      config.mutable_learner()->set_preset(preset);
+      const bool as_paper = std::string(algorithm) == "batch_rl" && std::string(preset) == "paper";
+      EXPECT_EQ(SizesOf(config.learner()).replay_transitions, as_paper ? 100'000 : 200'000)
+          << algorithm << ' ' << preset;
+    }
+  }
+  config.mutable_learner()->set_replay_transitions(7);
+  EXPECT_EQ(SizesOf(config.learner()).replay_transitions, 7) << "what is named beats the preset";
+}
+
 // One-step sessions whose reward is known: the critics of every algorithm that has some must come to say it.
 TEST(UpdateRulesTest, CriticsOfTheWeightedSumLearnWhatIsEarned) {
   for (const char* name : {"ddpg", "td3", "iql", "batch_rl", "integrated_rl"}) {

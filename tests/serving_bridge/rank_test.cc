@@ -92,6 +92,28 @@ TEST_F(RankTest, InBatchRlsMixHalfOfTheUsersAreExploredAroundTheStaticAction) {
   EXPECT_NEAR(around_static, 100, 40);
 }
 
+TEST_F(RankTest, WithFixedBiasesThePowersAloneAreExplored) {
+  RankerOptions options = Options();
+  options.ranges.set_fixed_biases(true);
+  const auto ranker = Open(options);
+  auto reader = ranker->NewReader();
+  const OwnedRequest request(20, 1);
+
+  ASSERT_OK_AND_ASSIGN(const Decision decision, ranker->Rank(request.view(5), reader));
+
+  const std::size_t powers = decision.action_width / 2;
+  double log_density = 0;
+  for (std::size_t d = 0; d < decision.action_width; ++d) {
+    const float baseline = decision.baseline_action(0)[d], noise = decision.executed_action(0)[d] - baseline;
+    EXPECT_EQ(noise == 0, d >= powers) << "dimension " << d;
+    if (d < powers) log_density -= std::log(std::min(0.15, 1.0 - baseline) - std::max(-0.15, -1.0 - baseline));
+  }
+  EXPECT_NEAR(decision.log_density.value(), log_density, 1e-5);
+  const v1::Event event = ranker->MakeExposureEvent(request.view(5), decision);
+  EXPECT_EQ(event.exposure().items(0).executed_action_size(), static_cast<int>(2 * powers))
+      << "the log has whole actions";
+}
+
 TEST_F(RankTest, TheStaticArmExecutesItsActionAndLogsNoDensity) {
   RankerOptions options = Options();
   options.experiments = {LearningBesideStatic("test", 1)};

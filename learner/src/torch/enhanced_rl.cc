@@ -43,7 +43,7 @@ class EnhancedRl final : public TorchAlgorithm {
         actor_columns_(ColumnsSeen(settings_.actor_state())),
         critic_columns_(ColumnsSeen(settings_.critic_state())),
         items_of_q_(traits_.per_request ? static_cast<double>(settings_.max_items()) : 1),
-        static_power_mean_(MeanOf(std::span(problem.static_action).first(problem.static_action.size() / 2))),
+        static_power_mean_(MeanOf(std::span(problem.static_action).first(problem.tasks))),
         critic_(AddCritics("critic", groups() * SizesOf(settings_).critics_per_group, action_, Target::kKept)) {
     // What an actor does not look at has no weight, and gets none: a ranker serves it as any other.
     for (const at::Tensor& parameters : {actor_.flat, actor_.target}) actor_.net.Layer(parameters, 0).first.mul_(actor_columns_);
@@ -56,10 +56,10 @@ class EnhancedRl final : public TorchAlgorithm {
     return Pairs(critic_, critic_.flat, states * critic_columns_, actions);
   }
 
-  // [W]: 1 where a network looks. The task scores are the last columns of a state, half as many as an action has dimensions.
+  // [W]: 1 where a network looks. The task scores are the last columns of a state.
   at::Tensor ColumnsSeen(const std::string& state) const {
     at::Tensor columns = at::ones({width_}, omega_.options());
-    if (state == "without_scores") columns.narrow(0, width_ - action_ / 2, action_ / 2).zero_();
+    if (state == "without_scores") columns.narrow(0, width_ - tasks_, tasks_).zero_();
     return columns;
   }
   at::Tensor QSeen(const at::Tensor& parameters, const at::Tensor& states, const at::Tensor& actions, std::int64_t batch) const {
@@ -102,7 +102,8 @@ class EnhancedRl final : public TorchAlgorithm {
   at::Tensor Pulls(const at::Tensor& mu, const DeviceBatch& t) const {
     at::Tensor pulls = at::zeros_like(t.mask);
     if (settings_.inside_pull() > 0) pulls = pulls + settings_.inside_pull() * InsidePull(mu, t.baseline, t.box);
-    if (settings_.power_sum_pull() > 0) pulls = pulls + settings_.power_sum_pull() * PowerSumPull(mu, static_power_mean_);
+    if (settings_.power_sum_pull() > 0)
+      pulls = pulls + settings_.power_sum_pull() * PowerSumPull(mu, tasks_, static_power_mean_);
     if (settings_.list_pull() > 0) pulls = pulls + settings_.list_pull() * ListPull(mu, t.mask, t.box);
     return pulls * items_of_q_;
   }

@@ -39,8 +39,8 @@ at::Tensor ListPull(const at::Tensor& action, const at::Tensor& mask, const at::
   return ((action - mean) / half).square().sum(-1);
 }
 
-at::Tensor PowerSumPull(const at::Tensor& action, double mean) {
-  return (action.narrow(-1, 0, action.size(-1) / 2).mean(-1) - mean).square();
+at::Tensor PowerSumPull(const at::Tensor& action, std::int64_t powers, double mean) {
+  return (action.narrow(-1, 0, powers).mean(-1) - mean).square();
 }
 
 at::Tensor TdTarget(const at::Tensor& reward, const at::Tensor& mask, const at::Tensor& terminated, const at::Tensor& next_q,

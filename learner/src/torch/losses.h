@@ -26,8 +26,8 @@ at::Tensor InsidePull(const at::Tensor& action, const at::Tensor& baseline, cons
 // action [B, L, D]; mask [B, L]; box [B, 2] → [B, L].
 at::Tensor ListPull(const at::Tensor& action, const at::Tensor& mask, const at::Tensor& box);
 
-// Squared distance of the mean of an action's first half, its powers, from `mean` (ours). action [B, L, D] → [B, L].
-at::Tensor PowerSumPull(const at::Tensor& action, double mean);
+// Squared distance of the mean of an action's first `powers` dimensions from `mean` (ours). action [B, L, D] → [B, L].
+at::Tensor PowerSumPull(const at::Tensor& action, std::int64_t powers, double mean);
 
 struct TargetForm {
   double gamma = 0.9;

@@ -109,7 +109,7 @@ class TorchAlgorithm : public Algorithm {
   const v1::Config config_;
   const v1::Learner& settings_;
   const AlgorithmTraits traits_;
-  const std::int64_t shared_, width_, action_;  // S, W, D.
+  const std::int64_t shared_, width_, action_, tasks_;  // S, W, D, k.
   const Compute compute_;
   const at::Tensor omega_;  // [kRewardGroups]
 

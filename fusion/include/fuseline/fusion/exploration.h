@@ -34,8 +34,10 @@ struct DrawnNoise {
   ExplorationBox box;
 };
 // Fills noise [D] for a request with these baseline actions [n, D], row-major; `box` is the version's, for the form box.
+// A dimension beyond the first `explored` gets no noise and no density.
 // REQUIRES: n >= 1, D = noise.size(), baseline actions inside [-1, 1].
 DrawnNoise DrawNoise(const Exploration& exploration, bool around_static, std::span<const float> baseline_actions,
-                     const ExplorationBox& box, Random& random, std::span<float> noise);
+                     const ExplorationBox& box, Random& random, std::span<float> noise,
+                     std::size_t explored = kAllDimensions);
 
 }  // namespace fuseline

@@ -67,8 +67,8 @@ class LoopRanker final : public RankService {
   }
 
   Status Rank(const RankingRequest& request, v1::Exposure* exposure) override {
-    FUSELINE_ASSIGN_OR_RETURN(const Decision decision, decisions_.Decide(request, policy_, workspace_));
-    decisions_.FillExposure(request, decision, exposure);
+    FUSELINE_RETURN_IF_ERROR(decisions_.Decide(request, policy_, workspace_, decision_));
+    decisions_.FillExposure(request, decision_, exposure);
     return OkStatus();
   }
 
@@ -80,6 +80,7 @@ class LoopRanker final : public RankService {
 
   DecisionMaker decisions_;
   DecisionMaker::Workspace workspace_;
+  Decision decision_;
   std::optional<PolicyNetwork> network_;
   ServingPolicy policy_;
 };

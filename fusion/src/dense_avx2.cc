@@ -4,5 +4,5 @@
 #include "dense_kernel.h"
 
 namespace fuseline {
-const DenseKernel kAvx2Kernel{"avx2", kLanes, Run};
+const DenseKernel kAvx2Kernel{"avx2", kLanes, Run, Normalise};
 }  // namespace fuseline

@@ -4,5 +4,5 @@
 #include "dense_kernel.h"
 
 namespace fuseline {
-const DenseKernel kAvx512Kernel{"avx512", kLanes, Run};
+const DenseKernel kAvx512Kernel{"avx512", kLanes, Run, Normalise};
 }  // namespace fuseline

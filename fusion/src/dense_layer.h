@@ -24,6 +24,8 @@ struct DenseKernel {
   std::size_t lanes;
   // x [rows, x_stride], bias [columns], y [rows, columns].
   void (*run)(const DenseLayer& layer, const float* x, std::size_t x_stride, const float* bias, std::size_t rows, float* y);
+  // x [rows, columns] → clamp((x - mean) * scale, ±bound), the bits of Normaliser::Apply. REQUIRES: columns is a multiple of lanes.
+  void (*normalise)(const float* mean, const float* scale, float bound, std::size_t rows, std::size_t columns, float* x);
 };
 
 extern const DenseKernel kPortableKernel;

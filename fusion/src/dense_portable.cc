@@ -5,7 +5,7 @@
 
 namespace fuseline {
 
-const DenseKernel kPortableKernel{"portable", kLanes, Run};
+const DenseKernel kPortableKernel{"portable", kLanes, Run, Normalise};
 
 const DenseKernel& BestDenseKernel() {
 #if defined(__x86_64__)

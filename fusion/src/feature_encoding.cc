@@ -1,7 +1,7 @@
 #include "fuseline/fusion/feature_encoding.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 
 #include "fuseline/core/check.h"
 
@@ -16,7 +16,19 @@ std::uint64_t HashId(std::uint64_t id) {
   return z ^ (z >> 31);
 }
 
+std::size_t FirstBeyond(std::span<const float> values) {
+  const auto beyond = [](const float& value) { return !AllFinite({&value, 1}); };
+  return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), beyond) - values.begin());
+}
+
 }  // namespace
+
+bool AllFinite(std::span<const float> values) {
+  constexpr std::uint32_t kExponent = 0x7f800000;  // All ones: infinite or NaN. In integers, since only they are compared side by side.
+  std::uint32_t beyond = 0;
+  for (const float value : values) beyond |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
+  return beyond == 0;
+}
 
 FeatureView ViewOf(const v1::Features& features) {
   return {{features.dense().data(), static_cast<std::size_t>(features.dense_size())},
@@ -33,21 +45,23 @@ FeatureEncoder::FeatureEncoder(const v1::FeatureSchema& schema) {
     Scope& scope = feature.scope() == v1::USER ? user_ : feature.scope() == v1::CONTEXT ? context_ : item_;
     if (feature.has_categorical()) {
       const auto& type = feature.categorical();
-      scope.fields.push_back({true, type.buckets(), 0.0F, type.default_value()});
+      scope.runs.push_back({true, type.buckets()});
       scope.ids += 1;
       scope.columns += type.buckets();
+      scope.absent.resize(scope.columns, 0.0F);
+      scope.absent[scope.columns - type.buckets() + HashId(type.default_value()) % type.buckets()] = 1.0F;
     } else {
       const auto& type = feature.dense();
-      scope.fields.push_back({false, type.width(), type.default_value(), 0});
+      if (scope.runs.empty() || scope.runs.back().categorical) scope.runs.push_back({false, 0});
+      scope.runs.back().width += type.width();
       scope.dense += type.width();
       scope.columns += type.width();
+      scope.absent.resize(scope.columns, type.default_value());
     }
   }
   for (const auto& task : schema.tasks()) tasks_.push_back({task.min(), task.max()});
   for (const Scope* scope : {&user_, &context_, &item_}) {
-    for (const Field& field : scope->fields) {
-      scalable_columns_.insert(scalable_columns_.end(), field.width, !field.categorical);
-    }
+    for (const Run& run : scope->runs) scalable_columns_.insert(scalable_columns_.end(), run.width, !run.categorical);
   }
   scalable_columns_.insert(scalable_columns_.end(), tasks_.size(), true);
 }
@@ -65,11 +79,11 @@ Status FeatureEncoder::EncodeItem(const CandidateView& item, std::span<float> ou
     return ErrorStatus(Code::kInvalidInput, "number of task scores disagrees with the schema:", item.task_scores.size(),
                        "instead of", tasks_.size());
   }
-  const std::span<float> scores = out.subspan(item_.columns);
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    if (!std::isfinite(item.task_scores[i])) return ErrorStatus(Code::kInvalidInput, "task score is not finite: task", i);
-    scores[i] = item.task_scores[i];
+  if (!AllFinite(item.task_scores)) {
+    return ErrorStatus(Code::kInvalidInput, "task score is not finite: task", FirstBeyond(item.task_scores));
   }
+  const std::span<float> scores = out.subspan(item_.columns);
+  std::copy(item.task_scores.begin(), item.task_scores.end(), scores.begin());
   ClampTaskScores(scores);
   return OkStatus();
 }
@@ -91,21 +105,25 @@ Status FeatureEncoder::EncodeScope(const Scope& scope, const FeatureView& values
     return ErrorStatus(Code::kInvalidInput, "number of feature values disagrees with the schema: dense", values.dense.size(),
                        "instead of", scope.dense, "ids", values.ids.size(), "instead of", scope.ids);
   }
-  std::size_t column = 0;
-  std::size_t dense = 0;
-  std::size_t id = 0;
-  for (const Field& field : scope.fields) {
-    const std::span<float> columns = out.subspan(column, field.width);
-    column += field.width;
-    if (field.categorical) {
-      std::fill(columns.begin(), columns.end(), 0.0F);
-      columns[HashId(absent ? field.id_default : values.ids[id++]) % field.width] = 1.0F;
-      continue;
+  if (absent) {
+    std::copy(scope.absent.begin(), scope.absent.end(), out.begin());
+    return OkStatus();
+  }
+  if (!AllFinite(values.dense)) {
+    return ErrorStatus(Code::kInvalidInput, "dense feature is not finite: value", FirstBeyond(values.dense));
+  }
+  float* column = out.data();
+  const float* dense = values.dense.data();
+  const std::uint64_t* id = values.ids.data();
+  for (const Run& run : scope.runs) {
+    if (run.categorical) {
+      std::fill_n(column, run.width, 0.0F);
+      column[HashId(*id++) % run.width] = 1.0F;
+    } else {
+      std::copy_n(dense, run.width, column);
+      dense += run.width;
     }
-    for (float& value : columns) {
-      value = absent ? field.dense_default : values.dense[dense++];
-      if (!std::isfinite(value)) return ErrorStatus(Code::kInvalidInput, "dense feature is not finite: value", dense - 1);
-    }
+    column += run.width;
   }
   return OkStatus();
 }

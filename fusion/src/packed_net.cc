@@ -10,9 +10,9 @@ namespace {
 constexpr std::uint32_t kWidthMax = 8192;
 constexpr std::size_t kLayersMax = 16;
 
-std::size_t RoundUp(std::size_t value, std::size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-
 }  // namespace
+
+std::size_t RoundUp(std::size_t value, std::size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 PackedLayer Pack(const Tensor& weight, std::size_t first, std::size_t inputs, Activation activation, std::size_t lanes) {
   const std::size_t outputs = weight.shape[0];
@@ -20,13 +20,13 @@ PackedLayer Pack(const Tensor& weight, std::size_t first, std::size_t inputs, Ac
   PackedLayer layer;
   layer.dense = {nullptr, inputs, RoundUp(outputs, lanes), activation};
   layer.bias.assign(layer.dense.columns, 0.0F);
-  for (std::size_t start = 0; start < layer.dense.columns; start += 2 * lanes) {
-    const std::size_t end = std::min(start + 2 * lanes, layer.dense.columns);
-    for (std::size_t input = 0; input < inputs; ++input) {
-      for (std::size_t column = start; column < end; ++column) {
-        layer.weights.push_back(column < outputs ? weight.values[column * stride + first + input] : 0.0F);
-      }
-    }
+  layer.weights.assign(inputs * layer.dense.columns, 0.0F);
+  for (std::size_t column = 0; column < outputs; ++column) {
+    const std::size_t start = column / (2 * lanes) * (2 * lanes);                // Of its panel,
+    const std::size_t width = std::min(2 * lanes, layer.dense.columns - start);  // which has so many columns.
+    const float* const from = weight.values.data() + column * stride + first;
+    float* const to = layer.weights.data() + start * inputs + (column - start);
+    for (std::size_t input = 0; input < inputs; ++input) to[input * width] = from[input];
   }
   return layer;
 }

@@ -21,6 +21,8 @@ struct PackedLayer {
   DenseLayer View() const { return {weights.data(), dense.inputs, dense.columns, dense.activation}; }
 };
 
+std::size_t RoundUp(std::size_t value, std::size_t multiple);
+
 // Input columns [first, first + inputs) of `weight` [outputs, stride], in the panels of dense_layer.h. The bias is left at zero.
 PackedLayer Pack(const Tensor& weight, std::size_t first, std::size_t inputs, Activation activation, std::size_t lanes);
 

@@ -8,6 +8,7 @@
 #include "fuseline/core/check.h"
 #include "fuseline/proto/schema.h"
 
+#include "bf16_net.h"
 #include "dense_layer.h"
 #include "generated_policy.h"
 #include "packed_net.h"
@@ -38,6 +39,7 @@ struct ActorWorkspace::Impl {
   std::vector<float> shared_part;  // What they add to the first layer.
   std::vector<float> first, second;  // [rows together, widest layer]: in and out of a layer, by turns.
   std::vector<float> generated;      // [codes, D]
+  Bf16Net::Buffers narrow;
 
   void Grow(std::size_t shared_width, std::size_t first_columns, std::size_t values) {
     if (shared.size() < shared_width) shared.resize(shared_width);
@@ -66,10 +68,14 @@ struct PolicyNetwork::Impl {
   std::optional<GeneratedPolicy> generated;  // Else the layers are the policy.
   PackedLayer shared_layer;         // The shared columns of the first layer, with its bias.
   std::vector<PackedLayer> layers;  // The first holds the item columns only; its bias is the shared part.
+  std::optional<Bf16Net> narrow;    // The same layers in bfloat16, if they are to be used.
   std::size_t widest = 0;
+  // An item's row, as layers read it: its columns, then zeros up to a multiple of lanes, which the normaliser leaves.
+  std::size_t item_stride = 0;
+  std::vector<float> item_mean, item_scale;  // [item_stride]
 
   Status TakeActor(const TensorMap& tensors);
-  void Forward(std::size_t rows, const float* shared_part, std::vector<float>& in, std::vector<float>& out) const;
+  void Forward(std::size_t rows, const float* shared_part, ActorWorkspace::Impl& buffers) const;
   void PutFixed(std::span<float> action) const;
 };
 
@@ -82,7 +88,9 @@ const FeatureEncoder& PolicyNetwork::encoder() const { return impl_->encoder; }
 const ActionSpace& PolicyNetwork::action_space() const { return impl_->space; }
 const v1::PolicyManifest& PolicyNetwork::manifest() const { return impl_->manifest; }
 
-Result<PolicyNetwork> PolicyNetwork::Create(const v1::PolicyManifest& manifest, const TensorMap& tensors) {
+bool HasBfloat16() { return BestBf16Kernel() != nullptr; }
+
+Result<PolicyNetwork> PolicyNetwork::Create(const v1::PolicyManifest& manifest, const TensorMap& tensors, Precision precision) {
   FUSELINE_FAIL_IF_ERROR(ValidateSchema(manifest.schema()));
   FUSELINE_ASSIGN_OR_FAIL(ActionSpace space, ActionSpace::Create(manifest.ranges()));
   auto impl = std::make_unique<Impl>(manifest, FeatureEncoder(manifest.schema()), std::move(space));
@@ -102,6 +110,7 @@ Result<PolicyNetwork> PolicyNetwork::Create(const v1::PolicyManifest& manifest, 
                                                     impl->space.learned_width(), tensors, impl->kernel));
   } else {
     FUSELINE_FAIL_IF_ERROR(impl->TakeActor(tensors));
+    if (precision == Precision::kBfloat16) impl->narrow = Bf16Net::Create(impl->layers, impl->item_stride);
   }
   const std::size_t expected = 2 + (impl->generated ? impl->generated->tensor_count() : 2 * impl->layers.size());
   if (tensors.size() != expected) {
@@ -114,7 +123,12 @@ Status PolicyNetwork::Impl::TakeActor(const TensorMap& tensors) {
   FUSELINE_RETURN_IF_ERROR(CheckActor(manifest, encoder, space.learned_width()));
   const auto& widths = manifest.actor().widths();
   const std::size_t shared_width = encoder.shared_width();
-  widest = encoder.item_width();
+  item_stride = RoundUp(encoder.item_width(), kernel.lanes);
+  item_mean.assign(normaliser.mean.begin() + static_cast<std::ptrdiff_t>(shared_width), normaliser.mean.end());
+  item_scale.assign(normaliser.scale.begin() + static_cast<std::ptrdiff_t>(shared_width), normaliser.scale.end());
+  item_mean.resize(item_stride, 0.0F);
+  item_scale.resize(item_stride, 0.0F);
+  widest = item_stride;
   for (int i = 0; i + 1 < widths.size(); ++i) {
     const std::string name = "actor." + std::to_string(i);
     FUSELINE_ASSIGN_OR_RETURN(const Tensor* const weight, FindTensor(tensors, name + ".weight", {widths[i + 1], widths[i]}));
@@ -133,13 +147,19 @@ Status PolicyNetwork::Impl::TakeActor(const TensorMap& tensors) {
   return OkStatus();
 }
 
-void PolicyNetwork::Impl::Forward(std::size_t rows, const float* shared_part, std::vector<float>& in, std::vector<float>& out) const {
-  std::size_t stride = encoder.item_width();
+// buffers.first [rows, item_stride] → [rows, columns of the last layer].
+void PolicyNetwork::Impl::Forward(std::size_t rows, const float* shared_part, ActorWorkspace::Impl& buffers) const {
+  if (narrow) {
+    narrow->Forward(rows, buffers.first.data(), shared_part, buffers.narrow, buffers.second.data());
+    std::swap(buffers.first, buffers.second);
+    return;
+  }
+  std::size_t stride = item_stride;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const float* const bias = i == 0 ? shared_part : layers[i].bias.data();
-    kernel.run(layers[i].View(), in.data(), stride, bias, rows, out.data());
+    kernel.run(layers[i].View(), buffers.first.data(), stride, bias, rows, buffers.second.data());
     stride = layers[i].dense.columns;
-    std::swap(in, out);
+    std::swap(buffers.first, buffers.second);
   }
 }
 
@@ -176,11 +196,12 @@ Status PolicyNetwork::Act(const FeatureView& user, const FeatureView& context, s
   for (std::size_t start = 0; start < candidates.size(); start += kBlockRows) {
     const std::size_t rows = std::min(kBlockRows, candidates.size() - start);
     for (std::size_t row = 0; row < rows; ++row) {
-      const std::span<float> item(space.first.data() + row * item_width, item_width);
-      FUSELINE_RETURN_IF_ERROR(net.encoder.EncodeItem(candidates[start + row], item));
-      net.normaliser.Apply(item, shared_width);
+      float* const item = space.first.data() + row * net.item_stride;
+      FUSELINE_RETURN_IF_ERROR(net.encoder.EncodeItem(candidates[start + row], {item, item_width}));
+      std::fill(item + item_width, item + net.item_stride, 0.0F);
     }
-    net.Forward(rows, space.shared_part.data(), space.first, space.second);
+    net.kernel.normalise(net.item_mean.data(), net.item_scale.data(), kNormalisedMax, rows, net.item_stride, space.first.data());
+    net.Forward(rows, space.shared_part.data(), space);
     const std::size_t columns = net.layers.back().dense.columns;
     for (std::size_t row = 0; row < rows; ++row) {
       const std::span<float> action = actions.subspan((start + row) * width, width);

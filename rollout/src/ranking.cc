@@ -8,8 +8,8 @@
 namespace fuseline {
 namespace {
 
-void RanksOf(std::span<const double> scores, std::span<double> ranks) {
-  std::vector<std::size_t> order(scores.size());
+void RanksOf(std::span<const double> scores, std::vector<std::size_t>& order, std::span<double> ranks) {
+  order.resize(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
   for (std::size_t begin = 0; begin < order.size();) {
@@ -22,12 +22,12 @@ void RanksOf(std::span<const double> scores, std::span<double> ranks) {
 
 }  // namespace
 
-double RankCorrelation(std::span<const double> a, std::span<const double> b, std::vector<double>& ranks) {
+double RankCorrelation(std::span<const double> a, std::span<const double> b, RankBuffers& buffers) {
   const std::size_t n = a.size();
-  ranks.resize(2 * n);
-  const auto of_a = std::span(ranks).first(n), of_b = std::span(ranks).last(n);
-  RanksOf(a, of_a);
-  RanksOf(b, of_b);
+  buffers.ranks.resize(2 * n);
+  const auto of_a = std::span(buffers.ranks).first(n), of_b = std::span(buffers.ranks).last(n);
+  RanksOf(a, buffers.order, of_a);
+  RanksOf(b, buffers.order, of_b);
   const double mean = (static_cast<double>(n) - 1) / 2;
   double ab = 0, aa = 0, bb = 0;
   for (std::size_t i = 0; i < n; ++i) {

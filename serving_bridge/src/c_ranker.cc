@@ -117,7 +117,7 @@ struct fuseline_reader {
   std::vector<std::string_view> names;
   std::vector<std::size_t> order;
   std::vector<double> scores;
-  std::string arm, bytes;
+  std::string bytes;
 };
 
 Result<fuseline::RankingRequest> fuseline_reader::View(const fuseline_request& from) {
@@ -267,7 +267,7 @@ int fuseline_rank(fuseline_reader* reader, const fuseline_request* request, fuse
   return Call([&]() -> Status {
     if (reader == nullptr || request == nullptr || decision == nullptr) return Missing("reader, request or decision");
     FUSELINE_ASSIGN_OR_RETURN(const fuseline::RankingRequest view, reader->View(*request));
-    FUSELINE_ASSIGN_OR_RETURN(reader->decision, reader->ranker.ranker->Rank(view, reader->slot));
+    FUSELINE_RETURN_IF_ERROR(reader->ranker.ranker->Rank(view, reader->slot, reader->decision));
     const fuseline::Decision& made = reader->decision;
     reader->order.clear();
     reader->scores.clear();
@@ -275,11 +275,10 @@ int fuseline_rank(fuseline_reader* reader, const fuseline_request* request, fuse
       reader->order.push_back(item.candidate);
       reader->scores.push_back(item.fused_score);
     }
-    reader->arm = made.arm;
     *decision = {.count = made.order.size(), .order = reader->order.data(), .fused_scores = reader->scores.data(),
                  .action_width = made.action_width, .baseline_actions = made.baseline_actions.data(),
                  .executed_actions = made.executed_actions.data(), .has_log_density = made.log_density ? 1 : 0,
-                 .log_density = made.log_density.value_or(0), .policy_version = made.policy_version, .arm = reader->arm.c_str(),
+                 .log_density = made.log_density.value_or(0), .policy_version = made.policy_version, .arm = made.arm.c_str(),
                  .fell_back = made.fell_back ? 1 : 0};
     return OkStatus();
   });

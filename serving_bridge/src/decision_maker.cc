@@ -28,8 +28,20 @@ Status CheckOptions(const RankerOptions& options) {
   return OkStatus();
 }
 
-bool AllFinite(std::span<const float> values) {
-  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+// An empty decision in the memory of the one before.
+void Begin(const ServingPolicy& policy, std::size_t action_width, Decision& decision) {
+  decision.order.clear();
+  decision.action_width = action_width;
+  decision.baseline_actions.clear();
+  decision.executed_actions.clear();
+  decision.log_density.reset();
+  decision.box.reset();
+  decision.policy_version = 0;
+  decision.experiment = policy.experiment;
+  decision.arm = policy.arm;
+  decision.experiment_coverage = policy.coverage;
+  decision.shadows.clear();
+  decision.fell_back = false;
 }
 
 }  // namespace
@@ -41,7 +53,8 @@ struct DecisionMaker::Workspace::Impl {
   std::vector<float> scores;              // [k]
   std::vector<RankedItem> ranked;         // [n]
   std::vector<float> shadow;              // [n, D]
-  std::vector<double> served_scores, shadow_scores, ranks;
+  std::vector<double> served_scores, shadow_scores;
+  RankBuffers ranks;
   std::vector<std::size_t> shadow_order;
 };
 
@@ -94,22 +107,18 @@ Result<DecisionMaker> DecisionMaker::Create(const RankerOptions& options, Metric
   return DecisionMaker(std::make_unique<Impl>(options, std::move(space), metrics));
 }
 
-Result<Decision> DecisionMaker::Decide(const RankingRequest& request, const ServingPolicy& policy, Workspace& workspace) const {
-  FUSELINE_ASSIGN_OR_FAIL(const bool finite, impl_->check.Check(request));
+Status DecisionMaker::Decide(const RankingRequest& request, const ServingPolicy& policy, Workspace& workspace, Decision& decision) const {
+  FUSELINE_ASSIGN_OR_RETURN(const bool finite, impl_->check.Check(request));
   Workspace::Impl& buffers = *workspace.impl_;
   const std::size_t values = request.candidates.size() * impl_->space.width();
   buffers.baseline.resize(values);
   buffers.executed.resize(values);
 
-  Decision decision;
-  decision.action_width = impl_->space.width();
-  decision.experiment = policy.experiment;
-  decision.arm = policy.arm;
-  decision.experiment_coverage = policy.coverage;
-  if (request.candidates.empty()) return decision;
-  FUSELINE_FAIL_IF_ERROR(impl_->ChooseActions(request, policy, finite, buffers, decision));
+  Begin(policy, impl_->space.width(), decision);
+  if (request.candidates.empty()) return OkStatus();
+  FUSELINE_RETURN_IF_ERROR(impl_->ChooseActions(request, policy, finite, buffers, decision));
   impl_->Order(request, buffers, decision);
-  return decision;
+  return OkStatus();
 }
 
 // Fills baseline and executed of every candidate.
@@ -186,8 +195,6 @@ void DecisionMaker::Impl::Order(const RankingRequest& request, Workspace::Impl& 
   const auto end = buffers.ranked.begin() + static_cast<std::ptrdiff_t>(shown);
   std::partial_sort(buffers.ranked.begin(), end, buffers.ranked.end(), better);
   decision.order.assign(buffers.ranked.begin(), end);
-  decision.baseline_actions.reserve(shown * width);
-  decision.executed_actions.reserve(shown * width);
   for (const RankedItem& item : decision.order) {
     const auto from = static_cast<std::ptrdiff_t>(item.candidate * width);
     const auto to = from + static_cast<std::ptrdiff_t>(width);

@@ -1,5 +1,6 @@
 #include "fuseline/serving_bridge/event_log.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <optional>
@@ -7,13 +8,15 @@
 #include <vector>
 
 #include "fuseline/core/backoff.h"
-#include "fuseline/core/bounded_queue.h"
 #include "fuseline/core/stage.h"
+
+#include "event_ring.h"
 
 namespace fuseline {
 namespace {
 
-constexpr std::int64_t kIdleWaitMs = 50;      // How long the thread waits for an event before it looks for a stop.
+constexpr std::int64_t kIdleWaitLongestMs = 8;  // Between two looks into an empty ring: nobody who pushes wakes the thread.
+constexpr std::int64_t kFullWaitMs = 1;       // Between two tries of Append.
 constexpr std::int64_t kHoldBackWaitMs = 2;   // Between two questions to hold_back.
 constexpr std::int64_t kRetryFirstMs = 10;
 constexpr std::int64_t kRetryLongestMs = 1'000;
@@ -39,7 +42,7 @@ struct EventLog::Impl {
       : options(std::move(its_options)),
         sink(std::move(its_sink)),
         log(its_log),
-        queue(options.queue_events),
+        ring(std::max<std::size_t>(options.queue_events, 2)),
         written_total(metrics.GetCounter("fuseline_serving_bridge_events_written_total", "events taken by the event log's sink")),
         dropped_total(metrics.GetCounter("fuseline_serving_bridge_events_dropped_total",
                                          "events that found the event log full, or were left at its end")),
@@ -57,7 +60,7 @@ struct EventLog::Impl {
   const EventLogOptions options;
   const std::unique_ptr<EventLogSink> sink;  // The thread's alone, after it has begun.
   Log& log;
-  BoundedQueue<v1::Event> queue;
+  EventRing<v1::Event> ring;
   const Counter written_total, dropped_total, failed_total;
   const Gauge queue_events;
   std::atomic<std::uint64_t> pushed = 0, written = 0, dropped = 0, failed = 0;
@@ -74,7 +77,7 @@ EventLog::EventLog(EventLogOptions options, std::unique_ptr<EventLogSink> sink, 
 EventLog::~EventLog() { (void)Close(); }
 
 bool EventLog::TryPush(v1::Event&& event) {
-  if (!impl_->queue.TryPush(event)) {
+  if (!impl_->ring.TryPush(event)) {
     impl_->Drop(1);
     return false;
   }
@@ -83,9 +86,12 @@ bool EventLog::TryPush(v1::Event&& event) {
 }
 
 Status EventLog::Append(v1::Event&& event) {
-  if (!impl_->queue.Push(std::move(event))) {
-    impl_->Drop(1);
-    return ErrorStatus(Code::kUnavailable, "event log is closed");
+  while (!impl_->ring.TryPush(event)) {
+    if (impl_->ring.closed()) {
+      impl_->Drop(1);
+      return ErrorStatus(Code::kUnavailable, "event log is closed");
+    }
+    SleepFor(std::stop_token(), kFullWaitMs);
   }
   ++impl_->pushed;
   return OkStatus();
@@ -94,7 +100,7 @@ Status EventLog::Append(v1::Event&& event) {
 Status EventLog::Close(std::int64_t patience_ms) {
   Impl& impl = *impl_;
   if (impl.close_called.exchange(true)) return OkStatus();
-  impl.queue.Close();
+  impl.ring.Close();
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
   while (!impl.thread->finished() && std::chrono::steady_clock::now() < deadline) {
     SleepFor(std::stop_token(), 1);
@@ -111,22 +117,26 @@ EventLog::Figures EventLog::figures() const {
 Status EventLog::Impl::Run(std::stop_token stop) {
   Backoff backoff(kRetryFirstMs, kRetryLongestMs, reinterpret_cast<std::uintptr_t>(this));
   std::vector<v1::Event> batch;
-  while (!stop.stop_requested() && !queue.exhausted()) {
+  std::int64_t idle_wait_ms = 1;
+  v1::Event event;
+  while (!stop.stop_requested() && !ring.exhausted()) {
     // A closed log is on its way out: nobody can be held back any more.
-    if (options.hold_back && !queue.closed() && options.hold_back()) {
+    if (options.hold_back && !ring.closed() && options.hold_back()) {
       SleepFor(stop, kHoldBackWaitMs);
       continue;
     }
-    while (batch.size() < options.batch_events) {
-      auto event = queue.Pop(batch.empty() ? kIdleWaitMs : 0);
-      if (!event) break;
-      batch.push_back(*std::move(event));
+    while (batch.size() < options.batch_events && ring.TryPop(event)) batch.push_back(std::move(event));
+    queue_events.Set(static_cast<double>(ring.size()));
+    if (batch.empty()) {
+      SleepFor(stop, idle_wait_ms);
+      idle_wait_ms = std::min(2 * idle_wait_ms, kIdleWaitLongestMs);
+      continue;
     }
-    queue_events.Set(static_cast<double>(queue.size()));
-    if (!batch.empty()) WriteBatch(stop, batch, backoff);
+    idle_wait_ms = 1;
+    WriteBatch(stop, batch, backoff);
   }
   std::uint64_t left = batch.size();
-  while (queue.Pop(0)) ++left;
+  while (!ring.exhausted()) left += ring.TryPop(event) ? 1 : 0;  // Whoever was inside TryPush when it was closed is awaited.
   Drop(left);
   const Status flushed = sink->Flush();
   if (left > 0) return ErrorStatus(Code::kUnavailable, "event log was closed with events unwritten:", left);

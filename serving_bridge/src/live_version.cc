@@ -18,7 +18,8 @@ VersionDemands::VersionDemands(const RankerOptions& options)
     : policy_(options.policy),
       schema_digest_(SchemaDigest(options.schema)),
       ranges_bytes_(CanonicalBytes(options.ranges)),
-      box_(options.box) {}
+      box_(options.box),
+      precision_(options.precision) {}
 
 tl::expected<LiveVersion, Refusal> VersionDemands::Admit(const PolicyVersion& version, const v1::AliasChange& change) const {
   const v1::PolicyManifest& manifest = version.manifest;
@@ -39,7 +40,7 @@ tl::expected<LiveVersion, Refusal> VersionDemands::Admit(const PolicyVersion& ve
   }
   auto tensors = DecodeWeights(version.weights);
   if (!tensors) return Refuse("weights", std::move(tensors).error());
-  auto network = PolicyNetwork::Create(manifest, *tensors);
+  auto network = PolicyNetwork::Create(manifest, *tensors, precision_);
   if (!network) return Refuse("weights", std::move(network).error());
   return LiveVersion{*std::move(network), box, change};
 }

@@ -34,6 +34,7 @@ class VersionDemands {
  private:
   std::string policy_, schema_digest_, ranges_bytes_;
   ExplorationBox box_;
+  Precision precision_;
 };
 
 }  // namespace fuseline

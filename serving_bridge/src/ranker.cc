@@ -97,6 +97,7 @@ Result<RankerOptions> RankerOptionsOf(const v1::Config& config) {
   options.poll_interval_ms = config.ranker().poll_interval_ms();
   options.fetch_jitter_ms = config.ranker().fetch_jitter_ms();
   options.max_candidates = static_cast<std::size_t>(config.ranker().max_candidates());
+  options.precision = config.ranker().precision() == "bfloat16" ? Precision::kBfloat16 : Precision::kFloat32;
   return options;
 }
 
@@ -134,6 +135,8 @@ Result<std::unique_ptr<Ranker>> Ranker::Open(RankerOptions options, Log& log, Me
   FUSELINE_FAIL_IF_ERROR(CheckOptions(options));
   for (const v1::Experiment& experiment : options.experiments) FUSELINE_FAIL_IF_ERROR(ValidateExperiment(experiment));
   FUSELINE_ASSIGN_OR_FAIL(DecisionMaker decisions, DecisionMaker::Create(options, metrics));
+  metrics.GetGauge("fuseline_serving_bridge_bfloat16", "1 where actors are multiplied in bfloat16: asked for, and the processor has it")
+      .Set(options.precision == Precision::kBfloat16 && HasBfloat16() ? 1 : 0);
   auto impl = std::make_unique<Impl>(std::move(options), std::move(decisions), log, metrics, clock);
   FUSELINE_FAIL_IF_ERROR(impl->pick_up.Begin());
   if (!impl->options.version_folder.empty()) {
@@ -153,16 +156,22 @@ Ranker::Reader Ranker::NewReader() { return Reader(std::make_unique<Reader::Impl
 
 RankerStatus Ranker::status() const { return impl_->pick_up.status(); }
 
-Result<Decision> Ranker::Rank(const RankingRequest& request, Reader& reader) const {
+Status Ranker::Rank(const RankingRequest& request, Reader& reader, Decision& decision) const {
   const auto pin = reader.impl_->slot.PinCurrent();
   DecisionMaker::Workspace& workspace = reader.impl_->workspace;
   const Placed placed = Place(*pin.get(), request.user_id);
   (placed.arm == nullptr ? impl_->outside_total : placed.arm->requests_total).Increment();
-  FUSELINE_ASSIGN_OR_FAIL(Decision decision, impl_->decisions.Decide(request, placed.policy, workspace));
-  if (placed.experiment == nullptr || !IsShadowed(*placed.experiment, request.request_id)) return decision;
+  FUSELINE_RETURN_IF_ERROR(impl_->decisions.Decide(request, placed.policy, workspace, decision));
+  if (placed.experiment == nullptr || !IsShadowed(*placed.experiment, request.request_id)) return OkStatus();
   for (const ServedArm& shadow : placed.experiment->shadows) {
-    FUSELINE_FAIL_IF_ERROR(impl_->decisions.ScoreShadow(request, PolicyOf(*pin.get(), shadow), workspace, decision));
+    FUSELINE_RETURN_IF_ERROR(impl_->decisions.ScoreShadow(request, PolicyOf(*pin.get(), shadow), workspace, decision));
   }
+  return OkStatus();
+}
+
+Result<Decision> Ranker::Rank(const RankingRequest& request, Reader& reader) const {
+  Decision decision;
+  FUSELINE_FAIL_IF_ERROR(Rank(request, reader, decision));
   return decision;
 }
 

@@ -1,16 +1,6 @@
 #include "request_check.h"
 
-#include <algorithm>
-#include <cmath>
-
 namespace fuseline {
-namespace {
-
-bool AllFinite(std::span<const float> values) {
-  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-}
-
-}  // namespace
 
 RequestCheck::RequestCheck(const v1::FeatureSchema& schema, std::size_t max_candidates)
     : tasks_(static_cast<std::size_t>(schema.tasks_size())), max_candidates_(max_candidates) {

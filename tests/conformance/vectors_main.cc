@@ -108,16 +108,17 @@ Json Expected(const Case& from, const DecisionMaker& decisions, const ServingPol
   std::vector<CandidateView> candidates;
   for (const Item& item : from.items) names.push_back(item.id), candidates.push_back({{item.dense, item.ids}, item.scores});
   DecisionMaker::Workspace workspace;
-  const auto decision = decisions.Decide({.request_id = from.request_id, .user_id = from.user_id, .surface = {}, .event_time_ms = 0,
+  Decision decision;
+  const Status decided = decisions.Decide({.request_id = from.request_id, .user_id = from.user_id, .surface = {}, .event_time_ms = 0,
                                           .user = {from.user_dense, from.user_ids}, .context = {from.context_dense, {}},
                                           .item_ids = names, .candidates = candidates, .expose_count = from.expose},
-                                         policy, workspace);
-  FUSELINE_CHECK(decision.has_value());
-  Json json = {{"order", Json::array()}, {"fused_scores", Json::array()}, {"baseline_actions", Array(decision->baseline_actions)},
-               {"executed_actions", Array(decision->executed_actions)},
-               {"log_density", decision->log_density ? Json(*decision->log_density) : Json()},
-               {"policy_version", decision->policy_version}, {"arm", decision->arm}, {"fell_back", decision->fell_back}};
-  for (const RankedItem& item : decision->order) json["order"].push_back(item.candidate), json["fused_scores"].push_back(item.fused_score);
+                                         policy, workspace, decision);
+  FUSELINE_CHECK(decided.ok());
+  Json json = {{"order", Json::array()}, {"fused_scores", Json::array()}, {"baseline_actions", Array(decision.baseline_actions)},
+               {"executed_actions", Array(decision.executed_actions)},
+               {"log_density", decision.log_density ? Json(*decision.log_density) : Json()},
+               {"policy_version", decision.policy_version}, {"arm", decision.arm}, {"fell_back", decision.fell_back}};
+  for (const RankedItem& item : decision.order) json["order"].push_back(item.candidate), json["fused_scores"].push_back(item.fused_score);
   return json;
 }
 

@@ -66,6 +66,7 @@ TEST_F(RankTest, InBatchRlsMixHalfOfTheUsersAreExploredAroundTheStaticAction) {
   ASSERT_OK_AND_ASSIGN(const DecisionMaker maker, DecisionMaker::Create(options, metrics_));
   ASSERT_OK_AND_ASSIGN(const ActionSpace space, ActionSpace::Create(options.ranges));
   DecisionMaker::Workspace workspace;
+  Decision decision;
 
   int around_static = 0;
   for (int user = 0; user < 200; ++user) {
@@ -73,7 +74,7 @@ TEST_F(RankTest, InBatchRlsMixHalfOfTheUsersAreExploredAroundTheStaticAction) {
     request.user_id = "u" + std::to_string(user);
 
     // when
-    ASSERT_OK_AND_ASSIGN(const Decision decision, maker.Decide(request.view(), {&network, {}, 30}, workspace));
+    ASSERT_THAT(maker.Decide(request.view(), {&network, {}, 30}, workspace, decision), IsOk());
 
     // then
     const bool is_static = decision.policy_version == 0;

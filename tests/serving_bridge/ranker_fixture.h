@@ -79,7 +79,8 @@ struct OwnedRequest {
 // What every dimension of every action of version `number` is: so a mixture of two versions would show.
 inline float ActionOf(std::uint64_t number) { return static_cast<float>(std::tanh(static_cast<double>(number % 89) / 89.0 - 0.5)); }
 
-inline PolicyVersion VersionThatSays(std::uint64_t number, const RankerOptions& options) {
+// Its layers do not look at the request: only the last one's bias is not 0.
+inline PolicyVersion VersionThatSays(std::uint64_t number, const RankerOptions& options, const std::vector<std::uint32_t>& hidden = {}) {
   PolicyVersion version;
   v1::PolicyManifest& manifest = version.manifest;
   const FeatureEncoder encoder(options.schema);
@@ -89,14 +90,20 @@ inline PolicyVersion VersionThatSays(std::uint64_t number, const RankerOptions& 
   manifest.set_policy(options.policy);
   *manifest.mutable_schema() = options.schema;
   manifest.set_schema_digest(SchemaDigest(options.schema));
-  manifest.mutable_actor()->add_widths(inputs);
-  manifest.mutable_actor()->add_widths(outputs);
+  std::vector<std::uint32_t> widths{inputs};
+  widths.insert(widths.end(), hidden.begin(), hidden.end());
+  widths.push_back(outputs);
+  manifest.mutable_actor()->mutable_widths()->Add(widths.begin(), widths.end());
   *manifest.mutable_ranges() = options.ranges;
-  const float bias = static_cast<float>(number % 89) / 89.0F - 0.5F;
-  version.weights = EncodeWeights({{"normaliser.mean", {{inputs}, std::vector<float>(inputs, 0.0F)}},
-                                   {"normaliser.scale", {{inputs}, std::vector<float>(inputs, 1.0F)}},
-                                   {"actor.0.weight", {{outputs, inputs}, std::vector<float>(inputs * outputs, 0.0F)}},
-                                   {"actor.0.bias", {{outputs}, std::vector<float>(outputs, bias)}}});
+  TensorMap tensors{{"normaliser.mean", {{inputs}, std::vector<float>(inputs, 0.0F)}},
+                    {"normaliser.scale", {{inputs}, std::vector<float>(inputs, 1.0F)}}};
+  for (std::size_t i = 0; i + 1 < widths.size(); ++i) {
+    const std::string name = "actor." + std::to_string(i);
+    const float bias = i + 2 < widths.size() ? 0.0F : static_cast<float>(number % 89) / 89.0F - 0.5F;
+    tensors[name + ".weight"] = {{widths[i + 1], widths[i]}, std::vector<float>(std::size_t{widths[i + 1]} * widths[i], 0.0F)};
+    tensors[name + ".bias"] = {{widths[i + 1]}, std::vector<float>(widths[i + 1], bias)};
+  }
+  version.weights = EncodeWeights(tensors);
   SealManifest(manifest, version.weights, /*part_bytes=*/500);
   return version;
 }

@@ -11,6 +11,9 @@
 
 namespace fuseline {
 
+// Whether no value is infinite or NaN. Looks at all of them, several at a time.
+bool AllFinite(std::span<const float> values);
+
 // Values of one scope, in schema order; borrowed.
 struct FeatureView {
   std::span<const float> dense;
@@ -55,16 +58,15 @@ class FeatureEncoder {
   std::size_t ClampTaskScores(std::span<float> task_scores) const;
 
  private:
-  struct Field {
-    bool categorical;
+  struct Run {
+    bool categorical;     // Of one id; else of dense features that follow one another.
     std::uint32_t width;  // Columns.
-    float dense_default;
-    std::uint64_t id_default;
   };
   struct Scope {
-    std::vector<Field> fields;
+    std::vector<Run> runs;
     std::size_t dense = 0, ids = 0;  // Values expected.
-    std::size_t columns = 0;         // Columns made of them.
+    std::size_t columns = 0;         // Columns made of them,
+    std::vector<float> absent;       // and what they are when no value is there.
   };
   struct TaskRange {
     float min, max;

@@ -28,6 +28,11 @@ class ActorWorkspace {
   std::unique_ptr<Impl> impl_;
 };
 
+// What the candidates' layers are multiplied in. kBfloat16: weights and inputs of each layer rounded to 8 bits of mantissa, sums in float32; the
+// shared columns' part stays float32, and so does a policy of the other form (best_of_generated). docs/ranker.md says how exact it is.
+enum class Precision { kFloat32, kBfloat16 };
+bool HasBfloat16();  // Whether this machine's processor multiplies it (AVX512-BF16).
+
 // The actor mu of one version, without LibTorch: what ranker, gate, evaluation and simulator compute with.
 //
 // state → normalise → dense layers with ReLU → tanh → action in [-1, 1]^D. The first layer's shared part is computed once a
@@ -40,8 +45,8 @@ class ActorWorkspace {
 class PolicyNetwork {
  public:
   // Errors: kInvalidInput when manifest, schema and tensors do not fit together (one too many is refused too); kCorrupt
-  // for non-finite weights.
-  static Result<PolicyNetwork> Create(const v1::PolicyManifest& manifest, const TensorMap& tensors);
+  // for non-finite weights. Where the machine has no bfloat16, kBfloat16 computes in float32.
+  static Result<PolicyNetwork> Create(const v1::PolicyManifest& manifest, const TensorMap& tensors, Precision precision = Precision::kFloat32);
   PolicyNetwork(PolicyNetwork&&) noexcept;
   PolicyNetwork& operator=(PolicyNetwork&&) noexcept;
   ~PolicyNetwork();

@@ -110,7 +110,7 @@ typedef struct fuseline_request {
   size_t expose_count;          /* How many will be shown; 0: all. */
 } fuseline_request;
 
-/* What to show, best first. The arrays are the reader's, until its next call. */
+/* What to show, best first. Arrays and text are the reader's, until its next call. */
 typedef struct fuseline_decision {
   size_t count;                  /* m = min(expose_count, n) */
   const size_t* order;           /* [m] indices into the candidates. */
@@ -121,11 +121,12 @@ typedef struct fuseline_decision {
   int has_log_density;           /* 0: nothing was explored. */
   double log_density;
   uint64_t policy_version;       /* 0: the static weights. */
-  const char* arm;               /* As in events. Static storage. */
+  const char* arm;               /* As in events. */
   int fell_back;                 /* Input that is not finite got the static weights. */
 } fuseline_decision;
 
 /* The same request, version and seed give the same decision. No candidates: an empty decision.
+ * Takes no lock, makes no system call, and allocates nothing once the reader has seen as many candidates before.
  * FUSELINE_INVALID_INPUT: too many candidates, no user or request id, numbers of values that disagree with the schema. */
 FUSELINE_API int fuseline_rank(fuseline_reader* reader, const fuseline_request* request, fuseline_decision* decision);
 

@@ -34,6 +34,7 @@ struct RankedItem {
 };
 
 // What to show, best first, and how that was chosen. Equal scores keep the order of the candidates.
+// Filled anew by each ranking; one that is kept from request to request keeps its memory, so that ranking into it allocates nothing.
 struct Decision {
   std::vector<RankedItem> order;        // [m], m = min(expose_count, n).
   std::size_t action_width = 0;         // D

@@ -52,7 +52,7 @@ class DecisionMaker {
   ~DecisionMaker();
 
   // As Ranker::Rank, with this policy as the live version.
-  Result<Decision> Decide(const RankingRequest& request, const ServingPolicy& policy, Workspace& workspace) const;
+  Status Decide(const RankingRequest& request, const ServingPolicy& policy, Workspace& workspace, Decision& decision) const;
 
   // What `shadow` would have done, exploring nothing, beside what Decide has just done with this workspace. Adds to decision.shadows; nothing
   // where the decision fell back or has no items. Cost: as Decide, and two sorts of the candidates.

@@ -51,8 +51,8 @@ struct EventLogOptions {
   std::function<bool()> hold_back;
 };
 
-// The way of events out of a ranker: a bounded queue, and one thread that hands them to a sink. TryPush costs the
-// request's thread a move into the queue; serialisation and network are the other thread's.
+// The way of events out of a ranker: a bounded ring, and one thread that hands them to a sink. TryPush costs the
+// request's thread a move into the ring, without lock or system call; serialisation and network are the other thread's.
 // Thread-safe; events of one caller keep their order.
 class EventLog {
  public:

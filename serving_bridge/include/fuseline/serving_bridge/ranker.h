@@ -13,6 +13,7 @@
 #include "fuseline/core/signature.h"
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/exploration.h"
+#include "fuseline/fusion/policy_network.h"
 #include "fuseline/redis/connection.h"
 #include "fuseline/serving_bridge/decision.h"
 #include "fuseline/v1/config.pb.h"
@@ -37,6 +38,7 @@ struct RankerOptions {
   std::int64_t poll_interval_ms = 1'000;  // How often the alias is read besides the change stream.
   std::int64_t fetch_jitter_ms = 50;      // Largest random wait before a fetch, so that a fleet does not come at once.
   std::size_t max_candidates = 4'096;
+  Precision precision = Precision::kFloat32;
   std::string version_folder;  // Not empty: serve the version in it (as the archive writes one) for ever, and ask no Redis.
 
   // Called on the pick-up thread once a version serves, with the wall time at which it began to. May be empty.
@@ -95,8 +97,13 @@ class Ranker {
   // arm: the static action, no noise, no density. The same request, version and seed give the same decision.
   // Input that is not finite gets the static action without noise, and task scores that are not finite count as their task's
   // minimum; both are counted. No candidates: an empty decision.
-  // Errors: kInvalidInput for more than max_candidates, no user or request id, or numbers of values that disagree with the schema.
-  // Cost: bench/BENCHMARKS.md.
+  // Errors: kInvalidInput for more than max_candidates, no user or request id, or numbers of values that disagree with the schema;
+  // `decision` then stays as it was.
+  // Cost: bench/BENCHMARKS.md. No lock and no system call; no allocation either once reader and decision have seen as many
+  // candidates, and a network as large, before. (What a request of a shape never seen, or an error's message, needs is allocated.)
+  Status Rank(const RankingRequest& request, Reader& reader, Decision& decision) const;
+
+  // The same into a decision of its own, for callers to whom a few allocations a request are nothing.
   Result<Decision> Rank(const RankingRequest& request, Reader& reader) const;
 
   // The exposure of `decision` as it is to be logged, with all that a transition needs. A feature that was not finite is written

@@ -149,6 +149,16 @@ void ReplayBuffer::Fill(std::uint64_t number, std::size_t b, bool per_request, c
   FillState(rows_.At(number + 1), b, per_request, normaliser, batch.next_state, batch.next_baseline, batch.next_mask, batch.next_box);
 }
 
+// Rows lie anywhere in a buffer much larger than any cache: what comes next is fetched while one is written.
+void ReplayBuffer::FillAll(std::span<const std::uint64_t> rows, bool per_request, const Normaliser& normaliser, const RewardSpec& rewards,
+                           TransitionBatch& batch) const {
+  constexpr std::size_t kAhead = 3;
+  for (std::size_t b = 0; b < rows.size(); ++b) {
+    if (b + kAhead < rows.size()) rows_.Prefetch(rows[b + kAhead]);
+    Fill(rows[b], b, per_request, normaliser, rewards, batch);
+  }
+}
+
 // Returns the row, and sets the weight that makes up for how likely it was, not yet over the batch's largest.
 std::uint64_t ReplayBuffer::DrawFresh(Random& random, std::size_t b, TransitionBatch& batch) {
   if (!tree_) return fresh_[random.NextBelow(fresh_.size())];
@@ -166,10 +176,8 @@ void ReplayBuffer::Sample(const Sampling& sampling, const Normaliser& normaliser
   drawn_.clear();
   Random random(sampling.seed, "replay", sampling.step);
   std::vector<std::uint64_t> rows(sampling.count);
-  for (std::size_t b = 0; b < sampling.count; ++b) {
-    rows[b] = DrawFresh(random, b, batch);
-    Fill(rows[b], b, sampling.per_request, normaliser, rewards, batch);
-  }
+  for (std::size_t b = 0; b < sampling.count; ++b) rows[b] = DrawFresh(random, b, batch);
+  FillAll(rows, sampling.per_request, normaliser, rewards, batch);
   const float largest = *std::ranges::max_element(batch.weight);
   for (std::size_t b = 0; b < sampling.count; ++b) batch.weight[b] *= use_(rows_.At(rows[b])).weight / largest;
 }
@@ -190,11 +198,10 @@ void ReplayBuffer::SampleForActor(const Sampling& sampling, const Normaliser& no
   const std::size_t count = for_actor_.empty() ? 0 : sampling.count;
   Clear(rows_.layout(), count, sampling.per_request, batch);
   Random random(sampling.seed, "replay.actor", sampling.step);
-  for (std::size_t b = 0; b < count; ++b) {
-    const std::uint64_t row = for_actor_[random.NextBelow(for_actor_.size())];
-    Fill(row, b, sampling.per_request, normaliser, rewards, batch);
-    batch.weight[b] = use_(rows_.At(row)).weight;
-  }
+  std::vector<std::uint64_t> rows(count);
+  for (std::uint64_t& row : rows) row = for_actor_[random.NextBelow(for_actor_.size())];
+  FillAll(rows, sampling.per_request, normaliser, rewards, batch);
+  for (std::size_t b = 0; b < count; ++b) batch.weight[b] = use_(rows_.At(rows[b])).weight;
   batch.trains_actor.assign(count, 1.0F);
 }
 

@@ -77,6 +77,8 @@ class ReplayBuffer {
   Status RestorePriorities(PriorityList list);
 
  private:
+  void FillAll(std::span<const std::uint64_t> rows, bool per_request, const Normaliser& normaliser, const RewardSpec& rewards,
+               TransitionBatch& batch) const;
   void Fill(std::uint64_t number, std::size_t b, bool per_request, const Normaliser& normaliser, const RewardSpec& rewards,
             TransitionBatch& batch) const;
   void FillState(const ConstRow& row, std::size_t b, bool per_request, const Normaliser& normaliser, std::vector<float>& states,

@@ -24,6 +24,12 @@ ConstRow RowStore::At(std::uint64_t row) const {
   return ConstRow(layout_, const_cast<RowStore*>(this)->Address(row));
 }
 
+void RowStore::Prefetch(std::uint64_t row) const {
+  constexpr std::size_t kCacheLine = 64;
+  const std::byte* const begin = const_cast<RowStore*>(this)->Address(row);
+  for (std::size_t at = 0; at < 2 * layout_.row_bytes(); at += kCacheLine) __builtin_prefetch(begin + at);
+}
+
 void RowStore::EvictBefore(std::uint64_t row) {
   FUSELINE_CHECK(row <= end_row_);
   first_row_ = std::max(first_row_, row);

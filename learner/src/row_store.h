@@ -72,6 +72,7 @@ class RowStore {
 
   Row Append();                                // A zeroed row, valid until the next Append.
   ConstRow At(std::uint64_t row) const;        // REQUIRES: first_row() <= row < end_row().
+  void Prefetch(std::uint64_t row) const;      // Asks memory for a row and the one after it, without waiting. REQUIRES: as At.
   void EvictBefore(std::uint64_t row);         // REQUIRES: row <= end_row().
   std::uint64_t first_row() const { return first_row_; }
   std::uint64_t end_row() const { return end_row_; }

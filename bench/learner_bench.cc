@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "learner_case.h"
 #include "measure.h"
 #include "peer_process.h"
+#include "torch/dense_kernels.h"
 
 namespace fuseline::bench {
 namespace {
@@ -42,9 +44,11 @@ struct Way {
   std::string name;
   std::function<void()> work;  // A pass; or, of a peer, null:
   std::function<Cost(double seconds, double& passes)> foreign;
+  int threads = 1;                        // Of LibTorch in this process.
   std::vector<double> cpu_s{}, wall_s{};  // Of a pass, in each round.
 
   void Measure(double seconds) {
+    at::set_num_threads(threads);
     double passes = 0;
     Cost cost;
     if (foreign) {
@@ -115,6 +119,9 @@ void Run(const std::string& preset, std::int64_t batch, const Arguments& argumen
               at::get_num_threads());
 
   for (int i = 0; i < 3; ++i) ours.Step();
+  const auto threads = static_cast<int>(arguments.threads);
+  std::optional<LearnerCase> rounding;
+  if (ChooseBfloat16Kernels() != nullptr) rounding.emplace(preset, batch, arguments.threads, "bfloat16");
   std::vector<Way> ways;
   ways.push_back({"step", [&] { ours.Step(); }, nullptr});
   ways.push_back({"ingest", [&] { ours.Ingest(kTransitionsAStep); }, nullptr});
@@ -138,6 +145,10 @@ void Run(const std::string& preset, std::int64_t batch, const Arguments& argumen
              std::exit(1);
            }});
   }
+  const std::size_t peers_end = ways.size();
+  for (Way& way : ways) way.threads = threads;
+  ways.push_back({"twice the threads", [&] { ours.Step(); }, nullptr, 2 * threads});
+  if (rounding) ways.push_back({"bfloat16", [&] { rounding->Step(); }, nullptr, threads});
   for (std::size_t round = 0; round < arguments.rounds; ++round)
     for (Way& way : ways) way.Measure(arguments.seconds);
 
@@ -153,11 +164,20 @@ void Run(const std::string& preset, std::int64_t batch, const Arguments& argumen
   std::printf("  %-34s %9.3f ms for %zu transitions, %.3f ms for both batches: %.2f %% of a step\n",
               "trajectory bytes to batch", 1e3 * ingest_s, kTransitionsAStep, 1e3 * sample_s,
               100 * (ingest_s + sample_s) / step_s);
-  for (std::size_t i = 5; i < ways.size(); ++i) {
+  const Way& doubled = ways[peers_end];
+  PrintMs("our step, twice the threads", doubled);
+  std::printf("  %-34s %9.2f times as fast by the clock, for %.2f times the CPU\n", "",
+              Median(ways[0].wall_s) / Median(doubled.wall_s), Median(doubled.cpu_s) / step_s);
+  if (rounding) {
+    PrintMs("our step in bfloat16", ways.back());
+    std::printf("  %-34s %9.2f times our step in float32\n", "", Median(ways.back().cpu_s) / step_s);
+  }
+  for (std::size_t i = 5; i < peers_end; ++i) {
     PrintMs(("PyTorch " + ways[i].name).c_str(), ways[i]);
     std::printf("  %-34s %9.2f times our step\n", "", Median(ways[i].cpu_s) / step_s);
   }
   if (arguments.memory_steps == 0) return;
+  at::set_num_threads(threads);
   for (int i = 0; i < 100; ++i) ours.Step();
   const double before = MemoryMib();
   for (std::size_t i = 0; i < arguments.memory_steps; ++i) {

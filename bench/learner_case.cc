@@ -19,13 +19,14 @@ namespace {
 constexpr int kItems = 5, kRequests = 4, kSessions = 2'000;
 constexpr std::size_t kBatches = 4;
 
-v1::Config ConfigOf(const std::string& preset, std::int64_t batch, std::int64_t threads) {
+v1::Config ConfigOf(const std::string& preset, std::int64_t batch, std::int64_t threads, const std::string& precision) {
   v1::Config config = DefaultSettings();
   v1::Learner& learner = *config.mutable_learner();
   learner.set_preset(preset);
   learner.set_batch(batch);
   learner.set_threads(threads);
   learner.set_device("cpu");
+  learner.set_precision(precision);
   return config;
 }
 
@@ -97,9 +98,10 @@ TensorMap TensorsOf(const TransitionBatch& b, std::uint32_t actions) {
 
 }  // namespace
 
-LearnerCase::LearnerCase(const std::string& preset, std::int64_t batch, std::int64_t threads)
+LearnerCase::LearnerCase(const std::string& preset, std::int64_t batch, std::int64_t threads,
+                         const std::string& precision)
     : name_(preset + "_" + std::to_string(batch)),
-      config_(ConfigOf(preset, batch, threads)),
+      config_(ConfigOf(preset, batch, threads, precision)),
       builder_(config_, SchemaOf(config_)),
       normaliser_(Normaliser::Identity(builder_.encoder().state_width())),
       rewards_(config_.rewards(), config_.learner().reward_cap()),

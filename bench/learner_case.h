@@ -18,7 +18,8 @@ namespace fuseline::bench {
 // sees the same.
 class LearnerCase {
  public:
-  LearnerCase(const std::string& preset, std::int64_t batch, std::int64_t threads);
+  LearnerCase(const std::string& preset, std::int64_t batch, std::int64_t threads,
+              const std::string& precision = "float32");
 
   const std::string& name() const { return name_; }
   Algorithm& algorithm() { return *algorithm_; }

@@ -6,10 +6,11 @@
 #      folder around it;
 #   2. the folder that deploy/setup.sh fills;
 #   3. the system's libtorch-dev.
-# Sets FUSELINE_TORCH_FOUND, FUSELINE_TORCH_VERSION, FUSELINE_TORCH_LIBRARY_DIR, FUSELINE_TORCH_CUDA.
+# Sets FUSELINE_TORCH_FOUND, FUSELINE_TORCH_VERSION, FUSELINE_TORCH_LIBRARY_DIR, FUSELINE_TORCH_CUDA, FUSELINE_TORCH_CUDA_HEADERS.
 
 set(FUSELINE_TORCH_PINNED_VERSION 2.11.0)  # deploy/setup.sh reads this line
 set(FUSELINE_TORCH_ROOT "" CACHE PATH "LibTorch to build against; empty: what deploy/setup.sh installed, else the system's")
+set(FUSELINE_CUDA_INCLUDE "" CACHE PATH "Folder of cuda_runtime_api.h; empty: looked for beside LibTorch and in /usr/local/cuda")
 option(FUSELINE_WITH_CUDA "Link LibTorch's CUDA libraries too, where this LibTorch has them" OFF)
 
 function(_fuseline_torch_candidates result)
@@ -33,6 +34,7 @@ endfunction()
 
 set(FUSELINE_TORCH_FOUND OFF)
 set(FUSELINE_TORCH_CUDA OFF)
+set(FUSELINE_TORCH_CUDA_HEADERS)  # Folders beside LibTorch's own; empty: what names CUDA cannot be compiled.
 set(_torch_includes)
 set(_torch_libraries)
 
@@ -85,6 +87,18 @@ if(FUSELINE_TORCH_FOUND)
     endif()
   endif()
 
+  # Where the headers of LibTorch's CUDA side are, and the toolkit's that they include, it is compiled whether or not it can be linked.
+  # (The wheel nvidia-cuda-runtime has half of them: without crt/ it does not compile. Triton's wheel has all.)
+  find_path(_torch_cuda_graph ATen/cuda/CUDAGraph.h PATHS ${_torch_includes} NO_DEFAULT_PATH NO_CACHE)
+  file(GLOB _torch_cuda_folders "${FUSELINE_TORCH_LIBRARY_DIR}/../../nvidia/cu*/include"
+       "${FUSELINE_TORCH_LIBRARY_DIR}/../../triton/backends/nvidia/include")
+  foreach(_folder IN LISTS FUSELINE_CUDA_INCLUDE _torch_cuda_folders ITEMS /usr/local/cuda/include)
+    if(_torch_cuda_graph AND EXISTS "${_folder}/cuda_runtime_api.h" AND EXISTS "${_folder}/crt/host_defines.h")
+      set(FUSELINE_TORCH_CUDA_HEADERS "${_folder}")
+      break()
+    endif()
+  endforeach()
+
   if(FUSELINE_WITH_CUDA)
     if(NOT EXISTS "${FUSELINE_TORCH_LIBRARY_DIR}/libtorch_cuda.so")
       message(FATAL_ERROR "FUSELINE_WITH_CUDA=ON, but ${FUSELINE_TORCH_LIBRARY_DIR} holds no libtorch_cuda.so")
@@ -97,8 +111,13 @@ if(FUSELINE_TORCH_FOUND)
       "${FUSELINE_TORCH_LIBRARY_DIR}/libtorch_cuda.so"
       "${FUSELINE_TORCH_LIBRARY_DIR}/libc10_cuda.so"
       -Wl,--pop-state)
-    file(GLOB _torch_cuda_includes "${FUSELINE_TORCH_LIBRARY_DIR}/../../nvidia/cu*/include")
-    list(APPEND _torch_includes ${_torch_cuda_includes})
+    file(GLOB _torch_cudart "${FUSELINE_TORCH_LIBRARY_DIR}/../../nvidia/cu*/lib/libcudart.so.*"
+         "${FUSELINE_TORCH_CUDA_HEADERS}/../lib64/libcudart.so")  # What inline functions of the headers call.
+    list(APPEND _torch_libraries ${_torch_cudart})
+    if(NOT FUSELINE_TORCH_CUDA_HEADERS)
+      message(FATAL_ERROR "FUSELINE_WITH_CUDA=ON, but no folder has cuda_runtime_api.h and crt/: name one by FUSELINE_CUDA_INCLUDE")
+    endif()
+    list(APPEND _torch_includes ${FUSELINE_TORCH_CUDA_HEADERS})
     target_compile_definitions(fuseline_dep::torch INTERFACE FUSELINE_TORCH_CUDA=1)
   endif()
 

@@ -37,6 +37,26 @@ TEST(EnhancedRlTest, AnActorGradientThatIsNotFiniteUndoesTheCriticsStepToo) {
   EXPECT_EQ(algorithm->WeightsSha256(), before);
 }
 
+TEST(EnhancedRlTest, Bfloat16IsInTheLineageAndIsRefusedWhereTheCpuHasNone) {
+  v1::Config config = test::SmallConfig();
+  const auto exact = Make(config);
+  config.mutable_learner()->set_precision("bfloat16");
+  const auto made = CreateAlgorithm(config, test::kBatchProblem);
+  if (!made) {
+    EXPECT_THAT(made.error(), HasCode(Code::kInvalidInput));
+    EXPECT_THAT(made.error(), MessageNames("learner.precision"));
+    return;
+  }
+  EXPECT_THAT((*made)->facts().blas, testing::EndsWith("own kernels: avx512_bf16"));
+  for (std::uint64_t step = 0; step < 20; ++step) {
+    ASSERT_OK_AND_ASSIGN(const StepFigures one, exact->Step(RandomBatch(step, 16, 2), step));
+    ASSERT_OK_AND_ASSIGN(const StepFigures other, (*made)->Step(RandomBatch(step, 16, 2), step));
+    EXPECT_FALSE(other.undone);
+    EXPECT_NEAR(other.critic_loss, one.critic_loss, 0.05 * one.critic_loss) << "step " << step;
+  }
+  EXPECT_NE((*made)->WeightsSha256(), exact->WeightsSha256());
+}
+
 TEST(EnhancedRlTest, TransitionsOutsideTheTermMoveTheCriticsAndNeverTheActor) {
   const auto algorithm = Make(test::SmallConfig());
   const auto actor = algorithm->actor_parameters();

@@ -9,6 +9,7 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <gtest/gtest.h>
@@ -135,6 +136,55 @@ TEST(CpuEnsembleTest, TwoGraphsAtOnceKeepTheirOwnActivations) {
       gradient(net.Forward(parameters, x).square().sum() + net.Forward(parameters, other).square().sum());
 
   EXPECT_TRUE(at::allclose(together, alone + also, 1e-5, 1e-5));
+}
+
+at::Tensor Rounded(const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kDouble); }
+
+// Shapes beyond every block and tile, both ways of lying in memory, and all that stands before and after a product.
+TEST(Bfloat16Test, AProductIsThatOfRoundedOperandsSummedInFloat) {
+  if (ChooseBfloat16Kernels() == nullptr) GTEST_SKIP() << "this CPU has no avx512_bf16; that it is refused is tested in algorithm_test";
+  at::manual_seed(14);
+  for (const auto& [rows, columns, depth] : {std::array<std::int64_t, 3>{1, 16, 1}, {13, 32, 7}, {241, 48, 64}, {30, 16, 513}, {500, 80, 257}}) {
+    const at::Tensor a = at::randn({rows, depth}), b = at::randn({depth, columns}), before = at::randn({rows, columns}), gate = at::randn({rows, columns}),
+                     bias = at::randn({columns});
+    const at::Tensor across = a.t().contiguous(), sum = at::mm(Rounded(a), Rounded(b));
+    const auto multiply = [&](DenseProduct product) {
+      at::Tensor c = before.clone();
+      product.b = b.const_data_ptr<float>();
+      product.b_stride = product.columns = product.c_stride = static_cast<std::size_t>(columns);
+      product.c = c.data_ptr<float>();
+      product.rows = static_cast<std::size_t>(rows);
+      product.depth = static_cast<std::size_t>(depth);
+      ChooseBfloat16Kernels()->multiply(product);
+      return c;
+    };
+    const DenseProduct lying{.a = a.const_data_ptr<float>(), .a_row = static_cast<std::size_t>(depth)},
+        standing{.a = across.const_data_ptr<float>(), .a_row = 1, .a_depth = static_cast<std::size_t>(rows)};
+    for (DenseProduct product : {lying, standing}) {
+      EXPECT_LT(LargestDifference(multiply(product), sum), 1e-5) << rows << ' ' << columns << ' ' << depth;
+      product.gate = gate.const_data_ptr<float>();
+      EXPECT_LT(LargestDifference(multiply(product), sum * (gate > 0)), 1e-5);
+      product.gate = nullptr;
+      product.onto = true;
+      EXPECT_LT(LargestDifference(multiply(product), sum + before), 1e-5);
+      product.onto = false;
+      product.relu = true;
+      product.bias = bias.const_data_ptr<float>();
+      EXPECT_LT(LargestDifference(multiply(product), (sum + bias).clamp_min(0)), 1e-5);
+    }
+  }
+}
+
+TEST(Bfloat16Test, AnEnsembleSaysNearlyWhatItSaysInFloat32) {
+  if (ChooseBfloat16Kernels() == nullptr) GTEST_SKIP() << "this CPU has no avx512_bf16";
+  at::manual_seed(15);
+  const DenseEnsemble exact(3, {59, 64, 64, 1}), rounding(3, {59, 64, 64, 1}, ChooseBfloat16Kernels());
+  const at::Tensor parameters = exact.Initial(5, "net").requires_grad_(), x = at::randn({250, 59});
+  const auto gradient = [&](const at::Tensor& y) { return torch::autograd::grad({y.square().sum()}, {parameters})[0]; };
+  const at::Tensor one = exact.Forward(parameters, x), other = rounding.Forward(parameters, x);
+  EXPECT_FALSE(at::equal(one, other));
+  EXPECT_LT(LargestDifference(other, one.to(at::kDouble)), 0.02);
+  EXPECT_LT(LargestDifference(gradient(other), gradient(one).to(at::kDouble)), 0.05);
 }
 
 TEST(FlatAdamTest, AStepIsThatOfPlainLoopsWhereverItIsWritten) {

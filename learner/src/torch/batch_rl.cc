@@ -23,7 +23,7 @@ class BatchRl final : public TorchAlgorithm {
         decoder_(AddNet("decoder", 1, shared_ + latent_, action_, Target::kNone)),
         perturbation_(AddNet("perturbation", 1, shared_ + action_, action_, Target::kKept)),
         critic_(AddNet("critic", 2, shared_ + action_, 1, Target::kKept)),
-        first_critic_(1, critic_.net.widths()),
+        first_critic_(1, critic_.net.widths(), compute_.kernels),
         codes_(Codes({own_.samples(), latent_}, "batch_rl.codes", 0)) {
     StartAtStatic(decoder_.net, decoder_.flat);
   }

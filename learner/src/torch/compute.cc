@@ -32,7 +32,7 @@ double MeasureSgemm() {
 }
 
 // What the build says of its BLAS, with MKL's own version where it has it; and our kernels, if they multiply here.
-std::string BlasName() {
+std::string BlasName(const DenseKernels* kernels) {
   const std::string config = at::show_config();
   const auto field = config.find("BLAS_INFO=");
   std::string name = field == std::string::npos ? "unknown" : config.substr(field + 10, config.find(',', field) - field - 10);
@@ -40,7 +40,7 @@ std::string BlasName() {
     const std::string version = at::get_mkl_version();
     name += ": " + version.substr(0, version.find(" for "));
   }
-  if (const DenseKernels* const kernels = ChooseDenseKernels()) name += ", own kernels: " + std::string(kernels->name);
+  if (kernels != nullptr) name += ", own kernels: " + std::string(kernels->name);
   return name;
 }
 
@@ -61,11 +61,16 @@ Result<Compute> ChooseCompute(const v1::Learner& settings) {
   const std::string& wanted = settings.device();
   if (wanted == "cuda" && !at::hasCUDA())
     return Error(Code::kInvalidInput, "learner.device is cuda, but this build or machine has no usable GPU: take auto or cpu");
+  const bool cuda = wanted != "cpu" && at::hasCUDA(), rounds = settings.precision() == "bfloat16";
+  const DenseKernels* const kernels = rounds ? ChooseBfloat16Kernels() : ChooseDenseKernels();
+  if (rounds && cuda) return Error(Code::kInvalidInput, "learner.precision is bfloat16, which is for CPUs: take float32, or learner.device=cpu");
+  if (rounds && kernels == nullptr)
+    return Error(Code::kInvalidInput, "learner.precision is bfloat16, but this CPU has no avx512_bf16: take float32");
   const int threads = static_cast<int>(settings.threads());
   SetThreads(threads);
-  const bool cuda = wanted != "cpu" && at::hasCUDA();
   return Compute{at::Device(cuda ? at::kCUDA : at::kCPU),
-                 {.device = cuda ? "cuda" : "cpu", .blas = BlasName(), .threads = threads, .sgemm_gflops = MeasureSgemm()}};
+                 kernels,
+                 {.device = cuda ? "cuda" : "cpu", .blas = BlasName(kernels), .threads = threads, .sgemm_gflops = MeasureSgemm()}};
 }
 
 at::Tensor FromHost(std::span<const float> values, at::IntArrayRef shape, at::Device device) {

@@ -10,14 +10,18 @@
 
 namespace fuseline {
 
+struct DenseKernels;
+
 // Where tensors live, and what is said of it in lineages.
 struct Compute {
   at::Device device = at::kCPU;
+  const DenseKernels* kernels = nullptr;  // Of networks on a CPU; null: LibTorch's own operations.
   ComputeFacts facts;
 };
 
 // Device and threads of the settings; measures how fast this build multiplies, which informs and decides nothing.
-// LibTorch's thread counts are those of the whole process. Errors: kInvalidInput for learner.device=cuda where there is none.
+// LibTorch's thread counts are those of the whole process. Errors: kInvalidInput for learner.device=cuda where there is none, and for
+// learner.precision=bfloat16 where no kernel has it.
 Result<Compute> ChooseCompute(const v1::Learner& settings);
 
 inline std::int64_t Size(std::size_t value) { return static_cast<std::int64_t>(value); }

@@ -10,4 +10,13 @@ const DenseKernels* ChooseDenseKernels() {
   return nullptr;
 }
 
+const DenseKernels* ChooseBfloat16Kernels() {
+#if defined(__x86_64__)
+  static const DenseKernels kernels{"avx512_bf16", MultiplyInBfloat16, kAvx512DenseKernels.dot, kAvx512DenseKernels.add_rows,
+                                    kAvx512DenseKernels.adam};
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16")) return &kernels;
+#endif
+  return nullptr;
+}
+
 }  // namespace fuseline

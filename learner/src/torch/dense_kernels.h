@@ -12,7 +12,7 @@ namespace fuseline {
 // C = A B, with what comes before and after it. Shapes: A [rows, depth], B [depth, columns], C [rows, columns].
 struct DenseProduct {
   const float* a = nullptr;
-  std::size_t a_row = 0, a_depth = 1;  // A(i, k) = a[i a_row + k a_depth]: either way of lying in memory.
+  std::size_t a_row = 0, a_depth = 1;  // A(i, k) = a[i a_row + k a_depth], one of them 1: either way of lying in memory.
   const float* b = nullptr;
   std::size_t b_stride = 0;
   float* c = nullptr;
@@ -52,6 +52,11 @@ struct DenseKernels {
 // Those of this CPU; null where it has no fused multiply-add.
 const DenseKernels* ChooseDenseKernels();
 
+// The same with both operands of `multiply` rounded to bfloat16 (nearest even; subnormals are zero), the sums float32: half of what an
+// operand takes, three decimal digits of it. Null where this CPU has no AVX512-BF16, which every CPU with AMX-BF16 has too.
+const DenseKernels* ChooseBfloat16Kernels();
+
 extern const DenseKernels kAvx2DenseKernels, kAvx512DenseKernels;
+void MultiplyInBfloat16(const DenseProduct& product);
 
 }  // namespace fuseline

@@ -68,11 +68,21 @@ class EnhancedRl final : public TorchAlgorithm {
 
   bool Update(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step, StepFigures& figures) override {
     if (!UpdateCritics(OnDevice(critics), figures)) return false;
-    if (actor.batch > 0 && !UpdateActor(OnDevice(actor), figures)) return false;
+    figures.box_share = ShareOf(actor);
+    if (figures.box_share != 0 && !UpdateActor(OnDevice(actor), figures)) return false;
     if ((step + 1) % static_cast<std::uint64_t>(settings_.soft_update_every()) == 0) {
       for (Trained* part : {&actor_, &critic_}) Follow(*part, settings_.soft_update());
     }
     return true;
+  }
+
+  std::optional<std::uint64_t> StepKind(const TransitionBatch& actor, std::uint64_t step) const override {
+    return (ShareOf(actor) != 0 ? 1U : 0U) + ((step + 1) % static_cast<std::uint64_t>(settings_.soft_update_every()) == 0 ? 2U : 0U);
+  }
+
+  // Of a batch: what trains the actor.
+  static double ShareOf(const TransitionBatch& batch) {
+    return batch.batch > 0 ? std::accumulate(batch.trains_actor.begin(), batch.trains_actor.end(), 0.0) / static_cast<double>(batch.batch) : 0;
   }
 
   at::Tensor TargetOf(const DeviceBatch& t) const {
@@ -94,7 +104,7 @@ class EnhancedRl final : public TorchAlgorithm {
       return CriticLoss(difference, t.weight);
     };
     const bool sound = Descend(critic_, settings_.critic_rate(), loss, &figures.critic_loss);
-    figures.td_error = ToHost(MeanTdError(difference)).values;
+    Tell(MeanTdError(difference), &figures.td_error);
     return sound;
   }
 
@@ -102,15 +112,12 @@ class EnhancedRl final : public TorchAlgorithm {
   at::Tensor Pulls(const at::Tensor& mu, const DeviceBatch& t) const {
     at::Tensor pulls = at::zeros_like(t.mask);
     if (settings_.inside_pull() > 0) pulls = pulls + settings_.inside_pull() * InsidePull(mu, t.baseline, t.box);
-    if (settings_.power_sum_pull() > 0)
-      pulls = pulls + settings_.power_sum_pull() * PowerSumPull(mu, tasks_, static_power_mean_);
+    if (settings_.power_sum_pull() > 0) pulls = pulls + settings_.power_sum_pull() * PowerSumPull(mu, tasks_, static_power_mean_);
     if (settings_.list_pull() > 0) pulls = pulls + settings_.list_pull() * ListPull(mu, t.mask, t.box);
     return pulls * items_of_q_;
   }
 
   bool UpdateActor(const DeviceBatch& t, StepFigures& figures) {
-    figures.box_share = t.trains_actor.mean().item<double>();
-    if (figures.box_share == 0) return true;
     figures.actor_moved = true;
     const auto loss = [&](const at::Tensor& parameters) {
       const at::Tensor logits = actor_.net.Forward(parameters, t.state * actor_columns_)[0], mu = logits.tanh();

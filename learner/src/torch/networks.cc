@@ -6,6 +6,7 @@
 #include <ATen/ops/baddbmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/pow.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -54,14 +55,13 @@ struct CpuEnsembleNode : public torch::autograd::Function<CpuEnsembleNode> {
 
 }  // namespace
 
-DenseEnsemble::DenseEnsemble(std::int64_t members, std::vector<std::int64_t> widths)
+DenseEnsemble::DenseEnsemble(std::int64_t members, std::vector<std::int64_t> widths, const DenseKernels* kernels)
     : members_(members), widths_(std::move(widths)) {
   for (std::size_t layer = 0; layer + 1 < widths_.size(); ++layer) {
     sizes_.push_back(members_ * widths_[layer + 1] * widths_[layer]);
     sizes_.push_back(members_ * widths_[layer + 1]);
   }
   for (const std::int64_t size : sizes_) parameters_ += size;
-  const DenseKernels* const kernels = ChooseDenseKernels();
   if (layers() > 0 && kernels != nullptr) cpu_ = std::make_shared<const CpuEnsemble>(members_, widths_, kernels);
 }
 
@@ -117,8 +117,13 @@ std::pair<at::Tensor, at::Tensor> DenseEnsemble::Layer(const at::Tensor& paramet
 
 FlatAdam::FlatAdam(const at::Tensor& parameters) : first(at::zeros_like(parameters)), second(at::zeros_like(parameters)) {}
 
+namespace {
+
+constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
+
+}  // namespace
+
 bool FlatAdam::Update(const State& from, const at::Tensor& gradient, double scale, double rate, const at::Tensor& parameters) {
-  constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
   ++updates;
   const double correction1 = 1.0 - std::pow(kBeta1, static_cast<double>(updates));
   const double correction2 = 1.0 - std::pow(kBeta2, static_cast<double>(updates));
@@ -146,6 +151,15 @@ bool FlatAdam::Update(const State& from, const at::Tensor& gradient, double scal
   const at::Tensor size = second.sqrt().div_(std::sqrt(correction2)).add_(kEpsilon);
   parameters.copy_(from.parameters.addcdiv(first, size, -rate / correction1));
   return std::isfinite((parameters.norm() + first.norm() + second.norm()).item<double>());
+}
+
+at::Tensor FlatAdam::UpdateFixed(const at::Tensor& gradient, double rate, const at::Tensor& count, const at::Tensor& parameters) {
+  const at::Tensor correction1 = 1.0 - at::pow(kBeta1, count), correction2 = 1.0 - at::pow(kBeta2, count);
+  first.mul_(kBeta1).add_(gradient, 1.0 - kBeta1);
+  second.mul_(kBeta2).add_(gradient.square(), 1.0 - kBeta2);
+  const at::Tensor size = (second / correction2).sqrt_().add_(kEpsilon);
+  parameters.sub_(first / size * (rate / correction1));
+  return (parameters.norm() + first.norm() + second.norm()).isfinite();
 }
 
 }  // namespace fuseline

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "torch/dense_kernels.h"
+
 namespace fuseline {
 
 class CpuEnsemble;
@@ -18,7 +20,8 @@ class CpuEnsemble;
 // Immutable; it describes parameters and owns none.
 class DenseEnsemble {
  public:
-  DenseEnsemble(std::int64_t members, std::vector<std::int64_t> widths);
+  // `kernels`: what multiplies on a CPU; null: LibTorch.
+  DenseEnsemble(std::int64_t members, std::vector<std::int64_t> widths, const DenseKernels* kernels = ChooseDenseKernels());
 
   std::int64_t members() const { return members_; }
   std::int64_t parameters() const { return parameters_; }
@@ -59,6 +62,10 @@ struct FlatAdam {
     at::Tensor parameters, first, second;
   };
   bool Update(const State& from, const at::Tensor& gradient, double scale, double rate, const at::Tensor& parameters);
+
+  // The same in place, without a look at a value: `count` is how many updates there are with this one, `updates` stays. Returns whether
+  // all new values are finite; one value each, on the device.
+  at::Tensor UpdateFixed(const at::Tensor& gradient, double rate, const at::Tensor& count, const at::Tensor& parameters);
 };
 
 }  // namespace fuseline

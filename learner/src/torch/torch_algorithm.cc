@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/lerp.h>
+#include <ATen/ops/stack.h>
 #include <c10/util/accumulate.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -59,7 +60,7 @@ std::vector<std::int64_t> TorchAlgorithm::Widths(std::int64_t inputs, std::int64
 }
 
 Trained& TorchAlgorithm::AddActor(std::int64_t outputs, Target target) {
-  DenseEnsemble net(1, Widths(width_, outputs));
+  DenseEnsemble net(1, Widths(width_, outputs), compute_.kernels);
   const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights.actor");
   BlindToItems(net, initial);
   StartAtStatic(net, initial);
@@ -68,7 +69,7 @@ Trained& TorchAlgorithm::AddActor(std::int64_t outputs, Target target) {
 }
 
 Trained& TorchAlgorithm::AddCritics(const std::string& name, std::int64_t members, std::int64_t more, Target target) {
-  DenseEnsemble net(members, Widths(width_ + more, 1));
+  DenseEnsemble net(members, Widths(width_ + more, 1), compute_.kernels);
   const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights." + name + "s");
   BlindToItems(net, initial);
   net.Layer(initial, net.layers() - 1).first.mul_(kStartWeightScale);  // A view; see StartAtLevel.
@@ -91,7 +92,7 @@ void TorchAlgorithm::ScaleActions(Trained& critics) const {
 }
 
 Trained& TorchAlgorithm::AddNet(const std::string& name, std::int64_t members, std::int64_t inputs, std::int64_t outputs, Target target) {
-  DenseEnsemble net(members, Widths(inputs, outputs));
+  DenseEnsemble net(members, Widths(inputs, outputs), compute_.kernels);
   const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights." + name);
   return Add(name, std::move(net), initial, target);
 }
@@ -102,10 +103,13 @@ void TorchAlgorithm::StartAtLevel(Trained& critics, const DeviceBatch& t, const 
   if (critics.adam.updates > 0) return;
   const at::NoGradGuard no_gradient;
   const at::Tensor worth = reward / (1 - settings_.gamma() * WeightedMean(1 - t.terminated, t.weight));  // [G], of a state or of one of a list's pairs.
+  if (fixed_) fixed_->DoneOnce();
   for (at::Tensor* const parameters : {&critics.flat, &critics.target}) {
     if (!parameters->defined()) continue;
-    const at::Tensor before = Renew(*parameters);
-    parameters->copy_(before);
+    if (!fixed_) {
+      const at::Tensor before = Renew(*parameters);
+      parameters->copy_(before);
+    }
     const at::Tensor biases = critics.net.Layer(*parameters, critics.net.layers() - 1).second;  // [M, 1], a view.
     biases.add_(worth.repeat_interleave(critics.net.members() / worth.size(0)).view_as(biases));
   }
@@ -126,6 +130,7 @@ void TorchAlgorithm::BlindToItems(const DenseEnsemble& net, const at::Tensor& in
 
 Result<StepFigures> TorchAlgorithm::Step(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step) {
   return CatchTorch("update step failed:", [&]() -> Result<StepFigures> {
+    if (fixed_) return StepFixed(critics, actor, step);
     std::vector<std::uint64_t> updates;
     for (const Trained& part : parts_) updates.push_back(part.adam.updates);
 
@@ -140,6 +145,30 @@ Result<StepFigures> TorchAlgorithm::Step(const TransitionBatch& critics, const T
     for (std::size_t i = 0; i < updates.size(); ++i) parts_[i].adam.updates = updates[i];
     return StepFigures{.undone = true};
   });
+}
+
+Status TorchAlgorithm::StepInFixedMemory(std::unique_ptr<StepRunner> runner) {
+  if (runner == nullptr) return ErrorStatus(Code::kInvalidInput, "learner.cuda_graph is true, but this build or device has no CUDA: take false");
+  if (!StepKind({}, 0)) return ErrorStatus(Code::kInvalidInput, "learner.cuda_graph is not for", settings_.algorithm() + ": take false");
+  std::vector<at::Tensor> state;
+  for (const auto& [name, tensor] : Named()) state.push_back(tensor);
+  fixed_ = std::make_unique<FixedStep>(std::move(runner), std::move(state), parts_.size());
+  return OkStatus();
+}
+
+StepFigures TorchAlgorithm::StepFixed(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step) {
+  std::vector<double> counts;
+  for (const Trained& part : parts_) counts.push_back(static_cast<double>(part.adam.updates + 1));
+  const FixedStep::Outcome outcome = fixed_->Run(StepKind(actor, step).value(), critics, actor, counts,
+                                                 [&](StepFigures& figures) { Update(critics, actor, step, figures); });
+  if (!outcome.sound) return {.undone = true};
+  for (const std::size_t part : outcome.moved) ++parts_[part].adam.updates;
+  return outcome.figures;
+}
+
+void TorchAlgorithm::Tell(const at::Tensor& values, std::vector<float>* to) {
+  if (fixed_) return fixed_->Tell(values, to);
+  *to = ToHost(values).values;
 }
 
 at::Tensor TorchAlgorithm::Renew(at::Tensor& handle) {
@@ -261,6 +290,7 @@ bool TorchAlgorithm::Descend(const std::vector<Trained*>& parts, double rate, co
   Parameters parameters;
   for (const Trained* part : parts) parameters.push_back(part->flat.detach().requires_grad_());
   const at::Tensor value = loss(parameters);
+  if (fixed_) return DescendFixed(parts, rate, value, torch::autograd::grad({value}, parameters), figure);
   const double measured = value.item<double>();
   if (figure != nullptr) *figure = measured;
   if (!std::isfinite(measured)) return false;
@@ -277,7 +307,25 @@ bool TorchAlgorithm::Descend(const std::vector<Trained*>& parts, double rate, co
   return true;
 }
 
+bool TorchAlgorithm::DescendFixed(const std::vector<Trained*>& parts, double rate, const at::Tensor& value,
+                                  const std::vector<at::Tensor>& gradients, double* figure) {
+  const at::NoGradGuard no_gradient;
+  if (figure != nullptr) fixed_->Tell(value, figure);
+  std::vector<at::Tensor> norms;
+  for (const at::Tensor& gradient : gradients) norms.push_back(gradient.norm());
+  const at::Tensor norm = at::stack(norms).norm();
+  const at::Tensor scale = (settings_.max_gradient_norm() / norm).clamp_max(1);
+  fixed_->Require(value.isfinite().logical_and(norm.isfinite()));
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto index = static_cast<std::size_t>(std::ranges::find_if(parts_, [&](const Trained& part) { return &part == parts[i]; }) - parts_.begin());
+    fixed_->Require(parts[i]->adam.UpdateFixed(gradients[i] * scale, rate, fixed_->Count(index), parts[i]->flat));
+    fixed_->Moved(index);
+  }
+  return true;
+}
+
 void TorchAlgorithm::Follow(Trained& part, double rate) {
+  if (fixed_) return void(part.target.lerp_(part.flat, rate));
   const at::Tensor before = Renew(part.target);
   at::lerp_out(part.target, before, part.flat, rate);
 }
@@ -306,7 +354,7 @@ bool TorchAlgorithm::DescendTd(Trained& critics, double rate, const DeviceBatch&
     return CriticLoss(difference, t.weight);
   };
   const bool sound = Descend(critics, rate, loss, &figures.critic_loss);
-  figures.td_error = ToHost(MeanTdError(difference)).values;
+  Tell(MeanTdError(difference), &figures.td_error);
   return sound;
 }
 

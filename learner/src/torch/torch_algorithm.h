@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "algorithm.h"
 #include "torch/catch_torch.h"
 #include "torch/compute.h"
+#include "torch/fixed_step.h"
 #include "torch/networks.h"
 
 namespace fuseline {
@@ -48,11 +50,16 @@ class TorchAlgorithm : public Algorithm {
   std::string description() const final;
   const ComputeFacts& facts() const final { return compute_.facts; }
 
+  // From now on steps are FixedSteps. Errors: kInvalidInput without a runner, and for an algorithm whose steps are of no kinds.
+  Status StepInFixedMemory(std::unique_ptr<StepRunner> runner);
+
  protected:
   TorchAlgorithm(const v1::Config& config, const Problem& problem, Compute compute);
 
   // One update; false when a loss or gradient is not finite: the caller then undoes it. `actor` may be empty (batch == 0).
   virtual bool Update(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step, StepFigures& figures) = 0;
+  // Steps of a kind do the same operations, whatever their values, each part moved once at most. Absent: the algorithm's have no kinds.
+  virtual std::optional<std::uint64_t> StepKind(const TransitionBatch& /*actor*/, std::uint64_t /*step*/) const { return std::nullopt; }
   // Q of all critics at n pairs, group by group: states [n, W], actions [n, D] → [M, n].
   virtual at::Tensor CriticsOf(const at::Tensor& states, const at::Tensor& actions) const = 0;
   virtual std::int64_t groups() const { return 1; }
@@ -101,7 +108,10 @@ class TorchAlgorithm : public Algorithm {
   // The rewards' sum over groups, weighted by omega: [G, B, L] → [1, B, L]; and over the list too: [B].
   at::Tensor WeightedSum(const at::Tensor& reward) const;
   at::Tensor Earned(const DeviceBatch& batch) const;
-  DeviceBatch OnDevice(const TransitionBatch& batch) const { return ToDevice(batch, width_, action_, compute_.device); }
+  DeviceBatch OnDevice(const TransitionBatch& batch) const {
+    return fixed_ ? fixed_->Input(batch) : ToDevice(batch, width_, action_, compute_.device);
+  }
+  void Tell(const at::Tensor& values, std::vector<float>* to);  // Into the step's figures, when they are known.
   // Draws of (run seed, purpose, step): standard normal, or uniform in [-1, 1).
   at::Tensor Normals(at::IntArrayRef shape, const std::string& purpose, std::uint64_t step) const;
   at::Tensor Uniforms(at::IntArrayRef shape, const std::string& purpose, std::uint64_t step) const;
@@ -114,6 +124,9 @@ class TorchAlgorithm : public Algorithm {
   const at::Tensor omega_;  // [kRewardGroups]
 
  private:
+  StepFigures StepFixed(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step);
+  bool DescendFixed(const std::vector<Trained*>& parts, double rate, const at::Tensor& value, const std::vector<at::Tensor>& gradients,
+                    double* figure);
   Result<std::vector<float>> ActWith(const at::Tensor& parameters, std::span<const float> states) const;
   Trained& Add(std::string name, DenseEnsemble net, const at::Tensor& initial, Target target);
   std::vector<std::int64_t> Widths(std::int64_t inputs, std::int64_t outputs) const;
@@ -134,6 +147,7 @@ class TorchAlgorithm : public Algorithm {
   std::vector<Change> changes_;      // Of the step under way, oldest first.
   std::vector<at::Tensor> spares_;  // Memory of tensors that were replaced.
   Trained* actor_ = nullptr;
+  std::unique_ptr<FixedStep> fixed_;  // Null: ordinary steps.
 };
 
 // The factory of an algorithm on LibTorch, for FUSELINE_ALGORITHM.
@@ -141,7 +155,10 @@ template <typename Made>
 Result<std::unique_ptr<Algorithm>> MakeOnTorch(const v1::Config& config, const Problem& problem) {
   return CatchTorch("learner cannot be made:", [&]() -> Result<std::unique_ptr<Algorithm>> {
     FUSELINE_ASSIGN_OR_FAIL(Compute compute, ChooseCompute(config.learner()));
-    return std::make_unique<Made>(config, problem, std::move(compute));
+    auto made = std::make_unique<Made>(config, problem, std::move(compute));
+    if (config.learner().cuda_graph())
+      FUSELINE_FAIL_IF_ERROR(made->StepInFixedMemory(made->facts().device == "cuda" ? MakeCudaGraphRunner() : nullptr));
+    return std::unique_ptr<Algorithm>(std::move(made));
   });
 }
 

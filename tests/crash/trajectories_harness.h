@@ -1,14 +1,13 @@
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "fuseline/core/status.h"
 #include "fuseline/kafka/connection.h"
+#include "fuseline/test_support/eventually.h"
 #include "fuseline/test_support/kafka_process.h"
 #include "fuseline/v1/event.pb.h"
 #include "loop_harness.h"
@@ -48,17 +47,6 @@ class Member : public ServedProcess {
   // Waits until it owns so many partitions. Errors: as WaitUntil.
   Status WaitUntilOwns(std::size_t partitions);
 };
-
-// Polls `holds` until it is true. Returns false after `patience_ms`.
-template <typename Holds>
-bool Eventually(Holds holds, std::int64_t patience_ms = 120'000) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
-  while (!holds()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return true;
-}
 
 // Waits until the member's group has committed all that the topic holds; false when it ended before, or not in time.
 bool HasReadAll(const KafkaProcess& kafka, Member& member, const std::string& topic, const std::string& group);

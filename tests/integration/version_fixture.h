@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "fuseline/core/stage.h"
 #include "fuseline/fusion/feature_encoding.h"
 #include "fuseline/fusion/policy_version.h"
 #include "fuseline/fusion/weights_file.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
 #include "fuseline/serving_bridge/ranker.h"
+#include "fuseline/test_support/eventually.h"
 
 namespace fuseline {
 
@@ -51,16 +51,6 @@ inline PolicyVersion AcceptedVersion(std::uint64_t number) {
                                    {"actor.0.weight", {{outputs, inputs}, std::vector<float>(inputs * outputs, 0.0F)}},
                                    {"actor.0.bias", {{outputs}, std::vector<float>(outputs, bias)}}});
   return version;
-}
-
-// Looks every millisecond until `condition` holds; false after a minute.
-template <typename Condition>
-bool Eventually(const Condition& condition) {
-  for (int i = 0; i < 60'000; ++i) {
-    if (condition()) return true;
-    SleepFor(std::stop_token(), 1);
-  }
-  return false;
 }
 
 }  // namespace fuseline

@@ -12,7 +12,6 @@
 #include "fuseline/core/clock.h"
 #include "fuseline/core/digest.h"
 #include "fuseline/core/random.h"
-#include "fuseline/core/stage.h"
 #include "fuseline/fusion/policy_keys.h"
 #include "fuseline/fusion/weights_file.h"
 #include "fuseline/proto/schema.h"
@@ -20,6 +19,7 @@
 #include "fuseline/redis/connection.h"
 #include "fuseline/rollout/experiment.h"
 #include "fuseline/serving_bridge/ranker.h"
+#include "fuseline/test_support/eventually.h"
 
 namespace fuseline {
 
@@ -148,15 +148,5 @@ class HandPublisher {
   PolicyKeys keys_;
   RedisConnection redis_;
 };
-
-// Looks every millisecond until `condition` holds; false after a minute.
-template <typename Condition>
-bool Eventually(const Condition& condition) {
-  for (int i = 0; i < 60'000; ++i) {
-    if (condition()) return true;
-    SleepFor(std::stop_token(), 1);
-  }
-  return false;
-}
 
 }  // namespace fuseline

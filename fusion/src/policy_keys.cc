@@ -37,6 +37,8 @@ Status ValidatePolicyName(std::string_view policy) {
   return ErrorStatus(Code::kInvalidInput, "policy.name must be 1 to 128 letters, digits, '_', '-' or '.':", policy);
 }
 
+std::string PolicyKeys::delta(std::uint64_t version) const { return prefix_ + "v:" + std::to_string(version) + ":delta"; }
+
 bool IsNewer(const v1::AliasChange& next, const v1::AliasChange& last) {
   return std::tuple(next.epoch(), next.change()) > std::tuple(last.epoch(), last.change());
 }

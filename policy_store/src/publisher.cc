@@ -10,6 +10,7 @@
 #include "fuseline/core/check.h"
 #include "fuseline/core/digest.h"
 #include "fuseline/fusion/policy_keys.h"
+#include "fuseline/fusion/version_delta.h"
 #include "fuseline/policy_store/aliases.h"
 #include "fuseline/policy_store/fetch.h"
 #include "fuseline/proto/schema.h"
@@ -49,12 +50,12 @@ struct Publisher::Impl {
   RedisFactory connect;
   const Clock& clock;
   Log& log;
-  Counter published, refused, restored, deleted;
+  Counter published, deltas, refused, restored, deleted;
   Histogram publish_ms;
   std::optional<RedisConnection> redis;
   std::uint64_t epoch = 0;  // 0: not claimed.
   v1::AliasState known;     // What Redis said last, or what our last script made it.
-  std::map<std::uint64_t, std::vector<std::size_t>> sizes_of;  // Manifest and parts of the versions pointed to; as Check needs them.
+  std::map<std::uint64_t, std::vector<std::size_t>> sizes_of;  // Manifest, signature and parts of the versions pointed to; as Check needs them.
 
   Impl(PublisherOptions given, Archive& to, RedisFactory factory, const Clock& a_clock, Log& a_log, Metrics& metrics);
 
@@ -65,6 +66,7 @@ struct Publisher::Impl {
   Result<bool> Complete(const ArchivedVersion& stored, const v1::AliasState& seen, const AliasMoves* moves) {
     return CompleteVersion(*redis, keys, seen, epoch, stored, moves, options.changes_kept);
   }
+  Result<std::size_t> PutDelta(const ArchivedVersion& stored, std::uint64_t base);
   // The versions that aliases point to and that are not whole in Redis.
   Result<std::set<std::uint64_t>> Incomplete();
   Result<Published> Publish(const ArchivedVersion& stored, PointLive point);
@@ -83,6 +85,7 @@ Publisher::Impl::Impl(PublisherOptions given, Archive& to, RedisFactory factory,
       clock(a_clock),
       log(a_log),
       published(metrics.GetCounter("fuseline_policy_store_published_total", "versions made complete in Redis")),
+      deltas(metrics.GetCounter("fuseline_policy_store_deltas_total", "versions published as what changed, too")),
       refused(metrics.GetCounter("fuseline_policy_store_refused_total", "publications that Redis' scripts refused")),
       restored(metrics.GetCounter("fuseline_policy_store_restored_total", "restorations of Redis from the archive")),
       deleted(metrics.GetCounter("fuseline_policy_store_deleted_total", "versions deleted from Redis by retention")),
@@ -138,14 +141,14 @@ Result<std::set<std::uint64_t>> Publisher::Impl::Incomplete() {
     auto sizes = sizes_of.find(number);
     if (sizes == sizes_of.end()) {
       FUSELINE_ASSIGN_OR_FAIL(const ArchivedVersion stored, archive.Get(number));
-      std::vector<std::size_t> made = {stored.manifest_bytes.size()};
+      std::vector<std::size_t> made = {stored.manifest_bytes.size(), stored.version.signature.size()};
       for (const v1::Part& part : stored.version.manifest.parts()) made.push_back(part.size_bytes());
       sizes = sizes_of.emplace(number, std::move(made)).first;
     }
     still.emplace(number, sizes->second);
     for (std::size_t i = 0; i < sizes->second.size(); ++i) {
       asked.emplace_back(number, sizes->second[i]);
-      names.push_back(i == 0 ? keys.manifest(number) : keys.part(number, i - 1));
+      names.push_back(i == 0 ? keys.manifest(number) : i == 1 ? keys.signature(number) : keys.part(number, i - 2));
     }
     versions.push_back(std::to_string(number));
   }
@@ -159,12 +162,27 @@ Result<std::set<std::uint64_t>> Publisher::Impl::Incomplete() {
   if (commands.empty()) return incomplete;
   FUSELINE_ASSIGN_OR_FAIL(const std::vector<RedisReply> replies, redis->Pipeline(commands));
   for (std::size_t i = 0; i < asked.size(); ++i) {
-    if (static_cast<std::size_t>(replies[i].integer) != asked[i].second) incomplete.insert(asked[i].first);
+    const bool is_asked = asked[i].second > 0;  // Not for a signature that the archive has not.
+    if (is_asked && static_cast<std::size_t>(replies[i].integer) != asked[i].second) incomplete.insert(asked[i].first);
   }
   for (std::size_t i = 0; i < versions.size(); ++i) {
     if (!replies[asked.size() + i].is_string()) incomplete.insert(std::stoull(versions[i]));
   }
   return incomplete;
+}
+
+// Returns the delta's size; 0 where there is none: it would save little, or the base has another shape or cannot be read.
+Result<std::size_t> Publisher::Impl::PutDelta(const ArchivedVersion& stored, std::uint64_t base) {
+  const std::size_t whole = stored.version.weights.size();
+  if (options.delta_min_bytes == 0 || whole < static_cast<std::size_t>(options.delta_min_bytes)) return 0;
+  if (base == 0 || base == stored.version.manifest.version()) return 0;
+  const auto from = archive.Get(base);
+  if (!from) return 0;
+  const auto delta = MakeDelta(from->version, stored.version);
+  if (!delta || delta->difference().size() > whole / 4 * 3) return 0;
+  FUSELINE_FAIL_IF_ERROR(fuseline::PutDelta(*redis, keys, epoch, stored, *delta));
+  deltas.Increment();
+  return delta->difference().size();
 }
 
 Status Publisher::Impl::Settle(const Status& answer, const v1::AliasState& after) {
@@ -189,6 +207,7 @@ Result<Published> Publisher::Impl::Publish(const ArchivedVersion& stored, PointL
              .wall_ms = clock.wall_ms(),
              .cause = v1::AliasChange::PUBLISHED},
             Sha256Of(stored.manifest_bytes));
+  FUSELINE_ASSIGN_OR_FAIL(const std::size_t delta_bytes, PutDelta(stored, live == nullptr ? 0 : live->to_version()));
   // Remembered ahead of Redis, so that no change number that a ranker may have seen is ever given again.
   FUSELINE_FAIL_IF_ERROR(archive.SaveAliases(moves.after()));
   const auto was_there = Complete(stored, known, &moves);
@@ -197,7 +216,7 @@ Result<Published> Publisher::Impl::Publish(const ArchivedVersion& stored, PointL
     return Published{.was_there = true, .change = known.change()};
   }
   FUSELINE_FAIL_IF_ERROR(Settle(was_there ? OkStatus() : was_there.error(), moves.after()));
-  return Published{.was_there = false, .change = known.change()};
+  return Published{.was_there = false, .change = known.change(), .delta_bytes = delta_bytes};
 }
 
 Status Publisher::Impl::Upload(const std::set<std::uint64_t>& versions, const v1::AliasState& seen) {
@@ -259,7 +278,7 @@ Result<Published> Publisher::Publish(const PolicyVersion& version, PointLive poi
   impl_->publish_ms.Observe(static_cast<double>(impl_->clock.monotonic_us() - start_us) / 1000);
   if (!published->was_there) impl_->published.Increment();
   impl_->log.Info("policy_store.version_published", "version", version.manifest.version(), "live", point == PointLive::kYes,
-                  "change", published->change, "was_there", published->was_there);
+                  "change", published->change, "was_there", published->was_there, "delta_bytes", published->delta_bytes);
   return published;
 }
 

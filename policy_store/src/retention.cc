@@ -17,7 +17,7 @@ Result<bool> Delete(RedisConnection& redis, const PolicyKeys& keys, std::uint64_
   const std::string manifest_key = keys.manifest(version);
   FUSELINE_ASSIGN_OR_FAIL(const RedisReply bytes, redis.Command({"GET", manifest_key}));
   std::vector<std::string> names = {keys.epoch(), keys.change(), keys.versions(), keys.left(), keys.changes(), manifest_key,
-                                    keys.signature(version)};
+                                    keys.signature(version), keys.delta(version)};
   if (!bytes.is_nil()) {
     FUSELINE_ASSIGN_OR_FAIL(const v1::PolicyManifest manifest, DecodeManifest(bytes.text, {}, version));
     for (int i = 0; i < manifest.parts_size(); ++i) names.push_back(keys.part(version, static_cast<std::size_t>(i)));

@@ -58,6 +58,16 @@ redis.call('SET', KEYS[3], ARGV[3])
 return 1
 )lua";
 
+constexpr const char* kPutDelta = R"lua(
+local no = check_epoch(KEYS[1], ARGV[1])
+if no then return no end
+local manifest = redis.call('GET', KEYS[2])
+if manifest and manifest ~= ARGV[2] then return redis.error_reply('REFUSED another digest under this version') end
+redis.call('DEL', KEYS[3])
+redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
+return 1
+)lua";
+
 constexpr const char* kPublish = R"lua(
 local no = check_epoch(KEYS[1], ARGV[1])
 if no then return no end
@@ -134,6 +144,11 @@ const RedisScript& ClaimScript() {
 
 const RedisScript& PutPartScript() {
   static const RedisScript script(std::string(kShared) + kPutPart);
+  return script;
+}
+
+const RedisScript& PutDeltaScript() {
+  static const RedisScript script(std::string(kShared) + kPutDelta);
   return script;
 }
 

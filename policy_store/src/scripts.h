@@ -16,6 +16,9 @@ const RedisScript& ClaimScript();
 // KEYS epoch, manifest, part. ARGV epoch, manifest bytes, part bytes.
 const RedisScript& PutPartScript();
 
+// KEYS epoch, manifest, delta. ARGV epoch, manifest bytes, base version, delta bytes.
+const RedisScript& PutDeltaScript();
+
 // Makes a version complete and moves aliases.
 // KEYS epoch, change, aliases, changes, left, versions, manifest, signature, part….
 // ARGV epoch, change seen, changes kept, version, manifest bytes, signature or '', then moves as MoveScript's.

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fuseline/proto/schema.h"
 #include "scripts.h"
 
 namespace fuseline {
@@ -18,6 +19,16 @@ Status PutParts(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t ep
         redis.Eval(PutPartScript(), {keys.epoch(), keys.manifest(manifest.version()), keys.part(manifest.version(), index)},
                    {epoch_text, version.manifest_bytes, PartOf(manifest, version.version.weights, index)}));
   }
+  return OkStatus();
+}
+
+Status PutDelta(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const ArchivedVersion& version,
+                const v1::VersionDelta& delta) {
+  const std::uint64_t number = version.version.manifest.version();
+  const std::string epoch_text = std::to_string(epoch), base = std::to_string(delta.base_version()), bytes = CanonicalBytes(delta);
+  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const RedisReply reply,
+                            redis.Eval(PutDeltaScript(), {keys.epoch(), keys.manifest(number), keys.delta(number)},
+                                       {epoch_text, version.manifest_bytes, base, bytes}));
   return OkStatus();
 }
 

@@ -19,12 +19,6 @@ constexpr std::int64_t kRetryFirstMs = 200;       // Of a refused version: its p
 constexpr std::int64_t kRetryLongestMs = 60'000;
 constexpr std::int64_t kMicrosPerMilli = 1'000;
 
-// The label of a version that could not be fetched.
-std::string_view ReasonOf(Code code) {
-  if (code == Code::kNotFound) return "absent";
-  return code == Code::kCorrupt ? "digest" : "reply";
-}
-
 }  // namespace
 
 PickUp::PickUp(const RankerOptions& options, SnapshotStore<ServingState>& store, Log& log, Metrics& metrics, const Clock& clock)
@@ -35,6 +29,7 @@ PickUp::PickUp(const RankerOptions& options, SnapshotStore<ServingState>& store,
       clock_(clock),
       keys_(options.policy),
       demands_(options),
+      fetcher_(options, log, metrics),
       jitter_(options.seed, "pick_up", Fnv1a64(options.name)),
       retry_(kRetryFirstMs, kRetryLongestMs, Fnv1a64(options.name)),
       experiments_(options.experiments, metrics),
@@ -63,10 +58,7 @@ Status PickUp::Run(std::stop_token stop) {
     } else {
       status = redis_->Reconnect();
     }
-    if (status.ok()) {
-      SetConnected(true, status);
-      status = Follow(stop, backoff);
-    }
+    if (status.ok()) status = Follow(stop, backoff);
     if (stop.stop_requested()) break;
     SetConnected(false, status);
     SleepFor(stop, backoff.NextMs());
@@ -77,9 +69,10 @@ Status PickUp::Run(std::stop_token stop) {
 Status PickUp::Follow(std::stop_token stop, Backoff& backoff) {
   // The stream's end is read before the alias: what changes in between is then seen by one of them.
   FUSELINE_ASSIGN_OR_RETURN(std::string after, NewestChangeId());
+  SetConnected(true, OkStatus());  // By a server that answers, not only one that lets us in.
   FUSELINE_RETURN_IF_ERROR(ReadAlias(stop));
   FUSELINE_RETURN_IF_ERROR(ReadExperiments());
-  backoff.Reset();  // A server that answers, not only one that lets us in.
+  backoff.Reset();
   std::int64_t polled_us = clock_.monotonic_us();
   while (!stop.stop_requested()) {
     FUSELINE_ASSIGN_OR_RETURN(const auto entries, redis_->ReadStream(keys_.changes(), after, kStreamEntries,
@@ -142,10 +135,9 @@ Status PickUp::ReadExperiments() {
   if (same && (rebuild_at_us_ == 0 || clock_.monotonic_us() < rebuild_at_us_)) return OkStatus();
   rebuild_at_us_ = 0;
   const auto fetch = [this](const v1::AliasChange& change) -> Result<std::shared_ptr<const LiveVersion>> {
-    FUSELINE_ASSIGN_OR_FAIL(const std::string manifest, FetchManifest(change));
-    FUSELINE_FAIL_IF_ERROR(CheckSignature(change.to_version(), manifest));
-    FUSELINE_ASSIGN_OR_FAIL(const PolicyVersion version, FetchParts(change, manifest));
-    auto admitted = demands_.Admit(version, change);
+    auto version = fetcher_.Fetch(*redis_, change);
+    if (!version) return tl::unexpected(std::move(version).error().status);
+    auto admitted = demands_.Admit(*version, change);
     if (!admitted) return tl::unexpected(admitted.error().status);
     return std::make_shared<const LiveVersion>(*std::move(admitted));
   };
@@ -176,15 +168,12 @@ Status PickUp::Take(const v1::AliasChange& change, std::stop_token stop) {
   if (!SleepFor(stop, static_cast<std::int64_t>(jitter_.NextBelow(static_cast<std::uint64_t>(options_.fetch_jitter_ms) + 1)))) {
     return OkStatus();
   }
-  const auto manifest = FetchManifest(change);
-  if (!manifest) return NotFetched(manifest.error());
-  auto signed_by_us = CheckSignature(change.to_version(), *manifest);
-  if (!signed_by_us.ok()) return signed_by_us.code == Code::kUnavailable ? NotFetched(signed_by_us) : Refused("signature", signed_by_us);
-  const auto version = FetchParts(change, *manifest);
+  auto version = fetcher_.Fetch(*redis_, change);
   if (!version) return NotFetched(version.error());
   auto admitted = demands_.Admit(*version, change);
   if (!admitted) return Refused(admitted.error().reason, admitted.error().status);
 
+  fetcher_.Hold(*std::move(version));
   Serve(*std::move(admitted));
   return Acknowledge(change);
 }
@@ -206,34 +195,6 @@ void PickUp::Serve(LiveVersion version) {
   if (options_.on_version) options_.on_version(serving.network.manifest(), last_, wall_ms);
 }
 
-Result<std::string> PickUp::FetchManifest(const v1::AliasChange& change) {
-  FUSELINE_ASSIGN_OR_FAIL(RedisReply reply, redis_->Command({"GET", keys_.manifest(change.to_version())}));
-  if (!reply.is_string()) return Error(Code::kNotFound, "manifest is not in Redis, version:", change.to_version());
-  return std::move(reply.text);
-}
-
-// Errors: those of the connection; kCorrupt if keys are set and none of them signed it.
-Status PickUp::CheckSignature(std::uint64_t version, std::string_view manifest_bytes) {
-  if (options_.public_keys.empty()) return OkStatus();
-  FUSELINE_ASSIGN_OR_RETURN(const RedisReply reply, redis_->Command({"GET", keys_.signature(version)}));
-  if (!reply.is_string()) return ErrorStatus(Code::kCorrupt, "version is not signed:", version);
-  if (options_.public_keys.Verify(manifest_bytes, reply.text)) return OkStatus();
-  return ErrorStatus(Code::kCorrupt, "version is not signed by one of policy_store.public_keys:", version);
-}
-
-// Errors: kUnavailable; kNotFound if a part is not there; kCorrupt if a digest differs.
-Result<PolicyVersion> PickUp::FetchParts(const v1::AliasChange& change, std::string_view manifest_bytes) {
-  const std::uint64_t number = change.to_version();
-  FUSELINE_ASSIGN_OR_FAIL(v1::PolicyManifest manifest, DecodeManifest(manifest_bytes, change.manifest_sha256(), number));
-  std::vector<std::string> parts;
-  for (int i = 0; i < manifest.parts_size(); ++i) {
-    FUSELINE_ASSIGN_OR_FAIL(RedisReply part, redis_->Command({"GET", keys_.part(number, static_cast<std::size_t>(i))}));
-    if (!part.is_string()) return Error(Code::kNotFound, "part is not in Redis, version and part:", number, i);
-    parts.push_back(std::move(part.text));
-  }
-  return AssembleVersion(std::move(manifest), parts);
-}
-
 Status PickUp::Acknowledge(const v1::AliasChange& change) {
   const std::string value = std::to_string(change.change()) + ' ' + std::to_string(change.to_version()) + ' ' +
                             std::to_string(clock_.wall_ms());
@@ -241,10 +202,10 @@ Status PickUp::Acknowledge(const v1::AliasChange& change) {
   return reply ? OkStatus() : std::move(reply).error();
 }
 
-Status PickUp::NotFetched(const Status& status) {
-  if (status.code != Code::kUnavailable) return Refused(ReasonOf(status.code), status);
+Status PickUp::NotFetched(const Refusal& refusal) {
+  if (refusal.status.code != Code::kUnavailable) return Refused(refusal.reason, refusal.status);
   alias_bytes_.clear();  // Not looked at yet.
-  return status;
+  return refusal.status;
 }
 
 Status PickUp::Refused(std::string_view reason, const Status& status) {

@@ -20,6 +20,7 @@
 #include "running_experiments.h"
 #include "serving_state.h"
 #include "snapshot_store.h"
+#include "version_fetcher.h"
 
 namespace fuseline {
 
@@ -46,10 +47,7 @@ class PickUp {
   Result<std::map<std::string, std::string>> ReadHash(const std::string& key);
   void Serve(std::shared_ptr<const LiveVersion> live, std::vector<RunningExperiment> experiments);
   Status Take(const v1::AliasChange& change, std::stop_token stop);
-  Result<std::string> FetchManifest(const v1::AliasChange& change);
-  Status CheckSignature(std::uint64_t version, std::string_view manifest_bytes);
-  Result<PolicyVersion> FetchParts(const v1::AliasChange& change, std::string_view manifest_bytes);
-  Status NotFetched(const Status& status);  // Leaves the connection if it must, else refuses the version.
+  Status NotFetched(const Refusal& refusal);  // Leaves the connection if it must, else refuses the version.
   Status Acknowledge(const v1::AliasChange& change);
   Status Refused(std::string_view reason, const Status& status);
   void SetConnected(bool connected, const Status& why);
@@ -61,6 +59,7 @@ class PickUp {
   const Clock& clock_;
   const PolicyKeys keys_;
   const VersionDemands demands_;
+  VersionFetcher fetcher_;
   Random jitter_;
   std::optional<RedisConnection> redis_;
 

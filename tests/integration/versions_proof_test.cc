@@ -37,12 +37,13 @@ int FullSize(int full) {
 }
 
 struct Writer {
-  explicit Writer(std::string redis_address, const SigningKey* key = nullptr) : address(std::move(redis_address)), signing_key(key) {}
+  explicit Writer(std::string redis_address, const SigningKey* key = nullptr, RetentionRule rule = {})
+      : address(std::move(redis_address)), signing_key(key), retention(rule) {}
   Status Open(std::uint64_t epoch) {
     auto opened = Archive::Open(folder.path(), /*part_bytes=*/700, disk);
     if (!opened) return opened.error();
     archive.emplace(std::move(*opened));
-    auto made = Publisher::Open({.signing_key = signing_key}, *archive, [this] { return RedisConnection::Connect({.address = address}); },
+    auto made = Publisher::Open({.retention = retention, .signing_key = signing_key, .delta_min_bytes = 1}, *archive, [this] { return RedisConnection::Connect({.address = address}); },
                                 clock, log, metrics);
     if (!made) return made.error();
     publisher.emplace(std::move(*made));
@@ -50,6 +51,7 @@ struct Writer {
   }
   std::string address;
   const SigningKey* signing_key;
+  RetentionRule retention;
   test::TempDir folder;
   DiskFileSystem disk;
   SystemClock clock;
@@ -344,6 +346,72 @@ TEST_F(VersionsProofTest, NoRankingFailsWhateverHappensToRedis) {
   requests.join();
   EXPECT_EQ(failed, 0U) << "of " << made;
   std::cout << made << " rankings, none failed\n";
+}
+
+// The machine's clock, and what a test adds.
+class AdvancedClock final : public Clock {
+ public:
+  std::int64_t wall_ms() const override { return system_.wall_ms() + ahead_us_ / 1'000; }
+  std::int64_t monotonic_us() const override { return system_.monotonic_us() + ahead_us_; }
+  void Advance(std::int64_t by_us) { ahead_us_ += by_us; }
+
+ private:
+  SystemClock system_;
+  std::atomic<std::int64_t> ahead_us_ = 0;
+};
+
+// Simulated is what the ranker reads as time (when to poll, when to try again); its waits on sockets and between attempts are real, and short.
+TEST_F(VersionsProofTest, TenMinutesOfPartitionFailNoRankingAndTheNewestVersionServesAfterThem) {
+  constexpr std::int64_t kPartitionUs = 600'000'000, kStepUs = 1'000'000;
+  ASSERT_OK_AND_ASSIGN(const auto proxy, test::TcpProxy::Start(2));
+  proxy->Serve(server_->port());
+  Writer writer(Address(), nullptr, {.keep_versions = 1, .keep_pointed_ms = 0});
+  ASSERT_THAT(writer.Open(1), IsOk());
+  ASSERT_THAT(writer.publisher->Publish(AcceptedVersion(1), PointLive::kYes), IsOk());
+  AdvancedClock clock;
+  RankerOptions options = OptionsOfRanker("127.0.0.1:" + std::to_string(proxy->port()), "ranker");
+  options.redis.command_timeout_ms = 200;
+  options.fetch_jitter_ms = 0;
+  ASSERT_OK_AND_ASSIGN(const auto ranker, Ranker::Open(options, log_, metrics_, clock));
+  ASSERT_TRUE(Eventually([&] { return ranker->status().version == 1; }));
+
+  proxy->Set({.holds = true});
+  OneCandidate one;
+  Ranker::Reader reader = ranker->NewReader();
+  std::uint64_t made = 0, failed = 0, number = 1, connected = 0;
+  const auto decide = [&] {
+    const auto decision = ranker->Rank(one.request(), reader);
+    failed += decision && decision->policy_version == ranker->status().version && !decision->fell_back ? 0 : 1;
+    ++made;
+  };
+  ASSERT_TRUE(Eventually([&] {
+    decide();
+    return !ranker->status().redis_connected;
+  }));
+  for (std::int64_t passed_us = 0; passed_us < kPartitionUs; passed_us += kStepUs) {
+    clock.Advance(kStepUs);
+    // Meanwhile the learner goes on, and what the ranker serves is deleted behind its back.
+    if (passed_us % (30 * kStepUs) == 0) {
+      ASSERT_THAT(writer.publisher->Publish(AcceptedVersion(++number), PointLive::kYes), IsOk());
+      ASSERT_THAT(writer.publisher->Retain(), IsOk());
+    }
+    for (int i = 0; i < 1'000; ++i) decide();
+    connected += ranker->status().redis_connected ? 1 : 0;
+  }
+  ASSERT_TRUE(Eventually([&] {  // Redis counts in seconds.
+    EXPECT_THAT(writer.publisher->Retain(), IsOk());
+    return server_->Command({"EXISTS", PolicyKeys("default").manifest(1)}).value_or("") == "0";
+  }));
+  EXPECT_EQ(ranker->status().version, 1U);
+  EXPECT_EQ(connected, 0U);
+
+  proxy->Set({});
+  ASSERT_TRUE(Eventually([&] {
+    decide();
+    return ranker->status().version == number;
+  }));
+  EXPECT_EQ(failed, 0U) << "of " << made;
+  std::cout << made << " rankings in 600 s of the ranker's time without Redis and after, none failed; then version " << number << '\n';
 }
 
 }  // namespace

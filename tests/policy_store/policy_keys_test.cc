@@ -19,11 +19,11 @@ TEST(PolicyKeysTest, AllKeysOfAPolicyShareOneHashTag) {
   const PolicyKeys keys("feed");
   const std::string all = keys.epoch() + ' ' + keys.change() + ' ' + keys.aliases() + ' ' + keys.changes() + ' ' + keys.versions() +
                           ' ' + keys.left() + ' ' + keys.acks() + ' ' + keys.experiments() + ' ' + keys.manifest(7) + ' ' +
-                          keys.part(7, 0);
+                          keys.part(7, 0) + ' ' + keys.delta(7);
   EXPECT_EQ(all,
             "fuseline:{feed}:epoch fuseline:{feed}:change fuseline:{feed}:aliases fuseline:{feed}:changes fuseline:{feed}:versions "
             "fuseline:{feed}:left fuseline:{feed}:acks fuseline:{feed}:experiments fuseline:{feed}:v:7:manifest "
-            "fuseline:{feed}:v:7:parts:0");
+            "fuseline:{feed}:v:7:parts:0 fuseline:{feed}:v:7:delta");
 }
 
 TEST(PolicyKeysTest, ANameThatWouldBreakTheHashTagIsRefused) {

@@ -36,12 +36,12 @@ constexpr std::uint64_t kPartBytes = 2'000;
 struct Writer {
   explicit Writer(const RedisProcess& server, RetentionRule rule = {}) : address("unix:" + server.socket_path()), retention(rule) {}
 
-  Status Open() {
+  Status Open(const SigningKey* key = nullptr) {
     auto opened = Archive::Open(folder.path(), kPartBytes, disk);
     if (!opened) return opened.error();
     archive.emplace(*std::move(opened));
     const auto connect = [this] { return RedisConnection::Connect({.address = address}); };
-    auto made = Publisher::Open({.retention = retention, .changes_kept = 100}, *archive, connect, clock, log, metrics);
+    auto made = Publisher::Open({.retention = retention, .signing_key = key, .changes_kept = 100}, *archive, connect, clock, log, metrics);
     if (!made) return made.error();
     publisher.emplace(*std::move(made));
     return OkStatus();
@@ -219,6 +219,22 @@ TEST_F(PublisherTest, AFlushedRedisIsUnfencedAndRestoredUnderNumbersThatNeverGoB
   EXPECT_GT(Aliases().change(), after.change());
   EXPECT_THAT(writer.publisher->Restore(), IsOk());  // Nothing is lost now: nothing is done.
   EXPECT_EQ(Live(), 4u);
+}
+
+TEST_F(PublisherTest, ALostSignatureIsMissedAndComesBack) {
+  ASSERT_OK_AND_ASSIGN(const SigningKey key, SigningKey::Generate());
+  ASSERT_OK_AND_ASSIGN(const PublicKeys trusted, PublicKeys::FromHex(ToHex(key.public_key())));
+  Writer writer(*server_);
+  ASSERT_THAT(writer.Open(&key), IsOk());
+  ASSERT_THAT(writer.publisher->Claim(1), IsOk());
+  ASSERT_THAT(writer.publisher->Publish(MakeVersion(1), PointLive::kYes), IsOk());
+  EXPECT_THAT(writer.publisher->Check(), IsOk());
+  RedisConnection redis = Connect();
+  ASSERT_THAT(redis.Command({"DEL", keys_.signature(1)}), IsOk());
+  EXPECT_THAT(writer.publisher->Check(), HasCode(Code::kNotFound));
+  ASSERT_THAT(writer.publisher->Restore(), IsOk());
+  EXPECT_THAT(writer.publisher->Check(), IsOk());
+  EXPECT_THAT(FetchVersion(redis, keys_, 1, {}, trusted), IsOk());
 }
 
 TEST_F(PublisherTest, ARestartedLearnerFindsTheEmptyRedisAndRestoresIt) {

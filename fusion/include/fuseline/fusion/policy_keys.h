@@ -35,6 +35,7 @@ inline constexpr std::string_view kNoteField = "note";  // Of an entry that move
 //   fuseline:{NAME}:v:N:manifest  string      PolicyManifest (canonical bytes); its SHA-256 is AliasChange.manifest_sha256
 //   fuseline:{NAME}:v:N:signature string      64 bytes: Ed25519 over v:N:manifest; absent: the version is not signed
 //   fuseline:{NAME}:v:N:parts:I   string      bytes of manifest.parts[I], I from 0; one after another they are the weights file
+//   fuseline:{NAME}:v:N:delta     hash        decimal version that it was made from → VersionDelta; absent: there are only the parts
 //   fuseline:{NAME}:acks          hash        ranker → "CHANGE VERSION WALL_MS", decimal
 //   fuseline:{NAME}:experiments   hash        name → Experiment (canonical bytes)
 //   fuseline:{NAME}:figures       hash        experiment → ExperimentTotals at the last look, without users
@@ -57,6 +58,7 @@ class PolicyKeys {
   std::string manifest(std::uint64_t version) const;
   std::string signature(std::uint64_t version) const;
   std::string part(std::uint64_t version, std::size_t index) const;
+  std::string delta(std::uint64_t version) const;
 
  private:
   std::string prefix_;  // "fuseline:{NAME}:"

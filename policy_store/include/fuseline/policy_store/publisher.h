@@ -25,6 +25,7 @@ struct PublisherOptions {
   const SigningKey* signing_key = nullptr;  // Of versions that the archive does not hold yet; borrowed for the publisher's life.
   PublicKeys trusted;                       // If any, an alias may only point to what one of them signed.
   std::int64_t changes_kept = 10'000;  // Newest entries of the change stream that stay, about.
+  std::int64_t delta_min_bytes = 0;    // Weights as large are also published as what changed since the live version; 0: never.
 };
 
 enum class PointLive { kNo, kYes };  // kYes: unless somebody has pinned it.
@@ -32,10 +33,12 @@ enum class PointLive { kNo, kYes };  // kYes: unless somebody has pinned it.
 struct Published {
   bool was_there = false;    // The same version with the same digest had been published before; nothing was moved.
   std::uint64_t change = 0;  // Number of the last alias change known afterwards.
+  std::size_t delta_bytes = 0;  // Of the difference that went along; 0: none did.
 };
 
 // Puts versions into rankers' hands: archive first, then Redis, parts first and then one script that makes the version
-// complete and moves the alias `live`, or does nothing.
+// complete and moves the alias `live`, or does nothing. A delta goes along where it saves a quarter at least; nothing depends on it: it is
+// not restored, and rankers take the parts where it is absent.
 //
 // Where: after learner and gate; rankers see its work through the keys of fusion/policy_keys.h. Thread-compatible.
 // A writer is known by its epoch. Every script checks it, so a writer that was replaced changes nothing, however late its

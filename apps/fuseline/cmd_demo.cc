@@ -168,7 +168,7 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   FUSELINE_ASSIGN_OR_FAIL(const OpenFolder state, OpenFolder::Open(config, input));
   FUSELINE_ASSIGN_OR_FAIL(auto dead_letters, OpenDeadLetters(config, /*without_kafka=*/true));
   FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t epoch, ClaimEpoch(config));
-  Freshness freshness;
+  Freshness freshness(instruments.metrics);
   Pipeline::Parts parts;
   FUSELINE_ASSIGN_OR_FAIL(parts.sessionizer, OpenSessionizer(config, state.folders, instruments));
   FUSELINE_ASSIGN_OR_FAIL(parts.learner, OpenLearner(config, state.folders, {.words = input}, instruments));

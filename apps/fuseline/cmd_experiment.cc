@@ -1,6 +1,3 @@
-#include <pwd.h>
-#include <unistd.h>
-
 #include <cmath>
 #include <functional>
 #include <map>
@@ -19,6 +16,7 @@
 #include "fuseline/proto/experiment_file.h"
 #include "fuseline/rollout/experiment.h"
 #include "fuseline/serving_bridge/redis_options.h"
+#include "version_desk.h"
 
 namespace fuseline {
 namespace {
@@ -29,14 +27,6 @@ struct ExperimentOptions {
   double to_percent = 0;  // 0: the next stage.
   bool execute = false, json = false, resume = false;
 };
-
-// user@host, for the audit trail.
-std::string Author() {
-  char host[256] = "";
-  if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
-  const passwd* const entry = getpwuid(geteuid());
-  return (entry == nullptr ? std::to_string(geteuid()) : std::string(entry->pw_name)) + '@' + host;
-}
 
 struct Desk {
   v1::Config config;
@@ -82,7 +72,7 @@ Status Create(const ExperimentOptions& options, Desk& desk) {
     if (!arm.alias().empty() && FindAlias(aliases, arm.alias()) == nullptr)
       std::cerr << "fuseline: alias " << arm.alias() << " points nowhere yet: rankers begin once it does\n";
   }
-  FUSELINE_ASSIGN_OR_RETURN(const v1::Experiment first, Changed(experiment, v1::Experiment::RUNNING, experiment.coverage(), Author(),
+  FUSELINE_ASSIGN_OR_RETURN(const v1::Experiment first, Changed(experiment, v1::Experiment::RUNNING, experiment.coverage(), UserAtHost(),
                                                                 options.reason, SystemClock().wall_ms()));
   return desk.Put(nullptr, first, options.execute);
 }
@@ -94,14 +84,14 @@ Status Ramp(const ExperimentOptions& options, Desk& desk) {
   const auto wanted = static_cast<std::uint32_t>(std::lround(options.to_percent * 100));
   const std::uint32_t coverage = wanted > 0 ? wanted : options.resume ? seen.coverage() : NextStage(seen);
   if (coverage == seen.coverage() && !options.resume) return ErrorStatus(Code::kConflict, "experiment is at this coverage already:", coverage / 100.0);
-  FUSELINE_ASSIGN_OR_RETURN(const v1::Experiment next, Changed(seen, v1::Experiment::RUNNING, coverage, Author(), options.reason,
+  FUSELINE_ASSIGN_OR_RETURN(const v1::Experiment next, Changed(seen, v1::Experiment::RUNNING, coverage, UserAtHost(), options.reason,
                                                                SystemClock().wall_ms()));
   return desk.Put(&seen, next, options.execute);
 }
 
 Status Stop(const ExperimentOptions& options, Desk& desk) {
   FUSELINE_ASSIGN_OR_RETURN(const v1::Experiment seen, desk.Find(options.name));
-  FUSELINE_ASSIGN_OR_RETURN(const v1::Experiment next, Changed(seen, v1::Experiment::STOPPED, seen.coverage(), Author(), options.reason,
+  FUSELINE_ASSIGN_OR_RETURN(const v1::Experiment next, Changed(seen, v1::Experiment::STOPPED, seen.coverage(), UserAtHost(), options.reason,
                                                                SystemClock().wall_ms()));
   return desk.Put(&seen, next, options.execute);
 }

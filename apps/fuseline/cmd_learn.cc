@@ -24,7 +24,7 @@ Status LearnFromTopic(const v1::Config& config, const std::vector<std::string>& 
   FUSELINE_ASSIGN_OR_RETURN(auto learner, OpenLearner(config, state.folders, {.words = input}, instruments));
   FUSELINE_RETURN_IF_ERROR(RememberSettings(config, state.folders));
   FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t epoch, ClaimEpoch(config));
-  Freshness freshness;
+  Freshness freshness(instruments.metrics);
   FUSELINE_ASSIGN_OR_RETURN(auto publication, OpenPublication(config, epoch, freshness, instruments));
   const auto durable = learner->DurableNames();
   StatusBoard status;

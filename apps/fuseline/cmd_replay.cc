@@ -110,7 +110,7 @@ Status Replay(const ReplayOptions& options, const v1::Config& config, const std:
   if (options.publish) {
     FUSELINE_ASSIGN_OR_RETURN(epoch, options.topic ? ClaimEpoch(config) : NextEpoch(state.folders.root));
   }
-  Freshness freshness;
+  Freshness freshness(instruments.metrics);
   Pipeline::Parts parts;
   FUSELINE_ASSIGN_OR_RETURN(parts.sessionizer, OpenSessionizer(config, state.folders, instruments));
   FUSELINE_ASSIGN_OR_RETURN(parts.learner, OpenLearner(config, state.folders, {input, from}, instruments));

@@ -26,7 +26,7 @@ Status RunEverything(const v1::Config& config, const KafkaReading& reading, cons
   FUSELINE_RETURN_IF_ERROR(RememberSettings(config, state.folders));
   FUSELINE_ASSIGN_OR_RETURN(auto dead_letters, OpenDeadLetters(config, /*without_kafka=*/false));
   FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t epoch, ClaimEpoch(config));
-  Freshness freshness;
+  Freshness freshness(instruments.metrics);
   FUSELINE_ASSIGN_OR_RETURN(parts.publication, OpenPublication(config, epoch, freshness, instruments));
   Pipeline pipeline(config, std::move(parts), freshness, instruments);
   FUSELINE_RETURN_IF_ERROR(ReadEventsTopic(config, reading, dead_letters.get(), pipeline.sessions()));

@@ -23,7 +23,7 @@ Status Sessionize(const v1::Config& config, KafkaReading reading, StopSignal& st
   FUSELINE_ASSIGN_OR_RETURN(auto dead_letters, OpenDeadLetters(config, /*without_kafka=*/false));
   FUSELINE_ASSIGN_OR_RETURN(auto topic, TrajectoryTopic::Open(config, instruments));
   StatusBoard status;
-  Freshness freshness;
+  Freshness freshness(instruments.metrics);
   OperatorPages pages([&] { return status.Copy(); }, freshness, instruments);
   SessionStage stage(config, std::move(sessionizer), std::move(topic), status, instruments);
   reading.group = true;

@@ -59,7 +59,10 @@ Result<std::string> DemoTable(const DemoFigures& figures) {
              static_cast<double>(figures.produced) / figures.wall_s);
   out << "freshness, over sessions whose version a ranker took up (" << figures.freshness.sum.observations << ")\n";
   out << FreshnessRow("decision delay, event time (gap + lateness)", figures.freshness.decision);
-  out << FreshnessRow("pipeline delay, wall time (offered to in use)", figures.freshness.pipeline);
+  out << FreshnessRow("closed to trained, wall time", figures.freshness.trained);
+  out << FreshnessRow("trained to published", figures.freshness.published);
+  out << FreshnessRow("published to in use", figures.freshness.in_use);
+  out << FreshnessRow("pipeline delay, wall time (all three)", figures.freshness.pipeline);
   out << FreshnessRow("sum", figures.freshness.sum);
   out << "events        produced " << figures.produced << ", read " << accounting.read()
       << (figures.produced == accounting.read() ? "  (all)" : "  (NOT ALL)") << '\n';

@@ -1,6 +1,8 @@
 #include "freshness.h"
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
 namespace fuseline {
 namespace {
@@ -9,7 +11,19 @@ constexpr std::size_t kObservationsMax = 1'000'000;
 constexpr std::size_t kSessionsMax = 1'000'000;  // Waiting for a version; what closes beyond is not measured.
 constexpr std::size_t kVersionsMax = 64;
 
-Freshness::Quantiles QuantilesOf(std::vector<double> values) {
+const std::vector<double>& BoundsMs() {  // Up to a day: of event time, too.
+  static const std::vector<double> bounds = {1,     2,     5,      10,     20,      50,    100,       200,        500,       1'000,
+                                             2'000, 5'000, 10'000, 60'000, 600'000, 1.8e6, 3'600'000, 21'600'000, 86'400'000};
+  return bounds;
+}
+
+Histogram StageOf(Metrics& metrics, const std::string& stage) {
+  return metrics.GetHistogram("fuseline_pipeline_delay_ms", "closed session to its use by a ranker, wall time, by stage", BoundsMs(), {{"stage", stage}});
+}
+
+float Between(std::int64_t from_ms, std::int64_t to_ms) { return static_cast<float>(std::max<std::int64_t>(0, to_ms - from_ms)); }
+
+Freshness::Quantiles QuantilesOf(std::vector<float> values) {
   Freshness::Quantiles quantiles;
   quantiles.observations = values.size();
   if (values.empty()) return quantiles;
@@ -25,44 +39,88 @@ Freshness::Quantiles QuantilesOf(std::vector<double> values) {
 
 }  // namespace
 
+Freshness::Freshness(Metrics& metrics)
+    : decision_ms_(metrics.GetHistogram("fuseline_decision_delay_ms", "last event of a session to its closing, event time", BoundsMs())),
+      trained_ms_(StageOf(metrics, "trained")),
+      published_ms_(StageOf(metrics, "published")),
+      in_use_ms_(StageOf(metrics, "in_use")),
+      pipeline_ms_(metrics.GetHistogram("fuseline_pipeline_whole_delay_ms", "all stages of fuseline_pipeline_delay_ms, a session and ranker", BoundsMs())),
+      sum_ms_(metrics.GetHistogram("fuseline_freshness_ms", "decision delay and whole pipeline delay, a session and ranker", BoundsMs())) {}
+
 void Freshness::Closed(const v1::Trajectory& trajectory, std::int64_t wall_ms) {
   const Name name{trajectory.name().partition(), trajectory.name().offset(), trajectory.name().ordinal()};
-  const Session session{static_cast<double>(trajectory.stream_time_ms() - trajectory.last_ms()), wall_ms};
-  state_.With([&](State& state) {
-    if (state.closed.size() < kSessionsMax) state.closed.emplace(name, session);
-  });
+  const Session session{Between(trajectory.last_ms(), trajectory.stream_time_ms()), wall_ms};
+  const bool is_new = state_.With([&](State& state) { return state.closed.size() < kSessionsMax && state.closed.emplace(name, session).second; });
+  if (is_new) decision_ms_.Observe(session.decision_ms);
 }
 
-void Freshness::Learned(std::uint64_t version, const std::map<std::int32_t, v1::TrajectoryName>& names) {
-  state_.With([&](State& state) {
-    std::vector<Session>& known = state.learned[version];
+// Metrics are told outside the lock.
+void Freshness::Learned(std::uint64_t version, const std::map<std::int32_t, v1::TrajectoryName>& names, std::int64_t wall_ms) {
+  const auto sessions = state_.With([&](State& state) {
+    Lesson& lesson = state.lessons[version];
+    lesson.made_ms = wall_ms;
     for (const auto& [partition, last] : names) {
       const auto begin = state.closed.lower_bound(Name{partition, 0, 0});
       const auto end = state.closed.upper_bound(Name{partition, last.offset(), last.ordinal()});
-      for (auto it = begin; it != end; ++it) known.push_back(it->second);
+      for (auto it = begin; it != end; ++it) lesson.sessions.push_back(it->second);
       state.closed.erase(begin, end);
     }
-    if (state.learned.size() > kVersionsMax) state.learned.erase(state.learned.begin());
+    const std::vector<Session> taught = lesson.sessions;
+    if (state.lessons.size() > kVersionsMax) state.lessons.erase(state.lessons.begin());
+    return taught;
   });
+  for (const Session& session : sessions) trained_ms_.Observe(Between(session.closed_ms, wall_ms));
+}
+
+void Freshness::Published(std::uint64_t version, std::int64_t wall_ms) {
+  const auto [sessions, waited_ms] = state_.With([&](State& state) {
+    const auto found = state.lessons.find(version);
+    if (found == state.lessons.end() || found->second.published_ms != 0) return std::pair<std::size_t, float>(0, 0.0F);
+    found->second.published_ms = wall_ms;
+    return std::pair(found->second.sessions.size(), Between(found->second.made_ms, wall_ms));
+  });
+  for (std::size_t i = 0; i < sessions; ++i) published_ms_.Observe(waited_ms);
 }
 
 void Freshness::InUse(std::uint64_t version, std::int64_t wall_ms) {
-  state_.With([&](State& state) {
-    const auto found = state.learned.find(version);
-    if (found == state.learned.end()) return;
-    for (const Session& session : found->second) {
-      if (state.sum_ms.size() >= kObservationsMax) return;
-      const double pipeline_ms = static_cast<double>(wall_ms - session.closed_ms);
-      state.decision_ms.push_back(session.decision_ms);
-      state.pipeline_ms.push_back(pipeline_ms);
-      state.sum_ms.push_back(session.decision_ms + pipeline_ms);
+  const auto observed = state_.With([&](State& state) {
+    std::vector<Observation> of_ranker;
+    const auto found = state.lessons.find(version);
+    if (found == state.lessons.end()) return of_ranker;
+    const Lesson& lesson = found->second;
+    const std::int64_t published_ms = lesson.published_ms == 0 ? wall_ms : lesson.published_ms;
+    for (const Session& session : lesson.sessions) {
+      of_ranker.push_back({session.decision_ms, Between(session.closed_ms, lesson.made_ms), Between(lesson.made_ms, published_ms),
+                           Between(published_ms, wall_ms)});
     }
+    const std::size_t room = kObservationsMax - std::min(kObservationsMax, state.observations.size());
+    state.observations.insert(state.observations.end(), of_ranker.begin(),
+                              of_ranker.begin() + static_cast<std::ptrdiff_t>(std::min(room, of_ranker.size())));
+    return of_ranker;
   });
+  for (const Observation& seen : observed) {
+    in_use_ms_.Observe(seen.in_use_ms);
+    pipeline_ms_.Observe(PipelineOf(seen));
+    sum_ms_.Observe(seen.decision_ms + PipelineOf(seen));
+  }
 }
 
+float Freshness::PipelineOf(const Observation& seen) { return seen.trained_ms + seen.published_ms + seen.in_use_ms; }
+
 Freshness::Report Freshness::MakeReport() const {
-  const State state = state_.Copy();
-  return {QuantilesOf(state.decision_ms), QuantilesOf(state.pipeline_ms), QuantilesOf(state.sum_ms)};
+  const std::vector<Observation> observations = state_.With([](const State& state) { return state.observations; });
+  const auto quantiles = [&](auto value_of) {
+    std::vector<float> values;
+    values.reserve(observations.size());
+    for (const Observation& seen : observations) values.push_back(value_of(seen));
+    return QuantilesOf(std::move(values));
+  };
+  return {.decision = quantiles([](const Observation& seen) { return seen.decision_ms; }),
+          .trained = quantiles([](const Observation& seen) { return seen.trained_ms; }),
+          .published = quantiles([](const Observation& seen) { return seen.published_ms; }),
+          .in_use = quantiles([](const Observation& seen) { return seen.in_use_ms; }),
+          .pipeline = quantiles(PipelineOf),
+          .sum = quantiles([](const Observation& seen) { return seen.decision_ms + PipelineOf(seen); })};
 }
 
 }  // namespace fuseline

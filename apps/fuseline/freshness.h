@@ -6,16 +6,22 @@
 #include <vector>
 
 #include "fuseline/core/guarded.h"
+#include "fuseline/core/metrics.h"
 #include "fuseline/v1/trajectory.pb.h"
 
 namespace fuseline {
 
 // How old the newest lesson is, in the three figures that the design names, in milliseconds:
 //   decision delay: last event → closed, in event time (gap + lateness and what the next event added);
-//   pipeline delay: offered to the learner → in use by a ranker, in wall time. A session is offered right after the commit that
-//   closed it, unless its partition must wait for others: that wait is not seen;
+//   pipeline delay: closed → in use by a ranker, in wall time, the sum of three stages:
+//     trained    closed → there is a version that knows the session and may serve,
+//     published  → Redis has it,
+//     in use     → a ranker decides with it;
 //   freshness: their sum.
-// Each session that taught a version is one observation for each ranker that took the version up. Thread-safe.
+// A session counts as closed when it is offered to the learner, right after the commit that closed it, unless its partition must wait for
+// others: that wait is not seen. Each session that taught a version is one observation for each ranker that took the version up. Beside the quantiles
+// all are histograms among the metrics, where a stage is observed, once a session, as soon as it is over: one that stands still shows there.
+// What a clock that is behind would make negative counts as 0. Thread-safe.
 class Freshness {
  public:
   struct Quantiles {
@@ -25,27 +31,42 @@ class Freshness {
   };
   struct Report {
     Quantiles decision;
+    Quantiles trained, published, in_use;
     Quantiles pipeline;
     Quantiles sum;
   };
 
+  explicit Freshness(Metrics& metrics);
+
   void Closed(const v1::Trajectory& trajectory, std::int64_t wall_ms);
   // `version` was made and may serve; it knows every session up to `names`, the last of each partition.
-  void Learned(std::uint64_t version, const std::map<std::int32_t, v1::TrajectoryName>& names);
+  void Learned(std::uint64_t version, const std::map<std::int32_t, v1::TrajectoryName>& names, std::int64_t wall_ms);
+  void Published(std::uint64_t version, std::int64_t wall_ms);
   void InUse(std::uint64_t version, std::int64_t wall_ms);  // By one ranker, whose clock it is.
   Report MakeReport() const;
 
  private:
   struct Session {
-    double decision_ms;
+    float decision_ms;
     std::int64_t closed_ms;
   };
+  struct Lesson {
+    std::int64_t made_ms = 0;
+    std::int64_t published_ms = 0;  // 0: not yet.
+    std::vector<Session> sessions;  // Those that this version was the first to know.
+  };
+  struct Observation {
+    float decision_ms, trained_ms, published_ms, in_use_ms;
+  };
+  static float PipelineOf(const Observation& seen);
   using Name = std::tuple<std::int32_t, std::int64_t, std::uint32_t>;
   struct State {
-    std::map<Name, Session> closed;                           // That no version knows yet.
-    std::map<std::uint64_t, std::vector<Session>> learned;  // The newest few versions, with what each was the first to know.
-    std::vector<double> decision_ms, pipeline_ms, sum_ms;     // One entry an observation.
+    std::map<Name, Session> closed;           // That no version knows yet.
+    std::map<std::uint64_t, Lesson> lessons;  // The newest few versions.
+    std::vector<Observation> observations;
   };
+
+  const Histogram decision_ms_, trained_ms_, published_ms_, in_use_ms_, pipeline_ms_, sum_ms_;
   Guarded<State> state_;
 };
 

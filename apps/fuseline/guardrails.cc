@@ -60,6 +60,26 @@ Status Act(Desk& desk, const v1::Experiment& experiment, const Alarm& alarm) {
   return OkStatus();
 }
 
+// What a dashboard draws of an experiment: as it stood at the last look.
+void NoteFigures(const v1::Experiment& experiment, const Judgement& judgement, Metrics& metrics) {
+  const auto set = [&](const std::string& name, const std::string& help, double value, MetricLabels labels) {
+    labels["experiment"] = experiment.name();
+    metrics.GetGauge("fuseline_rollout_" + name, help, labels).Set(value);
+  };
+  set("sample_ratio_log_e", "log of the sample ratio's e-value", judgement.log_sample_ratio_e, {});
+  for (const ArmJudgement& arm : judgement.arms) {
+    set("arm_users", "users of an arm whose sessions were judged", static_cast<double>(arm.users), {{"arm", arm.name}});
+    set("arm_sessions", "sessions of an arm that were judged", static_cast<double>(arm.sessions), {{"arm", arm.name}});
+    for (std::size_t i = 0; i < kMetrics; ++i) {
+      const MetricComparison& metric = arm.metrics[i];
+      const MetricLabels labels = {{"arm", arm.name}, {"metric", v1::Guardrail::Metric_Name(static_cast<v1::Guardrail::Metric>(i))}};
+      set("arm_mean", "mean of a metric, a session", metric.mean.mean, labels);
+      set("arm_difference_lower", "of the difference from the first arm: lower end of its confidence sequence", metric.difference - metric.half_width, labels);
+      set("arm_difference_upper", "the same: upper end", metric.difference + metric.half_width, labels);
+    }
+  }
+}
+
 }  // namespace
 
 Status LookAtExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Config& config,
@@ -70,6 +90,7 @@ Status LookAtExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uin
   if (found == experiments.end() || !IsServing(found->second)) return OkStatus();
   FUSELINE_RETURN_IF_ERROR(ValidateExperiment(found->second));
   const Judgement judgement = Judge(found->second, &totals, config.rollout());
+  NoteFigures(found->second, judgement, instruments.metrics);
   if (!judgement.alarm) return OkStatus();
   Desk desk{redis, keys, epoch, config.policy_store().changes_kept(), instruments};
   return Act(desk, found->second, *judgement.alarm);

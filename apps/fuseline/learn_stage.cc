@@ -138,7 +138,7 @@ Status LearnStage::Advance() {
   Note();
   if (!version->has_value()) return OkStatus();
   if ((*version)->manifest.gate().passed()) {
-    freshness_.Learned((*version)->manifest.version(), learner_->DurableNames());
+    freshness_.Learned((*version)->manifest.version(), learner_->DurableNames(), instruments_.clock.wall_ms());
   }
   publication_->Store(std::move(**version));
   return OkStatus();

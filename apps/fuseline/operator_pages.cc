@@ -80,6 +80,16 @@ std::string OperatorPages::MetricsText() {
       .Set(static_cast<double>(status.learner.repeats_differing));
   instruments_.metrics.GetGauge("fuseline_policy_store_live_version", "version that the alias live points to")
       .Set(static_cast<double>(status.publication.live_version));
+  std::uint64_t current = 0, others = 0;
+  for (const auto& [version, rankers] : status.publication.rankers) (version == status.publication.live_version ? current : others) += rankers;
+  const auto set_rankers = [&](const std::string& at, std::uint64_t count) {
+    instruments_.metrics.GetGauge("fuseline_policy_store_rankers", "rankers by the version that they acknowledged last", {{"at", at}})
+        .Set(static_cast<double>(count));
+  };
+  set_rankers("live", current);
+  set_rankers("another", others);
+  instruments_.metrics.GetGauge("fuseline_policy_store_live_pinned", "1 while somebody holds the alias live where it is")
+      .Set(status.publication.pin ? 1 : 0);
   return instruments_.metrics.Text();
 }
 

@@ -35,6 +35,7 @@ PublisherOptions PublisherOptionsOf(const v1::Config& config, const SigningKey* 
   options.retention.keep_versions = config.policy_store().keep_versions();
   options.changes_kept = config.policy_store().changes_kept();
   options.retention.keep_pointed_ms = config.policy_store().keep_pointed_ms();
+  options.delta_min_bytes = config.policy_store().delta_min_bytes();
   return options;
 }
 
@@ -266,13 +267,18 @@ void Publication::Impl::ReadAcknowledgements() {
     const bool is_new = std::exchange(version_of_ranker[reply->elements[i].text], version) != version;
     if (is_new && options.on_use) options.on_use(version, wall_ms);
   }
-  shared.With([&](Shared& state) { state.status.rankers = version_of_ranker.size(); });
+  std::map<std::uint64_t, std::uint64_t> rankers;
+  for (const auto& [ranker, version] : version_of_ranker) ++rankers[version];
+  shared.With([&](Shared& state) { state.status.rankers = std::move(rankers); });
 }
 
 void Publication::Impl::FollowLive() {
   const v1::AliasChange* const live = FindAlias(publisher->aliases(), kLiveAlias);
   if (live == nullptr) return;
-  shared.With([&](Shared& state) { state.status.live_version = live->to_version(); });
+  shared.With([&](Shared& state) {
+    state.status.live_version = live->to_version();
+    state.status.pin = live->pinned() ? std::optional(*live) : std::nullopt;
+  });
   const bool is_ours = live->cause() == v1::AliasChange::PUBLISHED || live->cause() == v1::AliasChange::UNSPECIFIED;
   if (is_ours || live->change() <= last_act) return;
   last_act = live->change();

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/policy_version.h"
 #include "fuseline/v1/config.pb.h"
+#include "fuseline/v1/policy.pb.h"
 #include "fuseline/v1/rollout.pb.h"
 
 namespace fuseline {
@@ -27,8 +29,9 @@ struct PublicationStatus {
   bool connected = false;
   std::uint64_t epoch = 0;         // 0: versions stay in the archive.
   std::uint64_t live_version = 0;  // Where the alias `live` points; 0: nowhere yet.
+  std::optional<v1::AliasChange> pin;  // What holds `live` there, if anything does.
   std::uint64_t waiting = 0;       // Accepted versions that Redis does not know yet.
-  std::uint64_t rankers = 0;       // That have acknowledged any version.
+  std::map<std::uint64_t, std::uint64_t> rankers;  // Version → how many have acknowledged it last.
   std::string last_error;          // Empty when all is well.
 };
 

@@ -1,5 +1,6 @@
 #include "status_json.h"
 
+#include <iomanip>
 #include <optional>
 #include <sstream>
 
@@ -68,9 +69,42 @@ Json LearnerJson(const PipelineStatus& status) {
           {"weights_sha256", status.weights_sha256}};
 }
 
+Json PublicationJson(const PublicationStatus& publication) {
+  Json pin;
+  if (publication.pin) {
+    pin = {{"version", publication.pin->to_version()}, {"who", publication.pin->who()}, {"why", publication.pin->why()},
+           {"wall_ms", publication.pin->wall_ms()}};
+  }
+  Json rankers = Json::object();
+  for (const auto& [version, count] : publication.rankers) rankers[std::to_string(version)] = count;
+  return {{"connected", publication.connected}, {"epoch", publication.epoch},           {"waiting", publication.waiting},
+          {"pin", pin},                         {"rankers_of_version", rankers}, {"last_error", publication.last_error}};
+}
+
 std::string BehindText(const Json& lag_ms) {
   if (lag_ms.is_null()) return "none yet";
   return lag_ms == 0 ? "newest" : lag_ms.dump() + " ms behind";
+}
+
+// What is live, who holds it there, which rankers have it, and how old it is. A process of before may not say all of it.
+std::string LiveText(const Json& json) {
+  std::ostringstream out;
+  const Json &learner = json["learner"], &publication = json["publication"], &freshness = json["freshness"];
+  const Json pin = publication.value("pin", Json()), rankers_of_version = publication.value("rankers_of_version", Json::object());
+  out << "live_version     " << json["live_version"] << "   made " << learner["versions"] << "   accepted " << learner["versions_accepted"] << '\n';
+  if (!pin.is_null()) {
+    out << "pinned           at " << pin["version"] << " by " << pin["who"].get<std::string>() << ": " << pin["why"].get<std::string>() << '\n';
+  }
+  for (const auto& [version, rankers] : rankers_of_version.items()) {
+    out << "rankers          " << rankers << " at version " << version << '\n';
+  }
+  if (freshness["sum"]["observations"] == 0) return out.str();
+  for (const char* const stage : {"decision_delay", "trained", "published", "in_use", "pipeline_delay", "sum"}) {
+    if (!freshness.contains(stage)) continue;
+    out << "freshness        " << std::left << std::setw(16) << stage << "p50 " << freshness[stage]["p50_ms"] << " ms   p99 "
+        << freshness[stage]["p99_ms"] << " ms\n";
+  }
+  return out.str();
 }
 
 }  // namespace
@@ -90,14 +124,12 @@ std::string StatusJson(const PipelineStatus& status, const Freshness::Report& fr
       {"idle", status.idle},
       {"learner", LearnerJson(status)},
       {"live_version", status.publication.live_version},
-      {"publication",
-       {{"connected", status.publication.connected},
-        {"epoch", status.publication.epoch},
-        {"waiting", status.publication.waiting},
-        {"rankers", status.publication.rankers},
-        {"last_error", status.publication.last_error}}},
+      {"publication", PublicationJson(status.publication)},
       {"freshness",
        {{"decision_delay", ToJson(freshness.decision)},
+        {"trained", ToJson(freshness.trained)},
+        {"published", ToJson(freshness.published)},
+        {"in_use", ToJson(freshness.in_use)},
         {"pipeline_delay", ToJson(freshness.pipeline)},
         {"sum", ToJson(freshness.sum)}}},
   };
@@ -121,8 +153,7 @@ Result<std::string> StatusText(const std::string& text) {
   const Json& learner = json["learner"];
   out << "learned_through  " << learner["learned_through_ms"] << " ms   trajectories " << learner["trajectories"] << "   steps "
       << learner["steps"] << '\n';
-  out << "live_version     " << json["live_version"] << "   made " << learner["versions"] << "   accepted "
-      << learner["versions_accepted"] << '\n';
+  out << LiveText(json);
   out << "accounting       " << (json["accounting_balanced"].get<bool>() ? "balanced" : "NOT BALANCED") << ' '
       << json["accounting"].dump() << '\n';
   for (const auto& [partition, reason] : learner["stopped"].items()) {

@@ -8,13 +8,17 @@
 namespace fuseline {
 namespace {
 
-Result<std::uint64_t> LiveVersion(const v1::Config& config, const StateFolders& folders) {
+// Where the aliases stood when Redis was last seen.
+Status ReadLive(const v1::Config& config, const StateFolders& folders, PublicationStatus& status) {
   DiskFileSystem files;
   const auto part_bytes = static_cast<std::uint64_t>(config.policy_store().part_bytes());
-  FUSELINE_ASSIGN_OR_FAIL(const Archive archive, Archive::Open(folders.versions, part_bytes, files));
-  FUSELINE_ASSIGN_OR_FAIL(const v1::AliasState aliases, archive.LoadAliases());
+  FUSELINE_ASSIGN_OR_RETURN(const Archive archive, Archive::Open(folders.versions, part_bytes, files));
+  FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState aliases, archive.LoadAliases());
   const v1::AliasChange* live = FindAlias(aliases, kLiveAlias);
-  return live == nullptr ? 0 : live->to_version();
+  if (live == nullptr) return OkStatus();
+  status.live_version = live->to_version();
+  if (live->pinned()) status.pin = *live;
+  return OkStatus();
 }
 
 }  // namespace
@@ -43,7 +47,7 @@ Result<PipelineStatus> ReadStoredStatus(const std::filesystem::path& state) {
   status.learner = learner->progress();
   status.learned_names = learner->DurableNames();
   status.weights_sha256 = learner->WeightsSha256();
-  FUSELINE_ASSIGN_OR_FAIL(status.publication.live_version, LiveVersion(config, folders));
+  FUSELINE_FAIL_IF_ERROR(ReadLive(config, folders, status.publication));
   return status;
 }
 

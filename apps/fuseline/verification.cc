@@ -280,7 +280,7 @@ class Derivation {
   StopSignal& stop_;
   Instruments instruments_;
   StateFolder folder_;
-  Freshness freshness_;
+  Freshness freshness_{instruments_.metrics};
   int first_input_ = 0;
 };
 

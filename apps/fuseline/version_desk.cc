@@ -17,18 +17,18 @@
 namespace fuseline {
 namespace {
 
+bool IsSame(const AliasMove& a, const AliasMove& b) {
+  return a.alias == b.alias && a.to_version == b.to_version && a.pinned == b.pinned && a.cause == b.cause;
+}
+
+}  // namespace
+
 std::string UserAtHost() {
   std::array<char, 256> host{};
   if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '?';
   const passwd* const user = ::getpwuid(::getuid());
   return (user == nullptr ? std::to_string(::getuid()) : std::string(user->pw_name)) + '@' + host.data();
 }
-
-bool IsSame(const AliasMove& a, const AliasMove& b) {
-  return a.alias == b.alias && a.to_version == b.to_version && a.pinned == b.pinned && a.cause == b.cause;
-}
-
-}  // namespace
 
 VersionDesk::VersionDesk(const v1::Config& config, PublicKeys trusted)
     : config_(config), keys_(config.policy().name()), trusted_(std::move(trusted)), files_(std::make_unique<DiskFileSystem>()) {}

@@ -15,6 +15,8 @@
 
 namespace fuseline {
 
+std::string UserAtHost();  // Who runs this command, as the audit trail names him.
+
 // Where operators' commands find versions and move aliases: Redis, where it answers, and the archive, where the state folder is here.
 // It works beside a running learner and on another machine; the archive is only read.
 // Errors of what needs Redis: kUnavailable when it is away, besides their own.

@@ -41,7 +41,8 @@ Status WarmStart(const v1::Config& config, const std::vector<std::string>& files
   instruments.log.Info("learner.warm_start_begun", "input", input);
   StateFolders own = folders;
   own.sessions = own.root / kWarmStartFolder;
-  Freshness freshness;
+  Metrics of_history;  // What took long ago is no delay of now.
+  Freshness freshness(of_history);
   Pipeline::Parts parts;
   FUSELINE_ASSIGN_OR_RETURN(parts.sessionizer, OpenSessionizer(config, own, instruments));
   FUSELINE_ASSIGN_OR_RETURN(parts.learner, OpenLearner(config, own, {.words = input}, instruments));

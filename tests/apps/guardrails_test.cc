@@ -10,13 +10,13 @@
 
 #include <gtest/gtest.h>
 
-#include "fuseline/core/stage.h"
 #include "fuseline/policy_store/aliases.h"
 #include "fuseline/policy_store/experiments.h"
 #include "fuseline/policy_store/publisher.h"
 #include "fuseline/policy_store/retention.h"
 #include "fuseline/proto/settings.h"
 #include "fuseline/rollout/experiment.h"
+#include "fuseline/test_support/eventually.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/redis_process.h"
 #include "fuseline/test_support/temp_dir.h"
@@ -107,6 +107,14 @@ TEST_F(GuardrailsTest, AnArmThatIsAFifthWorseGoesBackToLastGoodAndItsExperimentE
   // What an operator asks for later is what was judged.
   ASSERT_OK_AND_ASSIGN(const v1::ExperimentTotals figures, ReadFigures(*redis_, keys_, "experiment"));
   EXPECT_EQ(figures.sessions(), sessions);
+  // And what a dashboard draws.
+  const auto gauge = [&](const std::string& name, MetricLabels labels) {
+    labels.insert({{"experiment", "experiment"}, {"arm", "treatment"}});
+    return metrics_.GetGauge("fuseline_rollout_" + name, "", labels).value();
+  };
+  EXPECT_LT(gauge("arm_difference_upper", {{"metric", "SESSION_REWARD"}}), 0);
+  EXPECT_GT(gauge("arm_mean", {{"metric", "SESSION_REWARD"}}), 0);
+  EXPECT_GT(gauge("arm_sessions", {}), 0);
 }
 
 TEST_F(GuardrailsTest, AnArmThatIsAlikeIsLeftAlone) {
@@ -148,8 +156,7 @@ TEST_F(GuardrailsTest, AVersionThatAnArmServesIsNotDeleted) {
   Move(kCanaryAlias, 1);
   const RetentionRule rule{.keep_versions = 0, .keep_pointed_ms = 0};
   const auto is_old = [&] { return *OldVersions(*redis_, keys_, *ReadAliases(*redis_, keys_), rule) == std::vector<std::uint64_t>{2}; };
-  for (int i = 0; i < 10'000 && !is_old(); ++i) SleepFor(std::stop_token(), 5);
-  ASSERT_TRUE(is_old());
+  ASSERT_TRUE(Eventually(is_old));
   const v1::Experiment seen = Stored();
   v1::Experiment fixed = seen;
   fixed.mutable_arms(1)->set_version(2);

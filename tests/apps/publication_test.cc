@@ -1,0 +1,245 @@
+// The stage behind the learner, with a real Redis and a real archive: the archive is told first and whatever happens, Redis as soon as it can be, and what others
+// do to the aliases comes back to the learner.
+#include "publication.h"
+
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "fuseline/core/guarded.h"
+#include "fuseline/policy_store/aliases.h"
+#include "fuseline/policy_store/archive.h"
+#include "fuseline/policy_store/fetch.h"
+#include "fuseline/proto/settings.h"
+#include "fuseline/test_support/eventually.h"
+#include "fuseline/test_support/matchers.h"
+#include "fuseline/test_support/redis_process.h"
+#include "fuseline/test_support/temp_dir.h"
+
+namespace fuseline {
+namespace {
+
+using testing::ElementsAre;
+
+PolicyVersion VersionOf(std::uint64_t number, bool accepted = true) {
+  PolicyVersion version;
+  version.manifest.set_version(number);
+  version.manifest.set_policy("default");
+  version.manifest.mutable_gate()->set_passed(accepted);
+  version.weights = std::string(5'000, static_cast<char>('a' + number));
+  return version;
+}
+
+class PublicationTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK_AND_ASSIGN(server_, test::RedisProcess::Start());
+    config_.mutable_redis()->set_address("unix:" + server_->socket_path());
+    config_.mutable_redis()->set_connect_timeout_ms(10'000);
+    config_.mutable_redis()->set_command_timeout_ms(10'000);
+  }
+  void Open(std::uint64_t epoch) { Open(publication_, folder_, epoch); }
+  void Open(std::unique_ptr<Publication>& publication, const test::TempDir& folder, std::uint64_t epoch) {
+    Publication::Options options{.config = config_, .folder = folder.path(), .epoch = epoch};
+    options.on_published = [this](std::uint64_t version) {
+      published_.With([&](auto& all) { all.push_back(version); });
+    };
+    options.on_use = [this](std::uint64_t version, std::int64_t wall_ms) {
+      used_.With([&](auto& all) { all.emplace_back(version, wall_ms); });
+    };
+    ASSERT_OK_AND_ASSIGN(publication, Publication::Open(std::move(options), {log_, metrics_, clock_}));
+  }
+  // Waits until the archive has it.
+  void Store(std::uint64_t number, bool accepted = true) {
+    publication_->Store(VersionOf(number, accepted));
+    std::optional<std::uint64_t> stored;
+    ASSERT_TRUE(Eventually([&] { return (stored = publication_->TakeStored()).has_value(); }));
+    EXPECT_EQ(*stored, number);
+  }
+  bool IsLive(std::uint64_t version) {
+    return Eventually([&] { return publication_->status().live_version == version; });
+  }
+  RedisConnection Connect() {
+    auto redis = RedisConnection::Connect({.address = config_.redis().address(), .command_timeout_ms = 10'000});
+    EXPECT_THAT(redis, IsOk());
+    return *std::move(redis);
+  }
+  // As an operator: again where the learner moved something meanwhile.
+  template <typename Plan>
+  void Move(const Plan& plan) {
+    RedisConnection redis = Connect();
+    ASSERT_TRUE(Eventually([&] {
+      const auto seen = ReadAliases(redis, keys_);
+      if (!seen) return false;
+      auto move = plan(*seen);
+      EXPECT_THAT(move, IsOk());
+      move->who = "ann@host";
+      move->why = "watch time fell";
+      return MoveAlias(redis, keys_, *seen, *move, 100).has_value();
+    }));
+  }
+  std::optional<v1::Act> NextAct() {
+    std::optional<v1::Act> act;
+    EXPECT_TRUE(Eventually([&] { return (act = publication_->TakeAct()).has_value(); }));
+    return act;
+  }
+
+  SystemClock clock_;
+  Log log_{Severity::kError};
+  Metrics metrics_;
+  v1::Config config_ = DefaultSettings();
+  PolicyKeys keys_{"default"};
+  test::TempDir folder_;
+  std::unique_ptr<test::RedisProcess> server_;
+  Guarded<std::vector<std::uint64_t>> published_;
+  Guarded<std::vector<std::pair<std::uint64_t, std::int64_t>>> used_;
+  std::unique_ptr<Publication> publication_;  // Last: its thread uses those above.
+};
+
+TEST_F(PublicationTest, AcceptedVersionsAreArchivedThenPublishedInOrderAndRefusedOnesArchivedOnly) {
+  Open(/*epoch=*/4);
+  Store(1);
+  Store(2, /*accepted=*/false);
+  Store(3);
+  ASSERT_TRUE(IsLive(3));
+  EXPECT_TRUE(publication_->WaitUntilPublished(/*patience_ms=*/60'000));
+  EXPECT_THAT(published_.Copy(), ElementsAre(1, 3));
+  const PublicationStatus status = publication_->status();
+  EXPECT_TRUE(status.connected);
+  EXPECT_EQ(status.epoch, 4U);
+  EXPECT_EQ(status.waiting, 0U);
+  EXPECT_EQ(status.last_error, "");
+  EXPECT_FALSE(status.pin.has_value());
+  publication_.reset();
+  DiskFileSystem files;
+  ASSERT_OK_AND_ASSIGN(const auto archived, Archive::OpenReadOnly(folder_.path(), files).List());
+  EXPECT_THAT(archived, ElementsAre(1, 2, 3));
+  RedisConnection redis = Connect();
+  ASSERT_OK_AND_ASSIGN(const auto in_redis, PublishedVersions(redis, keys_));
+  EXPECT_THAT(in_redis, ElementsAre(1, 3));
+}
+
+TEST_F(PublicationTest, WithoutAnEpochRedisIsNeverSpokenTo) {
+  server_->Kill();
+  Open(/*epoch=*/0);
+  Store(1);
+  EXPECT_EQ(publication_->status().last_error, "");
+  EXPECT_FALSE(publication_->failure().has_value());
+}
+
+TEST_F(PublicationTest, TheArchiveDoesNotWaitForRedisAndRedisGetsAllOnceItIsThere) {
+  server_->Kill();
+  Open(1);
+  for (const std::uint64_t number : {1, 2, 3}) Store(number);
+  ASSERT_TRUE(Eventually([&] { return !publication_->status().last_error.empty(); }));
+  EXPECT_FALSE(publication_->status().connected);
+  EXPECT_EQ(publication_->status().waiting, 3U);
+  EXPECT_FALSE(publication_->WaitUntilPublished(/*patience_ms=*/1));
+  EXPECT_TRUE(published_.Copy().empty());
+
+  ASSERT_THAT(server_->Restart(), IsOk());
+  ASSERT_TRUE(IsLive(3));
+  EXPECT_THAT(published_.Copy(), ElementsAre(1, 2, 3));
+  EXPECT_TRUE(Eventually([&] { return publication_->status().last_error.empty(); }));
+}
+
+TEST_F(PublicationTest, WhatAFormerLifeArchivedIsPublishedByTheNext) {
+  Open(/*epoch=*/0);
+  for (const std::uint64_t number : {1, 2}) Store(number);
+  publication_.reset();
+  Open(1);
+  ASSERT_TRUE(IsLive(2));
+  EXPECT_THAT(published_.Copy(), ElementsAre(1, 2));
+}
+
+TEST_F(PublicationTest, ANewerWriterEndsItAndItSaysWhy) {
+  Open(1);
+  Store(1);
+  ASSERT_TRUE(IsLive(1));
+  const test::TempDir other_folder;
+  std::unique_ptr<Publication> other;
+  Open(other, other_folder, /*epoch=*/2);
+  ASSERT_TRUE(Eventually([&] { return publication_->failure().has_value(); }));
+  EXPECT_EQ(publication_->failure()->code, Code::kConflict);
+  EXPECT_THAT(publication_->failure()->message, testing::HasSubstr("fenced"));
+  EXPECT_TRUE(Eventually([&] { return other->status().live_version == 1; })) << "the newcomer takes over what is live";
+}
+
+TEST_F(PublicationTest, ARollbackIsAnActThatHoldsAndAnUnpinningOneThatDoesNot) {
+  Open(1);
+  for (const std::uint64_t number : {1, 2}) Store(number);
+  ASSERT_TRUE(IsLive(2));
+  EXPECT_FALSE(publication_->TakeAct().has_value()) << "its own publications are no acts of others";
+
+  Move([](const v1::AliasState& seen) { return PlanRollback(seen, 0); });
+  const auto held = NextAct();
+  ASSERT_TRUE(held);
+  EXPECT_EQ(held->incumbent(), 1U);
+  EXPECT_TRUE(held->holds());
+  EXPECT_EQ(held->who(), "ann@host");
+  const PublicationStatus pinned = publication_->status();
+  EXPECT_EQ(pinned.live_version, 1U);
+  ASSERT_TRUE(pinned.pin);
+  EXPECT_EQ(pinned.pin->who(), "ann@host");
+  EXPECT_EQ(pinned.pin->why(), "watch time fell");
+  Store(3);
+  ASSERT_TRUE(Eventually([&] { return published_.Copy().size() == 3; }));
+  EXPECT_EQ(publication_->status().live_version, 1U) << "published, and not pointed to";
+
+  Move([](const v1::AliasState& seen) { return PlanUnpin(seen, 3); });
+  const auto freed = NextAct();
+  ASSERT_TRUE(freed);
+  EXPECT_EQ(freed->incumbent(), 3U);
+  EXPECT_FALSE(freed->holds());
+  EXPECT_GT(freed->number(), held->number());
+  EXPECT_FALSE(publication_->status().pin.has_value());
+}
+
+TEST_F(PublicationTest, AcknowledgementsAreTakenOnceAndTheFleetIsCountedByVersion) {
+  Open(1);
+  for (const std::uint64_t number : {1, 2}) Store(number);
+  ASSERT_TRUE(IsLive(2));
+  RedisConnection redis = Connect();
+  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "1 1 1000", "b", "2 2 1001", "c", "2 2 1002", "d", "not an acknowledgement"}), IsOk());
+  ASSERT_TRUE(Eventually([&] { return used_.Copy().size() == 3; }));
+  ASSERT_TRUE(Eventually([&] { return publication_->status().rankers == std::map<std::uint64_t, std::uint64_t>{{1, 1}, {2, 2}}; }));
+  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "2 2 1009"}), IsOk());
+  ASSERT_TRUE(Eventually([&] { return publication_->status().rankers == std::map<std::uint64_t, std::uint64_t>{{2, 3}}; }));
+  EXPECT_EQ(used_.Copy().size(), 4U);
+  EXPECT_EQ(used_.Copy().back(), (std::pair<std::uint64_t, std::int64_t>(2, 1009)));
+}
+
+TEST_F(PublicationTest, WhatRedisLostComesBackWithoutAnyNewVersion) {
+  Open(1);
+  for (const std::uint64_t number : {1, 2}) Store(number);
+  ASSERT_TRUE(IsLive(2));
+  RedisConnection redis = Connect();
+  const auto is_whole = [&] {
+    const auto seen = ReadAliases(redis, keys_);
+    const v1::AliasChange* const live = seen ? FindAlias(*seen, kLiveAlias) : nullptr;
+    if (live == nullptr || live->to_version() != 2 || FindAlias(*seen, kLastGoodAlias) == nullptr) return false;
+    return FetchVersion(redis, keys_, 2, live->manifest_sha256()).has_value() && FetchVersion(redis, keys_, 1, {}).has_value();
+  };
+  ASSERT_TRUE(is_whole());
+  for (const std::string& lost : {keys_.part(2, 0), keys_.manifest(2), keys_.aliases(), keys_.epoch(), std::string()}) {
+    const std::int64_t begin_us = clock_.monotonic_us();
+    if (lost.empty()) {
+      ASSERT_THAT(redis.Command({"FLUSHALL"}), IsOk());
+    } else {
+      ASSERT_THAT(redis.Command({"DEL", lost}), IsOk());
+    }
+    ASSERT_TRUE(Eventually([&] { return is_whole() && redis.Command({"EXISTS", keys_.epoch()})->integer == 1; })) << lost;
+    std::cout << (lost.empty() ? "everything" : lost) << " came back after ms: " << (clock_.monotonic_us() - begin_us) / 1'000 << '\n';
+  }
+  EXPECT_FALSE(publication_->failure().has_value());
+}
+
+}  // namespace
+}  // namespace fuseline

@@ -58,6 +58,7 @@ bench-peers:
 	@deploy/setup.sh --with-peers $(SETUP_ARGS)
 	bench/peers/kafka_streams/build.sh
 	bench/peers/pytorch/build.sh
+	bench/peers/onnxruntime/build.sh
 
 format:
 	git ls-files '*.h' '*.cc' | xargs clang-format-14 -i

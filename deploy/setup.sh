@@ -9,7 +9,7 @@
 #   --with-clang     also clang, clang-tidy and clang-format 14, for the preset `clang` and for `make format`
 #   --with-cuda      also the libraries with which LibTorch uses a GPU (2 GB more to fetch)
 #   --with-peers     also what builds the programs that benchmarks run beside ours (`make bench-peers`): a JDK, Maven,
-#                    Python's headers and virtual environments
+#                    Python's headers and virtual environments; and the matrix libraries that the ranker's kernels are measured beside
 #   --help           this text
 #
 # What it may change: Debian packages, through apt-get, as root or through sudo, after asking; and one folder of yours,
@@ -58,7 +58,7 @@ packages=(
   python3-confluent-kafka python3-protobuf
 )
 if [ $with_kafka = 1 ]; then packages+=(openjdk-17-jre-headless); fi
-if [ $with_peers = 1 ]; then packages+=(openjdk-17-jdk-headless maven python3-venv python3-dev); fi
+if [ $with_peers = 1 ]; then packages+=(openjdk-17-jdk-headless maven python3-venv python3-dev libeigen3-dev libdnnl-dev libxsmm-dev); fi
 if [ $with_clang = 1 ]; then packages+=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev); fi
 
 say() { echo "setup: $*"; }

@@ -82,9 +82,8 @@ Status FeatureEncoder::EncodeItem(const CandidateView& item, std::span<float> ou
   if (!AllFinite(item.task_scores)) {
     return ErrorStatus(Code::kInvalidInput, "task score is not finite: task", FirstBeyond(item.task_scores));
   }
-  const std::span<float> scores = out.subspan(item_.columns);
-  std::copy(item.task_scores.begin(), item.task_scores.end(), scores.begin());
-  ClampTaskScores(scores);
+  float* const scores = out.data() + item_.columns;
+  for (std::size_t i = 0; i < tasks_.size(); ++i) scores[i] = std::clamp(item.task_scores[i], tasks_[i].min, tasks_[i].max);
   return OkStatus();
 }
 

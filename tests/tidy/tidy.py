@@ -50,7 +50,7 @@ JOINING_FOLDERS = ("apps/", "bench/", "tests/integration/", "tests/simulation/",
 LIBRARY_OF_INCLUDE = {
     "tl/": "expected", "spdlog/": "spdlog", "prometheus/": "prometheus", "httplib.h": "httplib", "openssl/": "openssl",
     "google/protobuf/": "protobuf", "yaml-cpp/": "yaml", "librdkafka/": "rdkafka", "hiredis/": "hiredis",
-    "rocksdb/": "rocksdb", "torch/": "torch", "ATen/": "torch", "c10/": "torch", "Eigen/": "eigen", "cblas": "blas",
+    "rocksdb/": "rocksdb", "torch/": "torch", "ATen/": "torch", "c10/": "torch", "Eigen/": "eigen", "cblas": "blas", "oneapi/dnnl/": "onednn", "libxsmm.h": "xsmm",
     "nlohmann/": "json", "zlib.h": "zlib", "zstd.h": "zstd", "CLI/": "cli11", "benchmark/": "benchmark",
     "gtest/": "gtest", "gmock/": "gtest", "rapidcheck": "rapidcheck", "sodium": "sodium", "pybind11/": "python",
     "nanobind/": "python", "Python.h": "python",
@@ -83,7 +83,7 @@ TEST_LIBRARIES = {"gtest", "rapidcheck"}
 PUBLIC_LIBRARIES = {"expected"}
 PUBLIC_LIBRARIES_OF_ROOM = {"test_support": {"gtest"}}
 # LibTorch is slow to compile and defines macros with common names, so its headers stay in few files.
-TORCH_FOLDERS = ("learner/src/torch/", "lab/response_model/src/torch/", "tests/learner/", "bench/learner_bench.cc")
+TORCH_FOLDERS = ("learner/src/torch/", "lab/response_model/src/torch/", "tests/learner/", "bench/learner_bench.cc", "bench/ranker_torch.cc")
 
 # A file here is an algorithm more, found by its folder: adding one names it nowhere else.
 GLOBBED_FOLDERS = ("learner/src/algorithms/", "learner/src/torch/")

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fuseline/core/guarded.h"
+#include "fuseline/core/stage.h"
 #include "fuseline/serving_bridge/c_ranker.h"
 #include "fuseline/serving_bridge/event_log.h"
 #include "fuseline/test_support/matchers.h"

@@ -55,16 +55,20 @@ Result<std::vector<v1::Event>> SimulatedEvents(std::uint64_t seed, std::uint64_t
   const SystemClock clock;
   v1::Config config = DefaultSettings();
   config.mutable_redis()->set_address("unix:" + (dir / "nobody.sock"));
-  const v1::FeatureSchema schema = SchemaOf(config);
   FUSELINE_ASSIGN_OR_FAIL(RankerOptions options, RankerOptionsOf(config));
   options.name = "simulated";
   options.seed = seed;
   options.experiments = {LearningBesideStatic("simulated", 0.2)};
   FUSELINE_ASSIGN_OR_FAIL(const auto ranker, Ranker::Open(std::move(options), log, metrics, clock));
-  FUSELINE_ASSIGN_OR_FAIL(const auto world, CreateFeedWorld(config.simulator(), config.rewards(), seed, schema));
-  BridgeRankService service(*ranker);
+  return EventsRankedBy(*ranker, seed, /*start_ms=*/1'704'067'200'000, count);
+}
+
+Result<std::vector<v1::Event>> EventsRankedBy(Ranker& ranker, std::uint64_t seed, std::int64_t start_ms, std::uint64_t count) {
+  const v1::Config config = DefaultSettings();
+  FUSELINE_ASSIGN_OR_FAIL(const auto world, CreateFeedWorld(config.simulator(), config.rewards(), seed, SchemaOf(config)));
+  BridgeRankService service(ranker);
   Collected collected;
-  Simulation simulation(*world, service, collected, /*start_ms=*/1'704'067'200'000);
+  Simulation simulation(*world, service, collected, start_ms);
   if (const auto made = simulation.RunUntil({.max_events = count}); !made) return tl::unexpected(made.error());
   collected.events.resize(std::min<std::size_t>(collected.events.size(), count));
   return std::move(collected.events);

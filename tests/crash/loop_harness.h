@@ -11,6 +11,7 @@
 
 #include "fuseline/core/child_process.h"
 #include "fuseline/core/status.h"
+#include "fuseline/serving_bridge/ranker.h"
 #include "fuseline/test_support/kafka_process.h"
 #include "fuseline/test_support/redis_process.h"
 #include "fuseline/test_support/temp_dir.h"
@@ -21,6 +22,9 @@ namespace fuseline::test {
 // Events of simulated users, in order of event time, served by the ranker client before any version exists: it explores around
 // the static weights. The same seed gives the same events.
 Result<std::vector<v1::Event>> SimulatedEvents(std::uint64_t seed, std::uint64_t count);
+
+// Events of simulated users whom `ranker` serves, with whatever version it has picked up, from `start_ms` of event time on.
+Result<std::vector<v1::Event>> EventsRankedBy(Ranker& ranker, std::uint64_t seed, std::int64_t start_ms, std::uint64_t count);
 
 // A topic whose records keep the producer's timestamps for ever, holding `events` with their event times.
 Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partitions, const std::vector<v1::Event>& events);

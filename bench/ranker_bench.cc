@@ -1,6 +1,7 @@
 // Microseconds of one request through the ranker and through its actor alone, in float32 and bfloat16, beside LibTorch
 // and ONNX Runtime on the same network, the obvious way, and the peaks of this core: all in one run, in turn.
 // BENCHMARKS.md holds the figures.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -129,6 +130,7 @@ void PrintCase(const RankerCase& from, std::size_t candidates, std::vector<Way>&
   const Way* const actor = Find(ways, "actor");
   std::printf("%s, %zu candidates (%s)\n", from.preset().c_str(), candidates, Load().c_str());
   for (const Way& way : ways) {
+    if (std::ranges::find(peaks, way.name, &Peak::name) != peaks.end()) continue;  // Below, as rates.
     const bool whole = way.name.starts_with("Rank") || way.name == "naive";
     Print(way, whole ? rank : actor);
   }

@@ -16,19 +16,26 @@ std::uint64_t HashId(std::uint64_t id) {
   return z ^ (z >> 31);
 }
 
-std::size_t FirstBeyond(std::span<const float> values) {
-  const auto beyond = [](const float& value) { return !AllFinite({&value, 1}); };
-  return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), beyond) - values.begin());
-}
-
-}  // namespace
-
-bool AllFinite(std::span<const float> values) {
+// Rows are short: what a call costs would be most of it, so these are inlined, and loops stay loops (CMakeLists.txt).
+[[gnu::always_inline]] inline bool NothingBeyond(std::span<const float> values) {
   constexpr std::uint32_t kExponent = 0x7f800000;  // All ones: infinite or NaN. In integers, since only they are compared side by side.
   std::uint32_t beyond = 0;
   for (const float value : values) beyond |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
   return beyond == 0;
 }
+
+[[gnu::always_inline]] inline void Copy(const float* from, std::size_t count, float* to) {
+  for (std::size_t i = 0; i < count; ++i) to[i] = from[i];
+}
+
+std::size_t FirstBeyond(std::span<const float> values) {
+  const auto beyond = [](const float& value) { return !NothingBeyond({&value, 1}); };
+  return static_cast<std::size_t>(std::find_if(values.begin(), values.end(), beyond) - values.begin());
+}
+
+}  // namespace
+
+bool AllFinite(std::span<const float> values) { return NothingBeyond(values); }
 
 FeatureView ViewOf(const v1::Features& features) {
   return {{features.dense().data(), static_cast<std::size_t>(features.dense_size())},
@@ -79,7 +86,7 @@ Status FeatureEncoder::EncodeItem(const CandidateView& item, std::span<float> ou
     return ErrorStatus(Code::kInvalidInput, "number of task scores disagrees with the schema:", item.task_scores.size(),
                        "instead of", tasks_.size());
   }
-  if (!AllFinite(item.task_scores)) {
+  if (!NothingBeyond(item.task_scores)) {
     return ErrorStatus(Code::kInvalidInput, "task score is not finite: task", FirstBeyond(item.task_scores));
   }
   float* const scores = out.data() + item_.columns;
@@ -105,10 +112,10 @@ Status FeatureEncoder::EncodeScope(const Scope& scope, const FeatureView& values
                        "instead of", scope.dense, "ids", values.ids.size(), "instead of", scope.ids);
   }
   if (absent) {
-    std::copy(scope.absent.begin(), scope.absent.end(), out.begin());
+    Copy(scope.absent.data(), scope.absent.size(), out.data());
     return OkStatus();
   }
-  if (!AllFinite(values.dense)) {
+  if (!NothingBeyond(values.dense)) {
     return ErrorStatus(Code::kInvalidInput, "dense feature is not finite: value", FirstBeyond(values.dense));
   }
   float* column = out.data();
@@ -116,10 +123,10 @@ Status FeatureEncoder::EncodeScope(const Scope& scope, const FeatureView& values
   const std::uint64_t* id = values.ids.data();
   for (const Run& run : scope.runs) {
     if (run.categorical) {
-      std::fill_n(column, run.width, 0.0F);
+      for (std::uint32_t i = 0; i < run.width; ++i) column[i] = 0.0F;
       column[HashId(*id++) % run.width] = 1.0F;
     } else {
-      std::copy_n(dense, run.width, column);
+      Copy(dense, run.width, column);
       dense += run.width;
     }
     column += run.width;

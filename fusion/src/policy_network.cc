@@ -198,7 +198,7 @@ Status PolicyNetwork::Act(const FeatureView& user, const FeatureView& context, s
     for (std::size_t row = 0; row < rows; ++row) {
       float* const item = space.first.data() + row * net.item_stride;
       FUSELINE_RETURN_IF_ERROR(net.encoder.EncodeItem(candidates[start + row], {item, item_width}));
-      std::fill(item + item_width, item + net.item_stride, 0.0F);
+      for (std::size_t column = item_width; column < net.item_stride; ++column) item[column] = 0.0F;
     }
     net.kernel.normalise(net.item_mean.data(), net.item_scale.data(), kNormalisedMax, rows, net.item_stride, space.first.data());
     net.Forward(rows, space.shared_part.data(), space);

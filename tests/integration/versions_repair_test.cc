@@ -1,0 +1,114 @@
+// What Redis loses comes back by the running program's own looks, while no version is published: everything (FLUSHALL, an empty restart), and each kind of key alone. Promised
+// are 5 s: it looks five times a second, and the time that it took is printed.
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "fuseline/core/clock.h"
+#include "fuseline/policy_store/aliases.h"
+#include "fuseline/policy_store/fetch.h"
+#include "fuseline/test_support/eventually.h"
+#include "fuseline/test_support/matchers.h"
+#include "loop_harness.h"
+
+namespace fuseline::test {
+namespace {
+
+constexpr std::uint64_t kEvents = 12'000;
+constexpr std::int64_t kPatienceMs = 6 * 5'000;  // The promise, on a machine that does much else.
+
+class VersionsRepairTest : public testing::Test {
+ protected:
+  RedisConnection Connect() {
+    auto redis = RedisConnection::Connect({.address = "unix:" + server_->socket_path(), .command_timeout_ms = 60'000});
+    EXPECT_THAT(redis, IsOk());
+    return *std::move(redis);
+  }
+  // Where each alias points, if all of it is there: the claim, and every version whole.
+  std::optional<std::vector<std::pair<std::string, std::uint64_t>>> Whole() {
+    auto redis = RedisConnection::Connect({.address = "unix:" + server_->socket_path()});
+    if (!redis) return std::nullopt;
+    const auto state = ReadAliases(*redis, keys_);
+    if (!state || state->epoch() == 0) return std::nullopt;
+    std::vector<std::pair<std::string, std::uint64_t>> aliases;
+    for (const v1::AliasChange& alias : state->aliases()) {
+      if (!FetchVersion(*redis, keys_, alias.to_version(), alias.manifest_sha256())) return std::nullopt;
+      aliases.emplace_back(alias.alias(), alias.to_version());
+    }
+    return aliases;
+  }
+
+  // Until it has learned all there is, and Redis knows it.
+  void StartOn(KafkaProcess& kafka, const std::string& topic) {
+    ASSERT_OK_AND_ASSIGN(server_, RedisProcess::Start());
+    const auto events = SimulatedEvents(/*seed=*/7, kEvents);
+    ASSERT_TRUE(events);
+    ASSERT_THAT(MakeEventsTopic(kafka, topic, /*partitions=*/2, *events), IsOk());
+    run_ = std::make_unique<LoopProcess>(
+        kafka, *server_, topic,
+        std::vector<std::string>{"fuseline.log_level=error", "sessionizer.gap_ms=120000", "learner.warmup_transitions=100",
+                                 "learner.version_every_steps=10", "gate.max_ensemble_deviation=1e9", "policy_store.part_bytes=4096"});
+    ASSERT_THAT(run_->Start(), IsOk());
+    ASSERT_THAT(run_->WaitUntilLearned(kEvents, /*patience_ms=*/120'000), IsOk());
+    const auto is_published = [](const nlohmann::json& status) { return status["live_version"] > 1 && status["publication"]["waiting"] == 0; };
+    ASSERT_THAT(run_->WaitUntil(is_published, /*patience_ms=*/60'000), IsOk());
+  }
+
+  PolicyKeys keys_{"default"};
+  SystemClock clock_;
+  std::unique_ptr<RedisProcess> server_;
+  std::unique_ptr<LoopProcess> run_;
+};
+
+TEST_F(VersionsRepairTest, TheRunningProgramPutsBackWhateverRedisLost) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  // Given the whole program with versions in Redis, and nothing more to learn from
+  ASSERT_NO_FATAL_FAILURE(StartOn(*kafka, "repair.events"));
+  LoopProcess& run = *run_;
+  const auto before = Whole();
+  ASSERT_TRUE(before);
+  ASSERT_EQ(before->size(), 2U) << "live and last_good";
+  const std::uint64_t live = before->at(1).second;
+  ASSERT_EQ(before->at(1).first, kLiveAlias);
+
+  // When it loses something
+  const std::vector<std::pair<const char*, std::vector<std::string>>> losses = {
+      {"everything (FLUSHALL)", {"FLUSHALL"}},
+      {"everything, again", {"FLUSHALL"}},
+      {"a part", {"DEL", keys_.part(live, 1)}},
+      {"a part's bytes", {"SET", keys_.part(live, 0), "cut"}},
+      {"a manifest", {"DEL", keys_.manifest(live)}},
+      {"the aliases", {"DEL", keys_.aliases()}},
+      {"the claim", {"DEL", keys_.epoch()}},
+      {"the change number", {"DEL", keys_.change()}},
+      {"the list of versions", {"DEL", keys_.versions()}},
+      {"a version of before", {"DEL", keys_.manifest(before->at(0).second), keys_.part(before->at(0).second, 0)}},
+      {"everything (an empty restart)", {}},
+  };
+  for (const auto& [what, command] : losses) {
+    SCOPED_TRACE(what);
+    const std::int64_t begin_us = clock_.monotonic_us();
+    if (command.empty()) {
+      server_->Kill();
+      ASSERT_THAT(server_->Restart(), IsOk());
+    } else {
+      ASSERT_THAT(server_->Command(command), IsOk());
+    }
+    // Then it is all there again
+    RedisConnection redis = Connect();
+    const auto is_listed = [&] { return NewestPublished(redis, keys_).value_or(0) == live && redis.Command({"EXISTS", keys_.change()})->integer == 1; };
+    ASSERT_TRUE(Eventually([&] { return Whole() == before && is_listed(); }, kPatienceMs)) << run.log();
+    std::cout << what << ": whole again after ms: " << (clock_.monotonic_us() - begin_us) / 1'000 << '\n';
+  }
+  EXPECT_TRUE(run.running());
+  EXPECT_EQ(run.Interrupt(), 130) << run.log();
+}
+
+}  // namespace
+}  // namespace fuseline::test

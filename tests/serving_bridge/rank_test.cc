@@ -269,6 +269,25 @@ TEST_F(RankTest, TheExposureHoldsWhatTheTransitionNeeds) {
   }
 }
 
+TEST_F(RankTest, ThePrecisionIsASettingAndAMetricSaysWhetherTheProcessorHasIt) {
+  // given
+  ASSERT_OK_AND_ASSIGN(const auto config, LoadSettings({.file = "", .environment = {}, .flags = {"ranker.precision=bfloat16"}}));
+  ASSERT_OK_AND_ASSIGN(const RankerOptions asked, RankerOptionsOf(config));
+  EXPECT_EQ(asked.precision, Precision::kBfloat16);
+  RankerOptions options = Options();
+  EXPECT_EQ(options.precision, Precision::kFloat32);
+  const auto gauge = [&] { return metrics_.GetGauge("fuseline_serving_bridge_bfloat16", "").value(); };
+
+  // when
+  (void)Open(options);
+  EXPECT_EQ(gauge(), 0);
+  options.precision = asked.precision;
+  (void)Open(options);
+
+  // then
+  EXPECT_EQ(gauge(), HasBfloat16() ? 1 : 0);
+}
+
 TEST_F(RankTest, OptionsThatContradictThemselvesAreRefused) {
   using Change = void (*)(RankerOptions&);
   const Change changes[] = {[](RankerOptions& o) { o.policy = "no {braces}"; }, [](RankerOptions& o) { o.name.clear(); },

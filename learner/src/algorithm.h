@@ -21,6 +21,7 @@ struct Problem {
   std::size_t shared_width = 0, item_width = 0;
   std::vector<float> static_action;  // [D], normalised: where every policy starts. With fixed biases D = k, else 2k.
   std::size_t tasks = static_action.size() / 2;  // k: of an action the powers come first, of a state the scores last.
+  std::vector<float> lower, upper;  // [2k], powers and biases that -1 and 1 stand for; of a fixed bias both are it. Empty: nobody asks.
 };
 Problem ProblemOf(const FeatureEncoder& encoder, const ActionSpace& space);
 
@@ -38,6 +39,7 @@ struct AlgorithmTraits {
 struct TransitionBatch {
   std::size_t batch = 0, items = 0;
   std::vector<float> state, action, baseline, mask;           // [B, L, W], [B, L, D], [B, L, D], [B, L]
+  std::vector<float> scores;                                  // [B, L, k], task scores as they are; empty where one action serves a request.
   std::vector<float> reward;                                  // [G, B, L]
   std::vector<float> next_state, next_baseline, next_mask;    // As above; zero where terminated.
   std::vector<float> terminated;                              // [B]

@@ -19,7 +19,13 @@ NetworkSizes SizesOf(const v1::Learner& settings) {
 
 Problem ProblemOf(const FeatureEncoder& encoder, const ActionSpace& space) {
   const auto learned = space.static_action().first(space.learned_width());
-  return {encoder.shared_width(), encoder.item_width(), {learned.begin(), learned.end()}, space.task_count()};
+  Problem problem{encoder.shared_width(), encoder.item_width(), {learned.begin(), learned.end()}, space.task_count()};
+  for (std::size_t d = 0; d < space.width(); ++d) {
+    const bool fixed = d >= space.learned_width();
+    problem.lower.push_back(space.ToBusiness(d, fixed ? space.static_action()[d] : -1));
+    problem.upper.push_back(space.ToBusiness(d, fixed ? space.static_action()[d] : 1));
+  }
+  return problem;
 }
 
 }  // namespace fuseline

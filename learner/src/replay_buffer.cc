@@ -108,6 +108,7 @@ void Clear(const RowLayout& layout, std::size_t count, bool per_request, Transit
                               {&batch.reward, kRewardGroups * items}, {&batch.terminated, std::size_t{1}},
                               {&batch.trains_actor, std::size_t{1}}, {&batch.log_density, std::size_t{1}}, {&batch.box, std::size_t{2}}, {&batch.next_box, std::size_t{2}}})
     values->assign(count * size, 0.0F);
+  batch.scores.assign(per_request ? 0 : count * items * layout.tasks, 0.0F);
   batch.weight.assign(count, 1.0F);
 }
 
@@ -138,6 +139,9 @@ void ReplayBuffer::Fill(std::uint64_t number, std::size_t b, bool per_request, c
   const ConstRow row = rows_.At(number);
   FillState(row, b, per_request, normaliser, batch.state, batch.baseline, batch.mask, batch.box);
   std::copy_n(row.executed, items * layout.action, &batch.action[b * items * layout.action]);
+  const std::size_t tasks = per_request ? 0 : layout.tasks;
+  for (std::size_t j = 0; j < row.header->items; ++j)
+    std::copy_n(row.items + (j + 1) * layout.item - tasks, tasks, batch.scores.data() + (b * items + j) * tasks);
   for (std::uint32_t j = 0; j < row.header->items; ++j) {
     const auto groups = rewards.Of(row.RewardsOf(j));
     for (std::size_t g = 0; g < kRewardGroups; ++g)

@@ -37,6 +37,7 @@ static_assert(sizeof(RowHeader) == 40);
 // Native byte order: segments are state of one machine, not an exchange format.
 struct RowLayout {
   std::size_t shared = 0, item = 0, action = 0, max_items = 0;
+  std::size_t tasks = 0;  // k
 
   std::size_t floats() const { return shared + max_items * (item + 2 * action); }
   std::size_t row_bytes() const {

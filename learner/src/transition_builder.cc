@@ -27,7 +27,7 @@ TransitionBuilder::TransitionBuilder(const v1::Config& config, const v1::Feature
       encoder_(schema),
       space_(SpaceOf(config)),
       layout_{encoder_.shared_width(), encoder_.item_width(), space_.learned_width(),
-              static_cast<std::size_t>(config.learner().max_items())},
+              static_cast<std::size_t>(config.learner().max_items()), encoder_.task_count()},
       reward_spec_(config.rewards(), config.learner().reward_cap()) {}
 
 std::uint64_t TransitionBuilder::UserHash(const std::string& user_id) { return Fnv1a64(user_id); }

@@ -3,9 +3,11 @@
 
 #include "algorithm.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
+#include <span>
 
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
@@ -13,6 +15,7 @@
 #include "fuseline/core/digest.h"
 #include "fuseline/core/file.h"
 #include "fuseline/core/random.h"
+#include "fuseline/fusion/action_space.h"
 #include "fuseline/fusion/policy_network.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/test_support/matchers.h"
@@ -94,6 +97,42 @@ TEST(EnhancedRlTest, OnlyTheItemsTdErrorTellsWhichItemOfAListEarned) {
   };
   EXPECT_NEAR(learned_difference("item"), 2.0, 0.3);
   EXPECT_LT(std::abs(learned_difference("list")), 1.0);
+}
+
+// Lists of one item of quality +1 and one of -1, earning exactly that, whatever the action and whatever the scores. So Q has no slope in an
+// action, and which actions bring up the better items only their fused scores say.
+TEST(EnhancedRlTest, AnActorThatAimsAtSelectionLiftsTheItemsThatEarn) {
+  const auto lead_of_the_better = [](const char* aim) {
+    v1::Config config = test::SmallConfig();
+    config.mutable_learner()->set_actor_aim(aim);
+    config.mutable_learner()->set_td("item");
+    config.mutable_learner()->set_critic_rate(0.003);
+    config.mutable_learner()->set_actor_rate(0.003);
+    const auto algorithm = Make(config);
+    for (std::uint64_t step = 0; step < 600; ++step) {
+      TransitionBatch batch = RandomBatch(step, 16, 2);
+      batch.terminated.assign(16, 1);
+      for (std::size_t pair = 0; pair < 32; ++pair) {
+        const float quality = pair % 2 == 0 ? 1.0F : -1.0F;
+        batch.state[pair * kState + 1] = quality;
+        batch.reward[pair] = batch.reward[32 + pair] = quality;
+      }
+      EXPECT_THAT(algorithm->Step(batch, step), IsOk());
+    }
+    v1::ActionRanges ranges;
+    for (std::size_t d = 0; d < kAction; ++d) {
+      ranges.add_lower(test::kBatchProblem.lower[d]);
+      ranges.add_upper(test::kBatchProblem.upper[d]);
+      ranges.add_static_action(0);
+    }
+    const ActionSpace space = ActionSpace::Create(ranges).value();
+    const std::vector<float> actions = algorithm->Act(std::vector<float>{0, 1, 0, 0, 0, -1, 0, 0}).value();
+    const std::vector<float> scores(kAction / 2, 0.3F);
+    return space.FusedScore(scores, std::span(actions).first(kAction)) - space.FusedScore(scores, std::span(actions).last(kAction));
+  };
+  const double lead = lead_of_the_better("selection");
+  EXPECT_GT(lead, 0.1);
+  EXPECT_LT(std::abs(lead_of_the_better("value")), 0.3 * lead);
 }
 
 TEST(EnhancedRlTest, CriticsWithoutScoresSeeAllOfAStateButItsTaskScores) {

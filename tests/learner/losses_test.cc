@@ -8,7 +8,12 @@
 
 #include <cmath>
 #include <gtest/gtest.h>
+#include <span>
 
+#include "algorithm.h"
+#include "fuseline/fusion/action_space.h"
+#include "learner_world.h"
+#include "torch/compute.h"
 #include "torch/networks.h"
 
 namespace fuseline {
@@ -172,6 +177,83 @@ TEST(LossesTest, ThePullsInsideTheBoxAreThoseOfPlainLoops) {
       }
       EXPECT_NEAR(At(list, {b, l}), apart, 1e-12);
     }
+}
+
+TEST(LossesTest, FusedScoresAreThoseOfTheActionSpace) {
+  v1::ActionRanges ranges;
+  for (const auto& [lower, upper] : {std::pair(0.0F, 2.0F), {0.5F, 1.5F}, {0.01F, 0.4F}, {0.1F, 1.0F}}) {
+    ranges.add_lower(lower);
+    ranges.add_upper(upper);
+    ranges.add_static_action(0);
+  }
+  at::manual_seed(9);
+  const at::Tensor action = at::rand({kB, kL, kD}) * 2 - 1, scores = at::rand({kB, kL, kD / 2});
+  for (const bool fixed_biases : {false, true}) {
+    ranges.set_fixed_biases(fixed_biases);
+    const ActionSpace space = ActionSpace::Create(ranges).value();
+    const auto width = static_cast<std::int64_t>(space.learned_width());
+    const Problem problem = ProblemOf(FeatureEncoder(test::SmallSchema()), space);
+    const at::Tensor fused = FusedScores(action.narrow(-1, 0, width), scores, FromHost(problem.lower, {kD}, at::kCPU),
+                                         FromHost(problem.upper, {kD}, at::kCPU));
+    for (std::int64_t b = 0; b < kB; ++b)
+      for (std::int64_t l = 0; l < kL; ++l) {
+        const std::span of_pair(scores[b][l].data_ptr<float>(), kD / 2), by(action[b][l].data_ptr<float>(), space.learned_width());
+        EXPECT_NEAR(At(fused, {b, l}), space.FusedScore(of_pair, by), 1e-5) << "fixed biases " << fixed_biases;
+      }
+  }
+}
+
+TEST(LossesTest, TheSelectionDifferentialIsThatOfPlainLoops) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    const World w = RandomWorld(seed);
+    const at::Tensor fused = w.q[0], value = w.q[1], weight = w.mask * (at::rand({kB, 1}, at::kDouble) + 0.5);
+    double product = 0, square = 0, weights = 0;
+    for (std::int64_t b = 0; b < kB; ++b) {
+      double mean_fused = 0, mean_value = 0, of_list = 0;
+      for (std::int64_t l = 0; l < kL; ++l) {
+        mean_fused += At(weight, {b, l}) * At(fused, {b, l});
+        mean_value += At(weight, {b, l}) * At(value, {b, l});
+        of_list += At(weight, {b, l});
+      }
+      for (std::int64_t l = 0; l < kL && of_list > 0; ++l) {
+        const double f = At(fused, {b, l}) - mean_fused / of_list, v = At(value, {b, l}) - mean_value / of_list;
+        product += At(weight, {b, l}) * f * v;
+        square += At(weight, {b, l}) * f * f;
+      }
+      weights += of_list;
+    }
+    const double expected = product / std::sqrt(square * weights);
+    EXPECT_NEAR(SelectionDifferential(fused, value, weight).item<double>(), expected, 1e-6) << "seed " << seed;
+    EXPECT_NEAR(SelectionDifferential(3 * fused + 7, value, weight).item<double>(), expected, 1e-6) << "seed " << seed;
+    EXPECT_LE(expected, SelectionDifferential(value, value, weight).item<double>()) << "seed " << seed;
+  }
+  const at::Tensor alike = at::ones({kB, kL}, at::kDouble);
+  EXPECT_EQ(SelectionDifferential(alike, alike, alike).item<double>(), 0);
+}
+
+// The selection's loss as the actor has it: mu(s) through fused scores and pulls.
+TEST(LossesTest, TheSelectionsGradientIsThatOfCentralDifferences) {
+  at::manual_seed(10);
+  const DenseEnsemble actor(1, {3, 6, kD});
+  const at::Tensor states = at::randn({kB * kL, 3}, at::kDouble), scores = at::rand({kB, kL, kD / 2}, at::kDouble);
+  const at::Tensor lower = at::tensor({0.0, 0.5, 0.01, 0.1}, at::kDouble), upper = at::tensor({2.0, 1.5, 0.4, 1.0}, at::kDouble);
+  const World w = RandomWorld(10);
+  const at::Tensor value = PairValue(w.q, at::tensor({1.0, 2.0}, at::kDouble), 0.2);
+  const auto loss = [&](const at::Tensor& parameters) {
+    const at::Tensor action = actor.Forward(parameters, states)[0].tanh().view({kB, kL, kD});
+    return MeanOfPairs(3 * PowerSumPull(ListMean(action, w.mask), kD / 2, 0.2), w.mask) -
+           SelectionDifferential(FusedScores(action, scores, lower, upper), value, w.mask);
+  };
+  const at::Tensor parameters = actor.Initial(1, "a").to(at::kDouble).requires_grad_();
+  const at::Tensor gradient = torch::autograd::grad({loss(parameters)}, {parameters})[0];
+  for (std::int64_t i = 0; i < actor.parameters(); i += 3) {
+    constexpr double kStep = 1e-6;
+    at::Tensor up = parameters.detach().clone(), down = parameters.detach().clone();
+    up[i] += kStep;
+    down[i] -= kStep;
+    const double expected = (loss(up) - loss(down)).item<double>() / (2 * kStep);
+    EXPECT_NEAR(At(gradient, {i}), expected, 1e-4 * std::max(1.0, std::abs(expected))) << "parameter " << i;
+  }
 }
 
 // mu(s) through critics, deviation and penalty at once, some actions outside the box.

@@ -2,6 +2,7 @@
 
 // Batches of the small world for algorithms: four state columns (taste; quality and two scores of the item), four action dimensions.
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -12,7 +13,7 @@
 namespace fuseline::test {
 
 inline constexpr std::size_t kBatchShared = 1, kBatchState = 4;
-inline const Problem kBatchProblem{kBatchShared, kBatchState - kBatchShared, {0, 0, 0, 0}};
+inline const Problem kBatchProblem{kBatchShared, kBatchState - kBatchShared, {0, 0, 0, 0}, 2, {0, 0, 0.01F, 0.01F}, {2, 2, 1, 1}};
 
 // States in [-1, 1], actions explored around 0 in the default box, none terminated.
 inline TransitionBatch RandomBatch(std::uint64_t seed, std::size_t batch, std::size_t items) {
@@ -36,6 +37,8 @@ inline TransitionBatch RandomBatch(std::uint64_t seed, std::size_t batch, std::s
   b.log_density.assign(batch, 0);
   for (std::size_t i = 0; i < batch; ++i) b.box.insert(b.box.end(), {-0.15F, 0.15F});
   b.next_box = b.box;
+  fill(b.scores, batch * items * kActionWidth / 2, 1);
+  for (float& score : b.scores) score = std::abs(score);
   return b;
 }
 
@@ -44,6 +47,7 @@ inline TransitionBatch BatchFor(const AlgorithmTraits& traits, std::uint64_t see
   TransitionBatch drawn = RandomBatch(seed, batch, traits.per_request ? 1 : 2);
   for (std::size_t i = 0; traits.per_request && i < drawn.state.size(); ++i)
     if (i % kBatchState >= kBatchShared) drawn.state[i] = drawn.next_state[i] = 0;
+  if (traits.per_request) drawn.scores.clear();
   return drawn;
 }
 

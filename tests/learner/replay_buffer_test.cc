@@ -102,6 +102,22 @@ TEST_F(ReplayBufferTest, PrioritisedDrawsFollowTheTdErrorAndTheWeightMakesUpForI
   EXPECT_NEAR(tally[3], 512 * 3 / 7, 45);
 }
 
+TEST_F(ReplayBufferTest, ABatchOfItemsHoldsTheirTaskScoresAsTheyAre) {
+  ReplayBuffer buffer({.shared = 1, .item = 3, .action = 4, .max_items = 2, .tasks = 2}, 4);  // An item: one feature, two scores.
+  const Row row = buffer.rows().Append();
+  std::ranges::copy(std::vector<float>{10, 0.1F, 0.2F, 20, 0.3F, 0.4F}, row.items);
+  row.header->items = 2;
+  row.header->flags = kTransition | kTerminated | kHasDensity;
+  buffer.Index();
+  Normaliser normaliser = Normaliser::Identity(4);
+  normaliser.mean.assign(4, 5);
+  TransitionBatch batch;
+  buffer.Sample({.seed = 3, .count = 1}, normaliser, RewardSpec(v1::Rewards(), 1e9), batch);
+  EXPECT_EQ(batch.scores, (std::vector<float>{0.1F, 0.2F, 0.3F, 0.4F}));
+  buffer.Sample({.seed = 3, .count = 1, .per_request = true}, normaliser, RewardSpec(v1::Rewards(), 1e9), batch);
+  EXPECT_TRUE(batch.scores.empty());
+}
+
 TEST_F(ReplayBufferTest, ARestoredOneDrawsTheSameAfterEvictionsAndUpdates) {
   const SamplingRule rule{.prioritised = true, .exponent = 0.6, .correction = 0.4};
   ReplayBuffer lived(kLayout, 7, rule);

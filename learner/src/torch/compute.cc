@@ -103,7 +103,8 @@ DeviceBatch ToDevice(const TransitionBatch& batch, std::int64_t state_width, std
           .trains_actor = copy(batch.trains_actor, {b}),
           .box = copy(batch.box, {b, 2}),
           .next_box = copy(batch.next_box, {b, 2}),
-          .weight = copy(batch.weight, {b})};
+          .weight = copy(batch.weight, {b}),
+          .scores = batch.scores.empty() ? at::Tensor() : copy(batch.scores, {b, l, Size(batch.scores.size()) / (b * l)})};
 }
 
 }  // namespace fuseline

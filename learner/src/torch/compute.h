@@ -33,6 +33,7 @@ Tensor ToHost(const at::Tensor& tensor);
 struct DeviceBatch {
   at::Tensor state, action, baseline, mask, reward, next_state, next_baseline, next_mask, terminated, trains_actor, box, next_box,
       weight;
+  at::Tensor scores;  // [B, L, k]; undefined where the batch has none.
   std::int64_t size() const { return mask.size(0); }
 };
 DeviceBatch ToDevice(const TransitionBatch& batch, std::int64_t state_width, std::int64_t action_width, at::Device device);

@@ -38,12 +38,15 @@ class EnhancedRl final : public TorchAlgorithm {
               .literal = settings_.box_penalty() == "literal",
               .per_item = settings_.td() == "item"},
         single_(settings_.algorithm() == "integrated_rl" && settings_.integrated_form() == "single"),
+        selects_(settings_.algorithm() == "enhanced_rl" && settings_.actor_aim() == "selection"),
         omega_of_groups_(single_ ? at::ones({1}, omega_.options()) : omega_),
         actor_(AddActor(action_, Target::kKept)),
         actor_columns_(ColumnsSeen(settings_.actor_state())),
-        critic_columns_(ColumnsSeen(settings_.critic_state())),
+        critic_columns_(ColumnsSeen(selects_ ? "full" : settings_.critic_state())),
         items_of_q_(traits_.per_request ? static_cast<double>(settings_.max_items()) : 1),
         static_power_mean_(MeanOf(std::span(problem.static_action).first(problem.tasks))),
+        lower_(FromHost(problem.lower, {Size(problem.lower.size())}, compute_.device)),
+        upper_(FromHost(problem.upper, {Size(problem.upper.size())}, compute_.device)),
         critic_(AddCritics("critic", groups() * SizesOf(settings_).critics_per_group, action_, Target::kKept)) {
     // What an actor does not look at has no weight, and gets none: a ranker serves it as any other.
     for (const at::Tensor& parameters : {actor_.flat, actor_.target}) actor_.net.Layer(parameters, 0).first.mul_(actor_columns_);
@@ -112,7 +115,9 @@ class EnhancedRl final : public TorchAlgorithm {
   at::Tensor Pulls(const at::Tensor& mu, const DeviceBatch& t) const {
     at::Tensor pulls = at::zeros_like(t.mask);
     if (settings_.inside_pull() > 0) pulls = pulls + settings_.inside_pull() * InsidePull(mu, t.baseline, t.box);
-    if (settings_.power_sum_pull() > 0) pulls = pulls + settings_.power_sum_pull() * PowerSumPull(mu, tasks_, static_power_mean_);
+    // A common factor of one item's powers is no idle direction where fused scores are compared: there it is the list's mean that is held.
+    const at::Tensor held = selects_ ? ListMean(mu, t.mask) : mu;
+    if (settings_.power_sum_pull() > 0) pulls = pulls + settings_.power_sum_pull() * PowerSumPull(held, tasks_, static_power_mean_);
     if (settings_.list_pull() > 0) pulls = pulls + settings_.list_pull() * ListPull(mu, t.mask, t.box);
     return pulls * items_of_q_;
   }
@@ -124,19 +129,29 @@ class EnhancedRl final : public TorchAlgorithm {
       const at::Tensor excess = BoxExcess(mu.view_as(t.baseline), t.baseline, t.box, settings_.beta());
       const at::Tensor weight = t.mask * (t.trains_actor * t.weight).unsqueeze(1);
       const at::Tensor penalty = settings_.eta() * (BoxPenalty(excess, form_.literal) + Saturation(logits).view_as(t.mask));
-      return ActorLoss(QSeen(critic_.flat, t.state, mu, t.size()), omega_of_groups_, penalty + Pulls(mu.view_as(t.baseline), t), weight,
-                       settings_.lambda());
+      const at::Tensor holds = penalty + Pulls(mu.view_as(t.baseline), t);
+      if (!selects_) return ActorLoss(QSeen(critic_.flat, t.state, mu, t.size()), omega_of_groups_, holds, weight, settings_.lambda());
+      const at::Tensor fused = FusedScores(mu.view_as(t.baseline), t.scores, lower_, upper_);
+      return MeanOfPairs(holds, weight) - SelectionDifferential(fused, ExposedValue(t), weight);
     };
     return Descend(actor_, settings_.actor_rate(), loss, &figures.actor_loss);
   }
 
+  // What the critics say of what was exposed, under the action that exposed it: a value to order by, not a slope to climb. [B, L]
+  at::Tensor ExposedValue(const DeviceBatch& t) const {
+    const at::NoGradGuard no_gradient;
+    return PairValue(QSeen(critic_.flat, t.state, t.action, t.size()), omega_of_groups_, settings_.lambda());
+  }
+
   const TargetForm form_;
   const bool single_;
+  const bool selects_;  // The actor's aim is selection (docs/decisions/0018).
   const at::Tensor omega_of_groups_;
   Trained& actor_;
   const at::Tensor actor_columns_, critic_columns_;
   const double items_of_q_;  // Whose rewards a Q is the sum of, at most: a pull weighs as much against each item's worth in both algorithms.
   const double static_power_mean_;
+  const at::Tensor lower_, upper_;  // [2k], the ranges of powers and biases.
   Trained& critic_;
 };
 

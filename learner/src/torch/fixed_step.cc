@@ -26,7 +26,7 @@ constexpr std::array kTensorsOfABatch{&DeviceBatch::state,         &DeviceBatch:
                                       &DeviceBatch::mask,          &DeviceBatch::reward,    &DeviceBatch::next_state,
                                       &DeviceBatch::next_baseline, &DeviceBatch::next_mask, &DeviceBatch::terminated,
                                       &DeviceBatch::trains_actor,  &DeviceBatch::box,       &DeviceBatch::next_box,
-                                      &DeviceBatch::weight};
+                                      &DeviceBatch::weight,        &DeviceBatch::scores};
 
 // Into memory that stays from the first time on.
 void Take(const TransitionBatch& batch, at::Device device, DeviceBatch& into) {
@@ -35,6 +35,7 @@ void Take(const TransitionBatch& batch, at::Device device, DeviceBatch& into) {
   const DeviceBatch host =
       ToDevice(batch, Size(batch.state.size()) / pairs, Size(batch.action.size()) / pairs, at::kCPU);
   for (const auto tensor : kTensorsOfABatch) {
+    if (!(host.*tensor).defined()) continue;
     at::Tensor& stays = into.*tensor;
     if (!stays.defined()) stays = at::empty_like(host.*tensor, at::TensorOptions(device));
     FUSELINE_CHECK(stays.sizes() == (host.*tensor).sizes());

@@ -10,6 +10,7 @@ namespace fuseline {
 namespace {
 
 constexpr double kWeightMin = 1e-8;  // Of a whole batch; where nothing counts the loss is 0, not undefined.
+constexpr double kLogArgumentMin = 1e-6;  // As in fusion's formula.
 
 }  // namespace
 
@@ -32,11 +33,27 @@ at::Tensor InsidePull(const at::Tensor& action, const at::Tensor& baseline, cons
   return ((action - baseline - (lower + upper) / 2) / ((upper - lower) / 2).clamp_min(1e-6)).square().sum(-1);
 }
 
-at::Tensor ListPull(const at::Tensor& action, const at::Tensor& mask, const at::Tensor& box) {
+at::Tensor FusedScores(const at::Tensor& action, const at::Tensor& scores, const at::Tensor& lower, const at::Tensor& upper) {
+  const std::int64_t tasks = scores.size(-1), width = action.size(-1);
+  const at::Tensor business = lower.narrow(0, 0, width) + 0.5 * (action + 1) * (upper - lower).narrow(0, 0, width);
+  const at::Tensor biases = width > tasks ? business.narrow(-1, tasks, tasks) : lower.narrow(0, tasks, tasks);
+  return (business.narrow(-1, 0, tasks) * (scores + biases).clamp_min(kLogArgumentMin).log()).sum(-1);
+}
+
+at::Tensor SelectionDifferential(const at::Tensor& fused, const at::Tensor& value, const at::Tensor& weight) {
+  const at::Tensor shares = weight / weight.sum(-1, /*keepdim=*/true).clamp_min(kWeightMin);
+  const at::Tensor f = fused - (fused * shares).sum(-1, /*keepdim=*/true), v = value - (value * shares).sum(-1, /*keepdim=*/true);
+  return (weight * f * v).sum() / ((weight * f.square()).sum() * weight.sum() + kWeightMin).sqrt();
+}
+
+at::Tensor ListMean(const at::Tensor& action, const at::Tensor& mask) {
   const at::Tensor shares = mask / mask.sum(-1, /*keepdim=*/true).clamp_min(1);
-  const at::Tensor mean = (action * shares.unsqueeze(-1)).sum(1, /*keepdim=*/true);
+  return (action * shares.unsqueeze(-1)).sum(1, /*keepdim=*/true);
+}
+
+at::Tensor ListPull(const at::Tensor& action, const at::Tensor& mask, const at::Tensor& box) {
   const at::Tensor half = ((box.select(1, 1) - box.select(1, 0)) / 2).clamp_min(1e-6).view({-1, 1, 1});
-  return ((action - mean) / half).square().sum(-1);
+  return ((action - ListMean(action, mask)) / half).square().sum(-1);
 }
 
 at::Tensor PowerSumPull(const at::Tensor& action, std::int64_t powers, double mean) {
@@ -74,11 +91,18 @@ at::Tensor EnsembleStd(const at::Tensor& q, std::int64_t groups) {
   return (q.reshape(shape).var(1, /*unbiased=*/false) + 1e-8).sqrt();
 }
 
-at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight, double lambda) {
+at::Tensor PairValue(const at::Tensor& q, const at::Tensor& omega, double lambda) {
   const std::int64_t groups = omega.size(0);
   const at::Tensor mean = q.view({groups, -1, q.size(1), q.size(2)}).mean(1);  // [G, B, L]
-  const at::Tensor by_group = omega.view({-1, 1, 1}) * (lambda * EnsembleStd(q, groups) - mean);
-  return ((by_group.sum(0) + penalty) * weight).sum() / weight.sum().clamp_min(kWeightMin);
+  return (omega.view({-1, 1, 1}) * (mean - lambda * EnsembleStd(q, groups))).sum(0);
+}
+
+at::Tensor MeanOfPairs(const at::Tensor& values, const at::Tensor& weight) {
+  return (values * weight).sum() / weight.sum().clamp_min(kWeightMin);
+}
+
+at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight, double lambda) {
+  return MeanOfPairs(penalty - PairValue(q, omega, lambda), weight);
 }
 
 }  // namespace fuseline

@@ -22,12 +22,26 @@ at::Tensor BoxPenalty(const at::Tensor& excess, bool literal);
 // action, baseline [B, L, D]; box [B, 2] → [B, L].
 at::Tensor InsidePull(const at::Tensor& action, const at::Tensor& baseline, const at::Tensor& box);
 
+// The list's mean action. action [B, L, D]; mask [B, L] → [B, 1, D].
+at::Tensor ListMean(const at::Tensor& action, const at::Tensor& mask);
+
 // Squared distance to the list's mean action in half-widths of the box, summed over dimensions (ours).
 // action [B, L, D]; mask [B, L]; box [B, 2] → [B, L].
 at::Tensor ListPull(const at::Tensor& action, const at::Tensor& mask, const at::Tensor& box);
 
 // Squared distance of the mean of an action's first `powers` dimensions from `mean` (ours). action [B, L, D] → [B, L].
 at::Tensor PowerSumPull(const at::Tensor& action, std::int64_t powers, double mean);
+
+// Fused scores, as ActionSpace::FusedScore has them. action [B, L, D] normalised, D = 2k, or k where the biases are fixed; scores [B, L, k];
+// lower, upper [2k], as in Problem → [B, L].
+at::Tensor FusedScores(const at::Tensor& action, const at::Tensor& scores, const at::Tensor& lower, const at::Tensor& upper);
+
+// What an order is worth: of two items of a list that lie one standard deviation of fused score apart, how much more value the upper one
+// has (ours; breeders' selection differential for an intensity of 1, Robertson 1966). With f and v less their lists' means,
+//   sum w f v / sqrt(sum w f^2  sum w)
+// A factor on all fused scores changes nothing, and the largest there is, the deviation of v, is reached where f is proportional to v.
+// fused, value, weight [B, L]; what weighs 0 counts nowhere → one number, in the unit of value; 0 where all f are alike.
+at::Tensor SelectionDifferential(const at::Tensor& fused, const at::Tensor& value, const at::Tensor& weight);
 
 struct TargetForm {
   double gamma = 0.9;
@@ -57,8 +71,13 @@ at::Tensor MeanTdError(const at::Tensor& difference);
 // Standard deviation over a group's members, sqrt(var + 1e-8), var the population's. q [M, …] → [G, …].
 at::Tensor EnsembleStd(const at::Tensor& q, std::int64_t groups);
 
-// Weighted mean over pairs of -sum_i omega_i mean_n Q_in + penalty + lambda sum_i omega_i std_n Q_in, penalty = eta d and what else
-// holds the action. q [M, B, L]; omega [G]; penalty, weight [B, L]. 0 where all weights are.
+// What critics say that a pair is worth, less their doubt: sum_i omega_i (mean_n Q_in - lambda std_n Q_in). q [M, B, L]; omega [G] → [B, L].
+at::Tensor PairValue(const at::Tensor& q, const at::Tensor& omega, double lambda);
+
+// Weighted mean over pairs: values, weight [B, L] → one number, 0 where all weights are.
+at::Tensor MeanOfPairs(const at::Tensor& values, const at::Tensor& weight);
+
+// Mean over pairs of penalty - PairValue, penalty = eta d and what else holds the action. penalty, weight [B, L].
 at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight, double lambda);
 
 }  // namespace fuseline

@@ -1,7 +1,7 @@
-// From "here is a version" to "live in Redis and durable on disk", beside a plain SET of the same bytes to the same server.
-// What the difference pays for: files synced, digests, the fence, and the alias moved in one step. Run it with TMPDIR on a disk and
-// on a tmpfs: at 50 KB the disk's syncs are nearly all of it, at 2 MB digests, copies and Redis are a third or more.
-// And what verification costs a ranker, and a delta its maker and its taker.
+// From "here is a version" to "live in Redis and durable on disk", beside a plain SET of the same bytes to the same
+// server. What the difference pays for: files synced, digests, the fence, and the alias moved in one step. Run it with
+// TMPDIR on a disk and on a tmpfs: at 50 KB the disk's syncs are nearly all of it, at 2 MB digests, copies and Redis
+// are a third or more. And what verification costs a ranker, and a delta its maker and its taker.
 #include <string>
 #include <vector>
 
@@ -63,7 +63,8 @@ void BM_Publish(benchmark::State& state) {
   }
 }
 
-// A version as rankers get it, and one that an update later made of it: each weight has moved by a thousandth of itself.
+// A version as rankers get it, and one that an update later made of it: each weight has moved by a thousandth of
+// itself.
 struct Trained {
   explicit Trained(std::size_t bytes) {
     Random random(1, "trained", bytes);

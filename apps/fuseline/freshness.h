@@ -18,10 +18,11 @@ namespace fuseline {
 //     published  → Redis has it,
 //     in use     → a ranker decides with it;
 //   freshness: their sum.
-// A session counts as closed when it is offered to the learner, right after the commit that closed it, unless its partition must wait for
-// others: that wait is not seen. Each session that taught a version is one observation for each ranker that took the version up. Beside the quantiles
-// all are histograms among the metrics, where a stage is observed, once a session, as soon as it is over: one that stands still shows there.
-// What a clock that is behind would make negative counts as 0. Thread-safe.
+// A session counts as closed when it is offered to the learner, right after the commit that closed it, unless its
+// partition must wait for others: that wait is not seen. Each session that taught a version is one observation for each
+// ranker that took the version up. Beside the quantiles all are histograms among the metrics, where a stage is
+// observed, once a session, as soon as it is over: one that stands still shows there. What a clock that is behind would
+// make negative counts as 0. Thread-safe.
 class Freshness {
  public:
   struct Quantiles {

@@ -15,9 +15,9 @@
 
 namespace fuseline {
 
-// Brings versions from Redis, and lets through what is signed and has the digests that its manifest promises. Where a delta stands there that was made
-// from the version that this ranker holds, it is taken instead of the parts; one that is of no use is counted, and the parts are read.
-// Belongs to the pick-up's thread.
+// Brings versions from Redis, and lets through what is signed and has the digests that its manifest promises. Where a
+// delta stands there that was made from the version that this ranker holds, it is taken instead of the parts; one that
+// is of no use is counted, and the parts are read. Belongs to the pick-up's thread.
 class VersionFetcher {
  public:
   // Both are borrowed for its life.
@@ -26,8 +26,8 @@ class VersionFetcher {
   // What later deltas may be applied to: the version that serves. Keeps a copy of its weights file.
   void Hold(PolicyVersion version) { held_ = std::move(version); }
 
-  // Refuses by "absent", "digest", "signature" or "reply"; with kUnavailable the connection is to be left, and nothing is said of the version.
-  // Cost: two round trips by delta, else one and one for each part.
+  // Refuses by "absent", "digest", "signature" or "reply"; with kUnavailable the connection is to be left, and nothing
+  // is said of the version. Cost: two round trips by delta, else one and one for each part.
   tl::expected<PolicyVersion, Refusal> Fetch(RedisConnection& redis, const v1::AliasChange& change);
 
  private:

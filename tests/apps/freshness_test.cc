@@ -1,4 +1,5 @@
-// The three freshness figures, and the stages of the pipeline delay: what counts as an observation, and what they add up to.
+// The three freshness figures, and the stages of the pipeline delay: what counts as an observation, and what they add
+// up to.
 #include "freshness.h"
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// The stage behind the learner, with a real Redis and a real archive: the archive is told first and whatever happens, Redis as soon as it can be, and what others
-// do to the aliases comes back to the learner.
+// The stage behind the learner, with a real Redis and a real archive: the archive is told first and whatever happens,
+// Redis as soon as it can be, and what others do to the aliases comes back to the learner.
 #include "publication.h"
 
 #include <iostream>

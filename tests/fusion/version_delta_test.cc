@@ -1,5 +1,5 @@
-// A version rebuilt from what changed is the version, bit for bit, or it is an error. Method: weights as training moves them and weights of any bits; every damage
-// of one bit, every truncation; bytes of today.
+// A version rebuilt from what changed is the version, bit for bit, or it is an error. Method: weights as training moves
+// them and weights of any bits; every damage of one bit, every truncation; bytes of today.
 #include "fuseline/fusion/version_delta.h"
 
 #include <bit>

@@ -1,6 +1,7 @@
-// An experiment in the simulated world, closed loop and whole: users ask the ranker client, which gives each arm its version; their events go through a real broker into
-// `fuseline run`, which judges the arms as sessions close. An arm is planted whose users earn a fifth less, and is found and rolled back
-// with nobody watching; users are served what is live from then on.
+// An experiment in the simulated world, closed loop and whole: users ask the ranker client, which gives each arm its
+// version; their events go through a real broker into `fuseline run`, which judges the arms as sessions close. An arm
+// is planted whose users earn a fifth less, and is found and rolled back with nobody watching; users are served what is
+// live from then on.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -62,7 +63,8 @@ double SessionReward(const World& world, const std::vector<float>& action) {
   return totals.reward / static_cast<double>(totals.sessions);
 }
 
-// On the way from `good` to `bad`, the action whose session reward is a fifth less than that of `good`; and what it was measured to lose.
+// On the way from `good` to `bad`, the action whose session reward is a fifth less than that of `good`; and what it was
+// measured to lose.
 std::pair<std::vector<float>, double> Plant(const World& world, const std::vector<float>& good, const std::vector<float>& bad) {
   const double whole = SessionReward(world, good);
   double from = 0, to = 1, loss = 0;
@@ -128,7 +130,8 @@ TEST_F(ExperimentWorldTest, AnArmWhoseUsersEarnAFifthLessIsRolledBackWhileTheyPl
   v1::Config config = DefaultSettings();
   ASSERT_OK_AND_ASSIGN(const auto world, CreateFeedWorld(config.simulator(), config.rewards(), kSeed, SchemaOf(config)));
 
-  // Given an arm that is a fifth worse, planted between the best fixed weights and those that weigh heavily what these weigh lightly
+  // Given an arm that is a fifth worse, planted between the best fixed weights and those that weigh heavily what these
+  // weigh lightly
   const SearchResult best = SearchFixedAction(*world, world->action_space(), world->segment_count(), /*patience=*/1, /*requests=*/200, /*rounds=*/1);
   std::vector<float> bad = best.action;
   for (std::size_t d = 0; d < world->task_count(); ++d) bad[d] = -bad[d];  // Of the powers; a common factor of all would change no order.

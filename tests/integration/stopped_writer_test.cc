@@ -1,6 +1,6 @@
-// A writer's process that is stopped in the middle of its publications, replaced, and goes on: nothing of what it still says is seen by anybody.
-// Method: a real redis-server, SIGSTOP and SIGCONT of a real process at random instants, rankers that note all they take.
-// FUSELINE_PROOF_SHARE (default 0.05) is the share of 100 rounds that is run.
+// A writer's process that is stopped in the middle of its publications, replaced, and goes on: nothing of what it still
+// says is seen by anybody. Method: a real redis-server, SIGSTOP and SIGCONT of a real process at random instants,
+// rankers that note all they take. FUSELINE_PROOF_SHARE (default 0.05) is the share of 100 rounds that is run.
 #include <algorithm>
 #include <array>
 #include <csignal>

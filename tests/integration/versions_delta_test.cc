@@ -1,5 +1,6 @@
-// Versions by what changed: a ranker that holds the base takes the delta and has the version bit for bit; whatever is wrong with a delta, it takes the parts, and counts it.
-// Method: a real redis-server, a publisher, rankers, and deltas damaged by hand.
+// Versions by what changed: a ranker that holds the base takes the delta and has the version bit for bit; whatever is
+// wrong with a delta, it takes the parts, and counts it. Method: a real redis-server, a publisher, rankers, and deltas
+// damaged by hand.
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -68,7 +69,8 @@ class VersionsDeltaTest : public ::testing::Test {
     follower->ranker = *Ranker::Open(Options(name), log_, follower->metrics, clock_);
     return follower;
   }
-  // Puts what `spoil` makes of its delta in place of it, and only then points `live` there: no ranker sees the good one.
+  // Puts what `spoil` makes of its delta in place of it, and only then points `live` there: no ranker sees the good
+  // one.
   template <typename Spoil>
   void PublishSpoilt(std::uint64_t number, std::uint64_t base, const Spoil& spoil) {
     ASSERT_THAT(publisher_->Publish(AcceptedVersion(number), PointLive::kNo), IsOk());

@@ -1,5 +1,6 @@
-// What Redis loses comes back by the running program's own looks, while no version is published: everything (FLUSHALL, an empty restart), and each kind of key alone. Promised
-// are 5 s: it looks five times a second, and the time that it took is printed.
+// What Redis loses comes back by the running program's own looks, while no version is published: everything (FLUSHALL,
+// an empty restart), and each kind of key alone. Promised are 5 s: it looks five times a second, and the time that it
+// took is printed.
 #include <cstdint>
 #include <iostream>
 #include <memory>

@@ -1,6 +1,6 @@
 // What Redis loses comes back by the running program's own looks, while no version is published: everything (FLUSHALL,
 // an empty restart), and each kind of key alone. Promised are 5 s: it looks five times a second, and the time that it
-// took is printed.
+// took is printed. And what the program says of versions to whoever asks.
 #include <cstdint>
 #include <iostream>
 #include <memory>
@@ -12,11 +12,14 @@
 #include <gtest/gtest.h>
 
 #include "fuseline/core/clock.h"
+#include "fuseline/core/file.h"
+#include "fuseline/core/http.h"
 #include "fuseline/policy_store/aliases.h"
 #include "fuseline/policy_store/fetch.h"
 #include "fuseline/test_support/eventually.h"
 #include "fuseline/test_support/matchers.h"
 #include "loop_harness.h"
+#include "version_fixture.h"
 
 namespace fuseline::test {
 namespace {
@@ -109,6 +112,42 @@ TEST_F(VersionsRepairTest, TheRunningProgramPutsBackWhateverRedisLost) {
   }
   EXPECT_TRUE(run.running());
   EXPECT_EQ(run.Interrupt(), 130) << run.log();
+}
+
+TEST_F(VersionsRepairTest, StatusSaysWhoPinnedWhichRankersServeWhatAndHowOldItIs) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  ASSERT_NO_FATAL_FAILURE(StartOn(*kafka, "status.events"));
+  const std::string address = "unix:" + server_->socket_path();
+  Log log(Severity::kError);
+  Metrics metrics;
+  ASSERT_OK_AND_ASSIGN(const auto ranker, Ranker::Open(OptionsOfRanker(address, "ranker-1"), log, metrics, clock_));
+  std::string output;
+  ASSERT_EQ(RunFuseline({"versions", "pin", "--execute", "--reason", "over night", "--set", "redis.address=" + address, "--state", run_->state()}, &output), 0)
+      << output;
+
+  const auto is_told = [](const nlohmann::json& status) {
+    return status["publication"]["pin"].is_object() && status["freshness"]["sum"]["observations"] > 0;
+  };
+  ASSERT_THAT(run_->WaitUntil(is_told, /*patience_ms=*/60'000), IsOk());
+  const nlohmann::json status = run_->Ask().value();
+  const std::string live = status["live_version"].dump();
+  EXPECT_EQ(status["publication"]["pin"]["why"], "over night");
+  EXPECT_EQ(status["publication"]["rankers_of_version"][live], 1);
+  const nlohmann::json& freshness = status["freshness"];
+  EXPECT_GE(freshness["pipeline_delay"]["p99_ms"], freshness["in_use"]["p99_ms"]);
+  EXPECT_EQ(RunFuseline({"status", "--state", run_->state()}, &output), 0);
+  for (const char* const part : {"pinned           at ", ": over night", "rankers          1 at version ", "freshness        trained", "freshness        in_use"}) {
+    EXPECT_THAT(output, testing::HasSubstr(part));
+  }
+  const auto metrics_page = HttpGet(ReadFile(run_->state() + "/http_address").value(), "/metrics", 10'000);
+  ASSERT_THAT(metrics_page, IsOk());
+  EXPECT_THAT(*metrics_page, testing::HasSubstr("fuseline_pipeline_delay_ms_bucket{stage=\"trained\""));
+  EXPECT_THAT(*metrics_page, testing::HasSubstr("fuseline_policy_store_live_pinned 1"));
+  EXPECT_THAT(*metrics_page, testing::HasSubstr("fuseline_policy_store_rankers{at=\"live\"} 1"));
+  // The pin is told of a process that does not run any more, too.
+  EXPECT_EQ(run_->Interrupt(), 130) << run_->log();
+  ASSERT_OK_AND_ASSIGN(const auto stored, run_->StoredStatus());
+  EXPECT_EQ(stored["publication"]["pin"]["why"], "over night");
 }
 
 }  // namespace

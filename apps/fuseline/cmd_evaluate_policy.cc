@@ -48,7 +48,17 @@ Json WithSample(const std::optional<Estimate>& estimate, double ess) {
   return json;
 }
 
-std::string ReportJson(const PolicyEvaluationReport& report) {
+// Progressive validation, as the learner found it while it trained: the policy before a version on each session before it was learned
+// from. Null: the static weights, or a version that had none.
+Json ProgressiveOf(const std::vector<PolicyVersion>& versions, std::uint64_t number) {
+  const auto version = std::ranges::find(versions, number, [](const PolicyVersion& one) { return one.manifest.version(); });
+  if (version == versions.end()) return nullptr;
+  const auto& metrics = version->manifest.metrics();
+  if (!metrics.contains("progressive_sessions")) return nullptr;
+  return {{"gauc", metrics.at("progressive_gauc")}, {"gauc_static", metrics.at("progressive_gauc_static")}, {"sessions", metrics.at("progressive_sessions")}};
+}
+
+std::string ReportJson(const PolicyEvaluationReport& report, const std::vector<PolicyVersion>& versions) {
   Json policies = Json::array();
   for (const PolicyReport& policy : report.policies) {
     Json gauc = Figure(policy.mtf_gauc.gauc);
@@ -62,11 +72,13 @@ std::string ReportJson(const PolicyEvaluationReport& report) {
                         {"mtf_gauc", gauc},
                         {"ncis", ncis},
                         {"snips", WithSample(policy.snips, policy.snips_ess)},
+                        {"clipped_ips", Figure(policy.clipped_ips)},
                         {"dr", Figure(policy.dr)},
                         {"sndr", Figure(policy.sndr)},
                         {"inside_box_share", policy.inside_box_share},
                         {"fqe", Figure(policy.fqe)},
-                        {"conservative_fqe", Figure(policy.conservative_fqe)}});
+                        {"conservative_fqe", Figure(policy.conservative_fqe)},
+                        {"progressive", ProgressiveOf(versions, policy.version)}});
   }
   return Json{{"sessions", report.sessions},
               {"requests", report.requests},
@@ -97,7 +109,7 @@ std::string Line(const std::string& what, const std::string& figure, const std::
   return line + '\n';
 }
 
-std::string ReportText(const PolicyEvaluationReport& report) {
+std::string ReportText(const PolicyEvaluationReport& report, const std::vector<PolicyVersion>& versions) {
   std::string text = std::to_string(report.sessions) + " sessions, " + std::to_string(report.requests) + " requests, " +
                      std::to_string(report.explored) + " explored\n" + Line("logged reward", Cell(report.logged_reward), "of a request");
   for (const PolicyReport& policy : report.policies) {
@@ -107,11 +119,16 @@ std::string ReportText(const PolicyEvaluationReport& report) {
                  std::to_string(policy.mtf_gauc.users_used) + " users, " + std::to_string(policy.mtf_gauc.users_skipped) + " skipped");
     text += Line("NCIS", Cell(policy.ncis), "of a request; effective sample " + whole(policy.ncis_ess));
     text += Line("SNIPS", Cell(policy.snips), "effective sample " + whole(policy.snips_ess));
+    text += Line("clipped IPS", Cell(policy.clipped_ips));
     text += Line("DR", Cell(policy.dr));
     text += Line("SNDR", Cell(policy.sndr));
     text += Line("FQE", Cell(policy.fqe), "discounted, of a session");
     text += Line("conservative FQE", Cell(policy.conservative_fqe));
     text += Line("inside the box", std::to_string(policy.inside_box_share), "of the explored requests");
+    if (const Json progressive = ProgressiveOf(versions, policy.version); !progressive.is_null()) {
+      text += Line("progressive GAUC", std::to_string(progressive["gauc"].get<double>()),
+                   "in training, of " + whole(progressive["sessions"].get<double>()) + " sessions; static " + std::to_string(progressive["gauc_static"].get<double>()));
+    }
   }
   return text + "95 % intervals: " + kIntervalKind + '\n';
 }
@@ -143,15 +160,18 @@ Status AddSessions(const v1::Config& config, const PolicyOptions& options, Polic
   return add(flushed);
 }
 
-// The versions that were asked for; without any, the newest and the static weights.
+// The versions that were asked for; without any, the newest and the static weights. Errors: kNotFound also where none is in the archive and
+// none was asked for: to judge the static weights alone, ask for 0.
 Result<std::vector<PolicyVersion>> VersionsOf(const v1::Config& config, std::vector<std::uint64_t> numbers, bool* with_static) {
-  *with_static = numbers.empty() || std::erase(numbers, 0U) > 0;
+  const bool asked_for_none = numbers.empty();
+  *with_static = asked_for_none || std::erase(numbers, 0U) > 0;
   DiskFileSystem files;
-  const Archive archive = Archive::OpenReadOnly(std::filesystem::path(config.fuseline().state_dir()) / "versions", files);
-  if (numbers.empty()) {
+  const std::filesystem::path folder = StateFolders(config.fuseline().state_dir()).versions;
+  const Archive archive = Archive::OpenReadOnly(folder, files);
+  if (asked_for_none) {
     const auto newest = archive.Newest();
-    if (!newest && newest.error().code != Code::kNotFound) return tl::unexpected(newest.error());
-    if (newest) numbers.push_back(*newest);
+    if (!newest) return Error(newest.error().code, newest.error().message, "in", folder.string(), "(--version 0 judges the static weights alone)");
+    numbers.push_back(*newest);
   }
   std::vector<PolicyVersion> versions;
   for (const std::uint64_t number : numbers) {
@@ -176,7 +196,7 @@ int Run(const PolicyOptions& options) {
   if (const Status added = AddSessions(*config, options, **evaluation); !added.ok()) return Fail(added);
   const auto report = (*evaluation)->Finish();
   if (!report) return Fail(report.error());
-  std::cout << (options.json ? ReportJson(*report) + '\n' : ReportText(*report));
+  std::cout << (options.json ? ReportJson(*report, *versions) + '\n' : ReportText(*report, *versions));
   return kExitOk;
 }
 
@@ -186,7 +206,7 @@ void RegisterEvaluatePolicy(Program& program, CLI::App* evaluate) {
   auto options = std::make_shared<PolicyOptions>();
   CLI::App* policy = program.AddSubcommand(
       "policy",
-      "What sessions in event files say about policies that did not make them: MTF-GAUC, NCIS, SNIPS, DR, SNDR and FQE, with 95 % intervals",
+      "What sessions in event files say about policies that did not make them: MTF-GAUC, NCIS, SNIPS, clipped IPS, DR, SNDR and FQE, with 95 % intervals",
       "fuseline evaluate policy next_week.jsonl.zst --state week --version 0 --version 7", evaluate);
   options->settings.AddTo(*policy);
   options->settings.AddStateTo(*policy);

@@ -33,11 +33,6 @@ std::vector<std::string> SplitAt(const std::string& text, char separator) {
 }
 
 // The YAML of a world: what it is, to the byte.
-Result<std::string> WorldText(const std::string& name_or_path) {
-  auto text = BuiltInWorldText(name_or_path);
-  return text ? text : ReadFile(name_or_path);
-}
-
 }  // namespace
 
 Result<RunName> ParseRunName(const std::string& text) {
@@ -69,11 +64,11 @@ Result<std::vector<std::uint64_t>> ParseSeeds(const std::string& text) {
 }
 
 Result<std::string> ComparisonPlan::SettingsDigestOfRuns() const {
-  FUSELINE_ASSIGN_OR_FAIL(const std::string world_text, WorldText(world));
+  FUSELINE_ASSIGN_OR_FAIL(const std::string world_sha256, WorldSha256(world));
   v1::Config neutral = ConfigOf({"", 0});
   neutral.clear_fuseline();
   const std::string sizes = std::to_string(sessions) + " " + std::to_string(points);
-  return ToHex(Sha256Of(world_text + "\n" + SettingsDigest(neutral) + "\n" + CanonicalBytes(config.ranker()) + "\n" + sizes + "\n" +
+  return ToHex(Sha256Of(world_sha256 + "\n" + SettingsDigest(neutral) + "\n" + CanonicalBytes(config.ranker()) + "\n" + sizes + "\n" +
                         build));
 }
 

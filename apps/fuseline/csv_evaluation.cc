@@ -32,7 +32,8 @@ class Cells {
   // A finite decimal number; 0 where the file has no such column.
   double Number(std::size_t column) {
     if (!error_.empty() || !reader_.has(column)) return 0;
-    const std::string_view text = reader_.fields()[column];
+    std::string_view text = reader_.fields()[column];
+    if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);
     double value = 0;
     const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (code != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) Refuse(column, "is no finite number");

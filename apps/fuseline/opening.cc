@@ -1,12 +1,16 @@
 #include "opening.h"
 
+#include <link.h>
+
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include "checks.h"
 #include "fuseline/core/backoff.h"
+#include "fuseline/core/digest.h"
 #include "fuseline/core/stage.h"
 #include "fuseline/kafka/producer.h"
 #include "fuseline/proto/settings.h"
@@ -45,6 +49,31 @@ Result<SaidOfPartition> AskPatiently(const v1::Config& config, kafka::Consumer& 
     if (said || said.error().code != Code::kUnavailable || clock.monotonic_us() >= end_us) return said;
     SleepFor({}, backoff.NextMs());
   }
+}
+
+// The GNU build id of this program in hex, a digest of what was linked; empty: it was linked without.
+std::string BuildId() {
+  std::string id;
+  const auto look = [](dl_phdr_info* object, std::size_t, void* found) {
+    for (int i = 0; i < object->dlpi_phnum; ++i) {
+      const auto& segment = object->dlpi_phdr[i];
+      if (segment.p_type != PT_NOTE) continue;
+      std::string_view notes(reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr), segment.p_memsz);
+      while (notes.size() >= sizeof(ElfW(Nhdr))) {
+        ElfW(Nhdr) head;
+        std::memcpy(&head, notes.data(), sizeof(head));
+        const std::size_t name = sizeof(head), value = name + (head.n_namesz + 3U) / 4U * 4U, end = value + (head.n_descsz + 3U) / 4U * 4U;
+        if (end > notes.size()) break;
+        if (head.n_type == NT_GNU_BUILD_ID && notes.substr(name, head.n_namesz) == std::string_view("GNU", 4)) {
+          *static_cast<std::string*>(found) = ToHex(notes.substr(value, head.n_descsz));
+        }
+        notes.remove_prefix(end);
+      }
+    }
+    return 1;  // The first object is the program.
+  };
+  dl_iterate_phdr(look, &id);
+  return id;
 }
 
 Status CheckInput(const std::filesystem::path& root, const std::string& input) {
@@ -155,6 +184,9 @@ Result<std::unique_ptr<Publication>> OpenPublication(const v1::Config& config, s
   return Publication::Open(std::move(options), instruments);
 }
 
-std::string BuildText() { return "fuseline " FUSELINE_VERSION ", g++ " __VERSION__ ", " FUSELINE_BUILD_TYPE; }
+std::string BuildText() {
+  const std::string id = BuildId();
+  return "fuseline " FUSELINE_VERSION ", g++ " __VERSION__ ", " FUSELINE_BUILD_TYPE + (id.empty() ? "" : ", build " + id.substr(0, 16));
+}
 
 }  // namespace fuseline

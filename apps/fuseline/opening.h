@@ -46,7 +46,7 @@ Result<std::uint64_t> ClaimEpoch(const v1::Config& config);
 Result<std::unique_ptr<Publication>> OpenPublication(const v1::Config& config, std::uint64_t epoch, Freshness& freshness,
                                                      Instruments instruments);
 
-// "0.1.0, g++ 12.2.0, Release": what the lineage says of this program.
+// "fuseline 0.1.0, g++ 12.2.0, Release, build 8f3a…": what the lineage says of this program; the last is the linker's id of its bytes.
 std::string BuildText();
 
 }  // namespace fuseline

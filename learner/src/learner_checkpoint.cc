@@ -9,7 +9,7 @@
 namespace fuseline {
 namespace {
 
-constexpr std::uint32_t kCheckpointFormat = 2;
+constexpr std::uint32_t kCheckpointFormat = 3;
 constexpr const char* kMeanTensor = "adopted.normaliser.mean";  // Of the version that was begun from.
 constexpr const char* kScaleTensor = "adopted.normaliser.scale";
 
@@ -26,8 +26,12 @@ Result<std::vector<float>> ReadFloats(const std::filesystem::path& folder, const
 
 // What a checkpoint must share with the settings to be continued.
 std::string Learner::Impl::Shape() const {
+  // An action lies in the buffer as its place within the ranges.
+  const v1::Policy& policy = config.policy();
+  std::string ends;
+  for (const double end : {policy.power_min(), policy.power_max(), policy.bias_min(), policy.bias_max()}) ends += ' ' + std::to_string(end);
   return algorithm->description() + " items " + std::to_string(builder.layout().max_items) + " schema " +
-         ToHex(SchemaDigest(schema)) + " seed " + std::to_string(config.fuseline().seed());
+         ToHex(SchemaDigest(schema)) + " seed " + std::to_string(config.fuseline().seed()) + " ranges" + ends;
 }
 
 Status Learner::Impl::StartNew() {
@@ -39,7 +43,7 @@ Status Learner::Impl::StartNew() {
 Status Learner::Impl::Restore(const v1::LearnerCheckpoint& checkpoint) {
   if (checkpoint.format() != kCheckpointFormat || checkpoint.shape() != Shape()) {
     return ErrorStatus(Code::kInvalidInput, "the checkpoint in", folder.string(),
-                       "cannot be continued: schema, fuseline.seed, learner.max_items, learner.preset, hidden or critics_per_group differ, or another release made it; it has format",
+                       "cannot be continued: schema, fuseline.seed, learner.max_items, learner.preset, hidden or critics_per_group, or the ranges of policy differ, or another release made it; it has format",
                        checkpoint.format(), checkpoint.shape(), "but the settings ask for format", kCheckpointFormat, Shape());
   }
   FUSELINE_ASSIGN_OR_RETURN(const std::string bytes, ReadBlob(folder, checkpoint.tensors()));

@@ -235,6 +235,7 @@ void Evaluation::AddOffPolicy(const Judged& judged, const std::optional<std::arr
   report.ncis_ess = ncis.effective;
   report.capped_share = ncis.capped_share;
   report.snips = found.snips;
+  report.clipped_ips = found.clipped_ips;
   report.snips_ess = found.ess.value_or(0);
   report.inside_box_share = inside / static_cast<double>(requests.size());
   if (!model) return;

@@ -68,8 +68,13 @@ double ReplayBuffer::stale_share() const {
 ReplayBuffer::PriorityList ReplayBuffer::Priorities() const { return {first_, {priorities_.begin(), priorities_.end()}, largest_}; }
 
 Status ReplayBuffer::RestorePriorities(PriorityList list) {
-  if (!tree_ || list.priorities.size() != transitions_.size())
+  if (!tree_) return OkStatus();
+  if (list.priorities.size() < transitions_.size())
     return ErrorStatus(Code::kCorrupt, "priorities of", list.priorities.size(), "transitions for", transitions_.size());
+  // The oldest are gone where the buffer has become smaller.
+  const std::size_t gone = list.priorities.size() - transitions_.size();
+  list.first += gone;
+  list.priorities.erase(list.priorities.begin(), list.priorities.begin() + static_cast<std::ptrdiff_t>(gone));
   tree_.emplace(capacity_);
   first_ = list.first;
   largest_ = list.largest;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <set>
 #include <string>
 
 #include "fuseline/core/digest.h"
@@ -115,9 +116,15 @@ void Learner::Impl::Accept(std::uint64_t version) {
   ++versions_accepted;
   actors[version].parameters = algorithm->actor_parameters();
   if (!incumbent_holds) SetIncumbent(version);
-  const auto keep = static_cast<std::size_t>(config.learner().keep_incumbents());
+  // What an act of this very count names is about to become the incumbent: it is kept besides.
+  std::set<std::uint64_t> due;
+  for (int i = static_cast<int>(acts_applied); i < acts.acts_size() && acts.acts(i).trajectories() == counts.trajectories(); ++i) {
+    const std::uint64_t named = acts.acts(i).incumbent();
+    if (actors.contains(named) && named != incumbents.back()) due.insert(named);
+  }
+  const auto keep = static_cast<std::size_t>(config.learner().keep_incumbents()) + due.size();
   for (auto oldest = actors.begin(); actors.size() > keep && oldest != actors.end();)
-    oldest = oldest->first == incumbents.back() ? std::next(oldest) : actors.erase(oldest);
+    oldest = oldest->first == incumbents.back() || due.contains(oldest->first) ? std::next(oldest) : actors.erase(oldest);
 }
 
 Status Learner::Impl::MakeVersion() {

@@ -112,6 +112,17 @@ TEST(VerificationTest, AVersionOfAFileIsDerivedAgainAndWhatDiffersOrIsGoneIsSaid
   EXPECT_EQ(archived.code, 0) << archived.output;
   EXPECT_EQ(archived.last()["base"], 0);
 
+  // What the log says of a version of the archive is told by the same folder.
+  const Answer judged = Fuseline({"evaluate", "policy", "--json", "--state", state, "--version", "0", "--version", std::to_string(versions), log});
+  EXPECT_EQ(judged.code, 0) << judged.output;
+  const json policies = judged.last()["policies"];
+  ASSERT_EQ(policies.size(), 2U) << judged.output;
+  EXPECT_EQ(policies[1]["version"], versions);
+  EXPECT_GT(policies[1]["mtf_gauc"]["value"].get<double>(), 0.3);
+  EXPECT_NE(policies[1]["mtf_gauc"]["value"], policies[0]["mtf_gauc"]["value"]);
+  EXPECT_GT(policies[1]["clipped_ips"]["value"].get<double>(), 0);
+  EXPECT_EQ(Fuseline({"evaluate", "policy", "--state", state, "--version", std::to_string(versions + 50), log}).code, 2);
+
   // Other settings are named, and not used.
   const Answer other = Verify(2, {"--archive", state + "/policy", "--set", "rewards.like=9", log});
   EXPECT_EQ(other.code, 0) << other.output;

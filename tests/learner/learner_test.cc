@@ -207,6 +207,9 @@ TEST_F(LearnerTest, AFlippedBitInTheCheckpointIsCorruptAndOtherNetworksAreRefuse
   v1::Config other = config;
   other.mutable_learner()->set_critics_per_group(3);
   EXPECT_THAT(Open(folder.path(), other), HasCode(Code::kInvalidInput));
+  other = config;
+  other.mutable_policy()->set_power_max(config.policy().power_max() + 1);
+  EXPECT_THAT(Open(folder.path(), other), HasCode(Code::kInvalidInput)) << "what is in the buffer lies within the old ranges";
   const std::filesystem::path path = folder / "checkpoint";
   std::string bytes = ReadFile(path).value();
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
@@ -267,6 +270,62 @@ TEST_F(LearnerTest, ARollbackIsFollowedThroughADeathAndHoldsUntilItIsTakenBack) 
   ASSERT_THAT(learner->Act(act), IsOk());
   learn_until(7);
   EXPECT_EQ(learner->progress().incumbent, 7U) << "what is accepted is the incumbent again";
+}
+
+// The versions that are still owed at the count of an act must not push out the one that it names.
+TEST_F(LearnerTest, AnActFindsItsVersionHoweverManyAreAcceptedBeforeItIsApplied) {
+  v1::Config config = SmallConfig();
+  config.mutable_learner()->set_keep_incumbents(2);
+  config.mutable_learner()->set_steps_per_transition(30);
+  const auto stream = test::Sessions(config, /*partitions=*/1, 100);
+  const test::TempDir folder;
+  auto learner = Open(folder.path(), config).value();
+  std::size_t next = 0;
+  const auto advance = [&] {
+    ASSERT_THAT(learner->Advance(), IsOk());
+    if (const auto pending = learner->PendingVersion()) {
+      ASSERT_THAT(learner->MarkStored(pending->manifest.version()), IsOk());
+    }
+  };
+  while (learner->progress().versions < 3 && next < stream[0].size()) {
+    ASSERT_THAT(learner->Offer(Record(stream[0][next++])), IsOk());
+    advance();
+  }
+  const std::uint64_t newest = learner->progress().versions;
+  v1::Act act;
+  act.set_number(1);
+  act.set_incumbent(newest - 1);
+  act.set_holds(true);
+  ASSERT_THAT(learner->Act(act), IsOk());
+
+  for (int i = 0; i < 50; ++i) advance();  // Nothing new is offered.
+  ASSERT_GT(learner->progress().versions, newest + 1) << "nothing was owed";
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_THAT(learner->Offer(Record(stream[0][next++])), IsOk());
+    advance();
+  }
+
+  EXPECT_EQ(learner->progress().incumbent, newest - 1);
+}
+
+TEST_F(LearnerTest, ASmallerBufferAndAnotherWayToDrawGoOnWithWhatIsThere) {
+  v1::Config config = SmallConfig();
+  config.mutable_learner()->set_replay("prioritised");
+  const auto stream = test::Sessions(config, /*partitions=*/1, 60);
+  const test::TempDir folder;
+  {
+    auto learner = Open(folder.path(), config).value();
+    for (const auto& one : stream[0]) ASSERT_THAT(learner->Offer(Record(one)), IsOk());
+    ASSERT_THAT(learner->Advance(), IsOk());
+    ASSERT_THAT(learner->Checkpoint(), IsOk());
+    ASSERT_GT(learner->progress().transitions, 40U);
+  }
+  v1::Config smaller = config, uniform = config;
+  smaller.mutable_learner()->set_replay_transitions(20);
+  uniform.mutable_learner()->set_replay("uniform");
+
+  EXPECT_THAT(Open(folder.path(), smaller), IsOk());
+  EXPECT_THAT(Open(folder.path(), uniform), IsOk());
 }
 
 // Progressive training: what was explored around a version trains the actor from the moment that it is the incumbent, until box_rounds more

@@ -81,10 +81,10 @@ TEST(LossesTest, TheExcessIsRelativeToTheBoxOfEachTransition) {
 
 TEST(LossesTest, TargetAndCriticLossAreThoseOfPlainLoops) {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
-    for (int variant = 0; variant < 4; ++variant) {
+    for (int variant = 0; variant < 8; ++variant) {
       SCOPED_TRACE("seed " + std::to_string(seed) + " variant " + std::to_string(variant));
       const World w = RandomWorld(seed);
-      const TargetForm form{.gamma = 0.9, .alpha_d = 0.1, .phi = (variant & 1) != 0, .per_item = (variant & 2) != 0};
+      const TargetForm form{.gamma = 0.9, .alpha_d = 0.1, .phi = (variant & 1) != 0, .literal = (variant & 4) != 0, .per_item = (variant & 2) != 0};
       const at::Tensor target = TdTarget(w.reward, w.mask, w.terminated, w.q, w.next_excess, w.next_mask, form);
       const at::Tensor q = w.q * 0.5 + 1;
       const at::Tensor weight = at::rand({kB}, at::kDouble) + 0.5;
@@ -97,7 +97,7 @@ TEST(LossesTest, TargetAndCriticLossAreThoseOfPlainLoops) {
             double excess = 0;
             for (std::int64_t d = 0; d < kD; ++d) excess += At(w.next_excess, {b, l, d});
             const double value = form.phi ? At(w.q, {m, b, l}) * std::exp(-excess)
-                                          : At(w.q, {m, b, l}) - 0.1 * SlowPenalty(w.next_excess, b, l, false);
+                                          : At(w.q, {m, b, l}) - 0.1 * SlowPenalty(w.next_excess, b, l, form.literal);
             next += At(w.next_mask, {b, l}) * value;
             earned += At(w.mask, {b, l}) * At(w.reward, {m / (kM / kG), b, l});
             sum_q += At(w.mask, {b, l}) * At(q, {m, b, l});
@@ -124,6 +124,20 @@ TEST(LossesTest, TargetAndCriticLossAreThoseOfPlainLoops) {
       for (std::int64_t b = 0; b < kB; ++b)
         EXPECT_NEAR(At(MeanTdError(difference), {b}), sizes[static_cast<std::size_t>(b)], 1e-8);
     }
+  }
+}
+
+// The next request of a terminated session is all zeros, its box too: what lies outside that is infinitely far outside.
+TEST(LossesTest, WhatComesAfterTheEndDoesNotTouchTheTarget) {
+  World w = RandomWorld(5);
+  w.terminated.fill_(1);
+  w.next_mask.zero_();
+  w.next_excess.fill_(1e6);
+  for (const bool literal : {false, true}) {
+    const TargetForm form{.gamma = 0.9, .alpha_d = 0.1, .phi = false, .literal = literal, .per_item = false};
+    const at::Tensor target = TdTarget(w.reward, w.mask, w.terminated, w.q, w.next_excess, w.next_mask, form);
+    const at::Tensor earned = (w.reward * w.mask).sum(-1).repeat_interleave(kM / kG, 0);
+    EXPECT_TRUE(at::equal(target, earned)) << literal;
   }
 }
 

@@ -74,6 +74,7 @@ Result<bool> CsvReader::Impl::ReadLine() {
       chunk_size = static_cast<std::size_t>(got);
       if (got == 0) {
         line_number += any ? 1 : 0;
+        if (line.ends_with('\r')) line.pop_back();
         return any;
       }
     }

@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "built_in_worlds.h"
+#include "fuseline/core/digest.h"
 #include "fuseline/core/file.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/world_file.h"
@@ -31,6 +32,31 @@ Result<std::unique_ptr<World>> MakeFeed(const WorldSource& source) {
 Result<std::unique_ptr<World>> Make(const WorldSource& source) {
   if (source.file.kind() == "feed") return MakeFeed(source);
   return source.file.kind() == "synthetic" ? CreateSyntheticWorld(source) : CreateResponseWorld(source);
+}
+
+// A world's file, read.
+struct FoundWorld {
+  std::string file, text;
+  v1::World settings;
+  std::filesystem::path weights;  // Beside the file.
+};
+
+Result<FoundWorld> FindWorld(const std::string& name_or_path) {
+  FoundWorld found{.file = name_or_path + ".yaml"};
+  std::filesystem::path folder;
+  if (auto built_in = BuiltInWorldText(name_or_path)) {
+    found.text = *std::move(built_in);
+  } else {
+    if (!std::filesystem::is_regular_file(name_or_path)) {
+      return Error(Code::kInvalidInput, "no world and no file of one:", name_or_path, "there are", NamesOf(BuiltInWorlds()));
+    }
+    found.file = name_or_path;
+    folder = std::filesystem::path(name_or_path).parent_path();
+    FUSELINE_ASSIGN_OR_FAIL(found.text, ReadFile(name_or_path));
+  }
+  FUSELINE_ASSIGN_OR_FAIL(found.settings, ReadWorldFile(found.file, found.text));
+  found.weights = folder / found.settings.weights();
+  return found;
 }
 
 }  // namespace
@@ -69,21 +95,20 @@ Result<std::string> BuiltInWorldText(std::string_view name) {
 }
 
 Result<std::unique_ptr<World>> OpenWorld(const std::string& name_or_path, std::uint64_t seed, const v1::Rewards& rewards) {
-  auto text = BuiltInWorldText(name_or_path);
-  std::string file = name_or_path + ".yaml";
-  std::filesystem::path folder;  // Of the weights.
-  if (!text) {
-    if (!std::filesystem::is_regular_file(name_or_path)) {
-      return Error(Code::kInvalidInput, "no world and no file of one:", name_or_path, "there are", NamesOf(BuiltInWorlds()));
-    }
-    file = name_or_path;
-    folder = std::filesystem::path(name_or_path).parent_path();
-    FUSELINE_ASSIGN_OR_FAIL(text, ReadFile(name_or_path));
-  }
-  FUSELINE_ASSIGN_OR_FAIL(const v1::World settings, ReadWorldFile(file, *text));
-  auto world = Make({std::filesystem::path(name_or_path).stem().string(), settings, seed, rewards, folder / settings.weights()});
-  if (!world) return tl::unexpected(Status{world.error().code, file + ": " + world.error().message});
+  FUSELINE_ASSIGN_OR_FAIL(const FoundWorld found, FindWorld(name_or_path));
+  auto world = Make({std::filesystem::path(name_or_path).stem().string(), found.settings, seed, rewards, found.weights});
+  if (!world) return tl::unexpected(Status{world.error().code, found.file + ": " + world.error().message});
   return world;
+}
+
+Result<std::string> WorldSha256(const std::string& name_or_path) {
+  FUSELINE_ASSIGN_OR_FAIL(const FoundWorld found, FindWorld(name_or_path));
+  std::string digests = Sha256Of(found.text);
+  if (!found.settings.weights().empty()) {
+    FUSELINE_ASSIGN_OR_FAIL(const std::string weights, ReadFile(found.weights));
+    digests += Sha256Of(weights);
+  }
+  return Sha256Of(digests);
 }
 
 }  // namespace fuseline

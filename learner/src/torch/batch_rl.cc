@@ -26,6 +26,7 @@ class BatchRl final : public TorchAlgorithm {
         first_critic_(1, critic_.net.widths(), compute_.kernels),
         codes_(Codes({own_.samples(), latent_}, "batch_rl.codes", 0)) {
     StartAtStatic(decoder_.net, decoder_.flat);
+    StartSmall(critic_, /*sees_action=*/true);
   }
 
  private:
@@ -72,6 +73,7 @@ class BatchRl final : public TorchAlgorithm {
   bool UpdateCritics(const DeviceBatch& whole, std::uint64_t step, StepFigures& figures) {
     DeviceBatch t = whole;
     t.state = SharedOf(whole.state);
+    StartAtLevel(critic_, t, own_.gamma());
     at::Tensor target;
     {
       const at::NoGradGuard no_gradient;
@@ -94,10 +96,18 @@ class BatchRl final : public TorchAlgorithm {
     return Descend(perturbation_, own_.perturbation_rate(), loss, &figures.actor_loss);
   }
 
-  // Decoder, perturbation and the first critic, one after another.
-  at::Tensor ServingParameters() const override {
-    return at::cat({decoder_.flat, perturbation_.flat, critic_.net.Member(critic_.flat, 0)});
+  // The first critic of actions as they are: W (a - mean) scale = (W scale) a - (W scale) mean goes into its first layer.
+  at::Tensor ServingCritic() const {
+    const at::Tensor member = critic_.net.Member(critic_.flat, 0).clone();
+    const auto [weights, biases] = first_critic_.Layer(member, 0);  // Views.
+    const at::Tensor of_action = weights.narrow(2, shared_, action_);
+    of_action.mul_(critic_.action_scale);
+    biases.sub_((of_action * critic_.action_mean).sum(-1));
+    return member;
   }
+
+  // Decoder, perturbation and the first critic, one after another.
+  at::Tensor ServingParameters() const override { return at::cat({decoder_.flat, perturbation_.flat, ServingCritic()}); }
 
   at::Tensor Serve(const at::Tensor& parameters, const at::Tensor& states) const override {
     const auto parts = parameters.split_with_sizes({decoder_.net.parameters(), perturbation_.net.parameters(), first_critic_.parameters()});
@@ -125,7 +135,7 @@ class BatchRl final : public TorchAlgorithm {
     TensorMap tensors{{"codes", ToHost(codes_)}};
     PutLayers(decoder_.net, decoder_.flat, "decoder", tensors);
     PutLayers(perturbation_.net, perturbation_.flat, "perturbation", tensors);
-    PutLayers(critic_.net, critic_.flat, "critic", tensors);
+    PutLayers(first_critic_, ServingCritic(), "critic", tensors);
     return tensors;
   }
 

@@ -59,6 +59,7 @@ class CqlSac final : public TorchAlgorithm {
   }
 
   bool UpdateCritics(const DeviceBatch& t, std::uint64_t step, StepFigures& figures) {
+    StartAtLevel(critic_, t, settings_.gamma());
     at::Tensor target;
     SquashedSample elsewhere;
     {

@@ -32,6 +32,7 @@ class Ddpg final : public TorchAlgorithm {
   }
 
   bool UpdateCritic(const DeviceBatch& t, StepFigures& figures) {
+    StartAtLevel(critic_, t, settings_.gamma());
     at::Tensor target;
     {
       const at::NoGradGuard no_gradient;

@@ -99,7 +99,7 @@ class EnhancedRl final : public TorchAlgorithm {
   bool UpdateCritics(const DeviceBatch& t, StepFigures& figures) {
     const at::Tensor reward = single_ ? WeightedSum(t.reward) : t.reward;
     const at::Tensor counts = t.mask * t.weight.unsqueeze(1);
-    StartAtLevel(critic_, t, (reward * counts).sum({1, 2}) / counts.sum().clamp_min(kLeastWeight));
+    StartAtLevel(critic_, t, (reward * counts).sum({1, 2}) / counts.sum().clamp_min(kLeastWeight), settings_.gamma());
     const at::Tensor target = TargetOf(t);
     at::Tensor difference;
     const auto loss = [&](const at::Tensor& parameters) {

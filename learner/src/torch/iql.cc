@@ -29,6 +29,7 @@ class Iql final : public TorchAlgorithm {
 
   bool Update(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t, StepFigures& figures) override {
     const DeviceBatch t = OnDevice(critics);
+    for (Trained* part : {&critic_, &value_}) StartAtLevel(*part, t, settings_.gamma());
     if (!UpdateValue(t)) return false;
     if (actor.batch > 0 && !UpdateActor(OnDevice(actor), figures)) return false;
     const at::Tensor target = [&] {

@@ -64,7 +64,8 @@ at::Tensor TdTarget(const at::Tensor& reward, const at::Tensor& mask, const at::
                     const at::Tensor& next_excess, const at::Tensor& next_mask, const TargetForm& form) {
   const at::Tensor valued = form.phi ? next_q * (-next_excess.sum(-1)).exp()
                                      : next_q - form.alpha_d * BoxPenalty(next_excess, form.literal);
-  const at::Tensor bootstrap = form.gamma * (1 - terminated) * (valued * next_mask).sum(-1);  // [M, B]
+  // What is not there has no box either, and with the literal penalty a value that is not finite.
+  const at::Tensor bootstrap = form.gamma * (1 - terminated) * valued.masked_fill(next_mask == 0, 0).sum(-1);  // [M, B]
   const at::Tensor earned = (reward * mask).repeat_interleave(next_q.size(0) / reward.size(0), 0);  // [M, B, L]
   if (!form.per_item) return earned.sum(-1) + bootstrap;
   return earned + (bootstrap / mask.sum(-1).clamp_min(1)).unsqueeze(-1) * mask;

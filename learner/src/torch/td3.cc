@@ -33,6 +33,7 @@ class Td3 final : public TorchAlgorithm {
   }
 
   bool UpdateCritics(const DeviceBatch& t, std::uint64_t step, StepFigures& figures) {
+    StartAtLevel(critic_, t, settings_.gamma());
     at::Tensor target;
     {
       const at::NoGradGuard no_gradient;

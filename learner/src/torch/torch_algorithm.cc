@@ -72,10 +72,16 @@ Trained& TorchAlgorithm::AddCritics(const std::string& name, std::int64_t member
   DenseEnsemble net(members, Widths(width_ + more, 1), compute_.kernels);
   const at::Tensor initial = net.Initial(config_.fuseline().seed(), "weights." + name + "s");
   BlindToItems(net, initial);
-  net.Layer(initial, net.layers() - 1).first.mul_(kStartWeightScale);  // A view; see StartAtLevel.
   Trained& critics = Add(name, std::move(net), initial, target);
-  if (more == action_) ScaleActions(critics);
+  StartSmall(critics, more == action_);
   return critics;
+}
+
+void TorchAlgorithm::StartSmall(Trained& critics, bool sees_action) const {
+  for (const at::Tensor& parameters : {critics.flat, critics.target}) {
+    if (parameters.defined()) critics.net.Layer(parameters, critics.net.layers() - 1).first.mul_(kStartWeightScale);  // A view; see StartAtLevel.
+  }
+  if (sees_action) ScaleActions(critics);
 }
 
 // Actions as they are have a mean far from 0 and a spread of a tenth: while critics learn how large Q is at all, they load it onto
@@ -99,10 +105,10 @@ Trained& TorchAlgorithm::AddNet(const std::string& name, std::int64_t members, s
 
 // What an action changes is a hundredth of what a session is worth. A network that must grow to that worth by itself has slopes of its
 // making in every direction long before it has those of the data, and the actor climbs them into a corner.
-void TorchAlgorithm::StartAtLevel(Trained& critics, const DeviceBatch& t, const at::Tensor& reward) {
+void TorchAlgorithm::StartAtLevel(Trained& critics, const DeviceBatch& t, const at::Tensor& reward, double gamma) {
   if (critics.adam.updates > 0) return;
   const at::NoGradGuard no_gradient;
-  const at::Tensor worth = reward / (1 - settings_.gamma() * WeightedMean(1 - t.terminated, t.weight));  // [G], of a state or of one of a list's pairs.
+  const at::Tensor worth = reward / (1 - gamma * WeightedMean(1 - t.terminated, t.weight));  // [G], of a state or of one of a list's pairs.
   if (fixed_) fixed_->DoneOnce();
   for (at::Tensor* const parameters : {&critics.flat, &critics.target}) {
     if (!parameters->defined()) continue;
@@ -113,6 +119,10 @@ void TorchAlgorithm::StartAtLevel(Trained& critics, const DeviceBatch& t, const 
     const at::Tensor biases = critics.net.Layer(*parameters, critics.net.layers() - 1).second;  // [M, 1], a view.
     biases.add_(worth.repeat_interleave(critics.net.members() / worth.size(0)).view_as(biases));
   }
+}
+
+void TorchAlgorithm::StartAtLevel(Trained& critics, const DeviceBatch& t, double gamma) {
+  StartAtLevel(critics, t, WeightedMean(Earned(t), t.weight).view({1}), gamma);
 }
 
 void TorchAlgorithm::StartAtStatic(const DenseEnsemble& net, const at::Tensor& flat) const {
@@ -230,6 +240,10 @@ std::vector<std::pair<std::string, at::Tensor>> TorchAlgorithm::Named() const {
   for (const Trained& part : parts_) {
     named.emplace_back(part.name, part.flat);
     if (part.target.defined()) named.emplace_back(part.name + ".target", part.target);
+    if (part.action_mean.defined()) {  // As the critics have learned to see an action, whatever the box is now.
+      named.emplace_back(part.name + ".action_mean", part.action_mean);
+      named.emplace_back(part.name + ".action_scale", part.action_scale);
+    }
     named.emplace_back(part.name + ".first", part.adam.first);
     named.emplace_back(part.name + ".second", part.adam.second);
   }
@@ -347,7 +361,6 @@ at::Tensor TorchAlgorithm::Pairs(const Trained& critics, const at::Tensor& param
 }
 
 bool TorchAlgorithm::DescendTd(Trained& critics, double rate, const DeviceBatch& t, const at::Tensor& target, StepFigures& figures) {
-  StartAtLevel(critics, t, WeightedMean(Earned(t), t.weight).view({1}));
   at::Tensor difference;
   const auto loss = [&](const at::Tensor& parameters) {
     difference = Pairs(critics, parameters, t.state, t.action) - target;

@@ -76,6 +76,8 @@ class TorchAlgorithm : public Algorithm {
   Trained& AddNet(const std::string& name, std::int64_t members, std::int64_t inputs, std::int64_t outputs, Target target);
   Trained& AddVector(const std::string& name, const at::Tensor& initial) { return Add(name, DenseEnsemble(1, {}), initial, Target::kNone); }
 
+  // Makes critics whose last inputs are the action say little at first, and see it scaled: AddCritics does.
+  void StartSmall(Trained& critics, bool sees_action) const;
   // Makes a net that ends in tanh say about the static action, whatever it is asked: AddActor does. `flat` is written to.
   void StartAtStatic(const DenseEnsemble& net, const at::Tensor& flat) const;
 
@@ -86,8 +88,10 @@ class TorchAlgorithm : public Algorithm {
   using Parameters = std::vector<at::Tensor>;
   bool Descend(const std::vector<Trained*>& parts, double rate, const std::function<at::Tensor(const Parameters&)>& loss,
                double* figure = nullptr);
-  // Before their first update: puts critics at the worth of a state that earns `reward` [G] a request, by the batch's share of ends.
-  void StartAtLevel(Trained& critics, const DeviceBatch& batch, const at::Tensor& reward);
+  // Before their first update: puts critics (or values) at the worth of a state that earns `reward` [G] a request, by the batch's share
+  // of ends; the second form of the weighted sum.
+  void StartAtLevel(Trained& critics, const DeviceBatch& batch, const at::Tensor& reward, double gamma);
+  void StartAtLevel(Trained& critics, const DeviceBatch& batch, double gamma);
   void Follow(Trained& part, double rate);  // The target's soft update.
 
   // mu(s): states [n, W] → [n, D].

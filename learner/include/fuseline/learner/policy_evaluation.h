@@ -20,6 +20,7 @@ struct PolicyReport {
 
   // Mean reward of a request; sessions as units. Absent where nothing was explored.
   std::optional<Estimate> ncis, snips;  // Capped by gate.ncis_cap; uncapped.
+  std::optional<Estimate> clipped_ips;  // Ratios clipped at gate.ncis_cap, not normalised.
   std::optional<Estimate> dr, sndr;     // Uncapped, with a model of the reward fitted on the users of the other half.
   double ncis_ess = 0, snips_ess = 0;   // Requests.
   double capped_share = 0;

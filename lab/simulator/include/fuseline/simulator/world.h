@@ -158,6 +158,8 @@ Result<std::unique_ptr<World>> CreateFeedWorld(const v1::Simulator& settings, co
 Result<std::unique_ptr<World>> OpenWorld(const std::string& name_or_path, std::uint64_t seed, const v1::Rewards& rewards);
 
 std::vector<std::string> BuiltInWorlds();
+// Of all that makes the world but seed and rewards: its file, and the response model that it names. Errors: as OpenWorld.
+Result<std::string> WorldSha256(const std::string& name_or_path);
 Result<std::string> BuiltInWorldText(std::string_view name);  // The YAML. Errors: kNotFound.
 
 // `config` with what a ranker and a learner must share with the world: its schema, of its policy the ranges and hand-set weights, and

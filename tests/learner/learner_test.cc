@@ -280,6 +280,7 @@ TEST_F(LearnerTest, AnActFindsItsVersionHoweverManyAreAcceptedBeforeItIsApplied)
   const auto stream = test::Sessions(config, /*partitions=*/1, 100);
   const test::TempDir folder;
   auto learner = Open(folder.path(), config).value();
+  ASSERT_THAT(learner->Offer(Mark(1, kEndOfTimeMs)), IsOk());
   std::size_t next = 0;
   const auto advance = [&] {
     ASSERT_THAT(learner->Advance(), IsOk());
@@ -315,6 +316,7 @@ TEST_F(LearnerTest, ASmallerBufferAndAnotherWayToDrawGoOnWithWhatIsThere) {
   const test::TempDir folder;
   {
     auto learner = Open(folder.path(), config).value();
+    ASSERT_THAT(learner->Offer(Mark(1, kEndOfTimeMs)), IsOk());
     for (const auto& one : stream[0]) ASSERT_THAT(learner->Offer(Record(one)), IsOk());
     ASSERT_THAT(learner->Advance(), IsOk());
     ASSERT_THAT(learner->Checkpoint(), IsOk());

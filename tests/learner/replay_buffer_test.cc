@@ -135,9 +135,18 @@ TEST_F(ReplayBufferTest, ARestoredOneDrawsTheSameAfterEvictionsAndUpdates) {
   TransitionBatch one, other;
   EXPECT_EQ(Draw(restored, 100, &one), Draw(lived, 100, &other));
   EXPECT_EQ(one.weight, other.weight);
-  ReplayBuffer shorter(kLayout, 7, rule);
-  Append(shorter, 1);
-  EXPECT_THAT(shorter.RestorePriorities(lived.Priorities()), HasCode(Code::kCorrupt));
+
+  const auto all = lived.Priorities().priorities;
+  ReplayBuffer smaller(kLayout, 4, rule);
+  for (int number = 22; number <= 25; ++number) Append(smaller, number);
+  ASSERT_THAT(smaller.RestorePriorities(lived.Priorities()), IsOk());
+  EXPECT_EQ(smaller.Priorities().priorities, (std::vector<float>(all.end() - 4, all.end()))) << "the newest";
+  ReplayBuffer uniform(kLayout, 7);
+  Append(uniform, 1);
+  EXPECT_THAT(uniform.RestorePriorities(lived.Priorities()), IsOk()) << "which asks for none";
+  ReplayBuffer longer(kLayout, 9, rule);
+  for (int number = 17; number <= 25; ++number) Append(longer, number);
+  EXPECT_THAT(longer.RestorePriorities(lived.Priorities()), HasCode(Code::kCorrupt));
 }
 
 TEST_F(ReplayBufferTest, WhatIsStaleIsDrawnNoMoreOrCountsLess) {

@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,22 +25,19 @@ namespace {
 
 // Lets `left` writes succeed, then fails one; the store writes tables from a thread of its own.
 struct Fuse {
-  int left = -1;             // -1: none fails.
-  bool only_tables = false;  // Fails, and counts down, none but writes to tables and their blobs.
+  std::atomic<int> left = -1;  // -1: none fails.
+  bool only_tables = false;    // Fails, and counts down, none but writes to tables and their blobs.
   std::atomic<bool> blown = false;
   std::atomic<int> in_tables = 0;  // Writes to tables and their blobs so far.
 
   rocksdb::IOStatus Burn(const std::string& file) {
     const bool is_table = file.ends_with(".sst") || file.ends_with(".blob");
     if (is_table) ++in_tables;
-    const std::lock_guard lock(mutex);
     if (blown || left < 0 || (only_tables && !is_table)) return rocksdb::IOStatus::OK();
-    if (left-- > 0) return rocksdb::IOStatus::OK();
+    if (left-- != 0) return rocksdb::IOStatus::OK();
     blown = true;
     return rocksdb::IOStatus::NoSpace("injected");
   }
-
-  std::mutex mutex;
 };
 
 class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {

@@ -90,7 +90,7 @@ GLOBBED_FOLDERS = ("learner/src/algorithms/", "learner/src/torch/")
 
 SYSTEM_FOLDERS = ("sys/", "netinet/", "arpa/", "linux/", "net/", "bits/")
 SYSTEM_HEADERS = {
-    "dirent.h", "dlfcn.h", "fcntl.h", "glob.h", "immintrin.h", "limits.h", "malloc.h", "netdb.h", "poll.h", "pthread.h", "pwd.h",
+    "dirent.h", "dlfcn.h", "fcntl.h", "glob.h", "immintrin.h", "limits.h", "link.h", "malloc.h", "netdb.h", "poll.h", "pthread.h", "pwd.h",
     "sched.h", "signal.h", "spawn.h", "stdint.h", "stddef.h", "stdio.h", "stdlib.h", "string.h", "termios.h", "time.h", "unistd.h",
     "cpuid.h", "errno.h", "x86intrin.h", "inttypes.h", "stdbool.h", "math.h",
 }

@@ -97,6 +97,7 @@ class SendYourEventsTest : public ::testing::Test {
       EXPECT_EQ(one.event.user_id(), "u42");
       EXPECT_EQ(one.partition, kPartitionOfU42);
     }
+    ASSERT_EQ(received[0].event.exposure().items_size(), 1) << "not in the order in which they were sent";
     EXPECT_EQ(received[0].event.exposure().items(0).item_id(), "i7");
     EXPECT_EQ(received[0].event.exposure().items(0).task_scores_size(), 5);
     EXPECT_EQ(received[1].event.feedback().kind(), v1::Feedback::WATCH);

@@ -29,9 +29,11 @@ Result<std::unique_ptr<World>> MakeFeed(const WorldSource& source) {
   return CreateFeedWorld(settings, source.rewards, source.seed, DefaultSchema());
 }
 
+bool NeedsResponseModel(const v1::World& world) { return world.kind() != "feed" && world.kind() != "synthetic"; }
+
 Result<std::unique_ptr<World>> Make(const WorldSource& source) {
-  if (source.file.kind() == "feed") return MakeFeed(source);
-  return source.file.kind() == "synthetic" ? CreateSyntheticWorld(source) : CreateResponseWorld(source);
+  if (NeedsResponseModel(source.file)) return CreateResponseWorld(source);
+  return source.file.kind() == "feed" ? MakeFeed(source) : CreateSyntheticWorld(source);
 }
 
 // A world's file, read.
@@ -104,7 +106,7 @@ Result<std::unique_ptr<World>> OpenWorld(const std::string& name_or_path, std::u
 Result<std::string> WorldSha256(const std::string& name_or_path) {
   FUSELINE_ASSIGN_OR_FAIL(const FoundWorld found, FindWorld(name_or_path));
   std::string digests = Sha256Of(found.text);
-  if (!found.settings.weights().empty()) {
+  if (NeedsResponseModel(found.settings)) {
     FUSELINE_ASSIGN_OR_FAIL(const std::string weights, ReadFile(found.weights));
     digests += Sha256Of(weights);
   }

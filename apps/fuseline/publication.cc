@@ -74,6 +74,7 @@ struct Publication::Impl {
   Status FindUnpublished();
   Status LookAround();
   Status Repair(const Status& why);
+  Status Restore();
   void ReadAcknowledgements();
   void FollowLive();
   Status FollowExperiments();
@@ -105,6 +106,7 @@ struct Publication::Impl {
   std::uint64_t last_act = 0;               // Its change number.
   int looks = 0;
   bool look_for_lost = false;               // Redis had lost something: perhaps also what no alias points to.
+  std::int64_t retain_from_us = 0;          // Before it nothing is deleted: with the rest, Redis lost what had left an alias when.
   std::map<std::string, std::uint64_t> version_of_ranker;
   Guarded<Shared> shared;
   std::optional<Stage> stage;  // Last: it uses all above.
@@ -161,7 +163,7 @@ Status Publication::Impl::Connect() {
   if (!opened) return std::move(opened).error();
   publisher.emplace(std::move(*opened));
   Status claimed = publisher->Claim(options.epoch);
-  if (claimed.code == Code::kNotFound) claimed = publisher->Restore();
+  if (claimed.code == Code::kNotFound) claimed = Restore();
   FUSELINE_RETURN_IF_ERROR(claimed);
 
   auto reader = RedisConnection::Connect(RedisOptionsOf(options.config.redis()));
@@ -209,7 +211,7 @@ Status Publication::Impl::PublishNext() {
     if (options.on_published) options.on_published(number);
   }
   // Only now: among many that waited for Redis, retention would take those that are still to come.
-  if (published_any) {
+  if (published_any && instruments.clock.monotonic_us() >= retain_from_us) {
     const auto retained = publisher->Retain();
     if (!retained && retained.error().code != Code::kConflict) return retained.error();
   }
@@ -234,11 +236,17 @@ Status Publication::Impl::LookAround() {
   return trail.Follow(*ack_reader, keys);
 }
 
+// What aliases point to comes back here, all else that was published, and experiments, at the next look.
+Status Publication::Impl::Restore() {
+  retain_from_us = instruments.clock.monotonic_us() + options.config.policy_store().keep_pointed_ms() * 1'000;
+  return publisher->Restore();
+}
+
 // What Redis lost is brought back; what somebody else moved is read again. One of either is an answer, two are trouble.
 Status Publication::Impl::Repair(const Status& why) {
   instruments.log.Warn("policy_store.publication_repaired", "reason", why.message);
   look_for_lost = why.code == Code::kNotFound;
-  if (look_for_lost) return publisher->Restore();
+  if (look_for_lost) return Restore();
   if (why.code == Code::kConflict) return publisher->Claim(options.epoch);
   return why;
 }

@@ -54,6 +54,7 @@ Result<std::vector<std::uint64_t>> OldVersions(RedisConnection& redis, const Pol
   std::set<std::uint64_t> kept;
   for (const v1::AliasChange& alias : seen.aliases()) kept.insert(alias.to_version());
   FUSELINE_FAIL_IF_ERROR(KeepThoseOfExperiments(redis, keys, kept));
+  if (replies[2].elements.empty()) return Error(Code::kUnavailable, "Redis does not tell its time");
   FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t now_s, ParseNumber(replies[2].elements[0].text));
   for (std::size_t i = 0; i + 1 < replies[1].elements.size(); i += 2) {
     FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ParseNumber(replies[1].elements[i].text));

@@ -216,6 +216,27 @@ TEST_F(PublicationTest, AcknowledgementsAreTakenOnceAndTheFleetIsCountedByVersio
   EXPECT_EQ(used_.Copy().back(), (std::pair<std::uint64_t, std::int64_t>(2, 1009)));
 }
 
+// Redis alone knows what left an alias when. A version that is published at the very moment of the loss must not let retention go by what is left.
+TEST_F(PublicationTest, WhatLeftAnAliasBeforeALossIsKeptAfterItToo) {
+  config_.mutable_policy_store()->set_keep_versions(1);
+  Open(1);
+  for (const std::uint64_t number : {1, 2, 3, 4}) Store(number);
+  ASSERT_TRUE(IsLive(4));
+  RedisConnection redis = Connect();
+
+  ASSERT_THAT(redis.Command({"FLUSHALL"}), IsOk());
+  for (const std::uint64_t number : {5, 6}) Store(number);
+  ASSERT_TRUE(IsLive(6));
+
+  ASSERT_TRUE(Eventually([&] {
+    const auto published = PublishedVersions(redis, keys_);
+    return published && *published == std::vector<std::uint64_t>{1, 2, 3, 4, 5, 6};
+  }));
+  publication_.reset();
+  DiskFileSystem files;
+  EXPECT_EQ(Archive::OpenReadOnly(folder_.path(), files).List().value(), (std::vector<std::uint64_t>{1, 2, 3, 4, 5, 6}));
+}
+
 TEST_F(PublicationTest, WhatRedisLostComesBackWithoutAnyNewVersion) {
   Open(1);
   for (const std::uint64_t number : {1, 2}) Store(number);

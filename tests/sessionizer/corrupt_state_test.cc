@@ -48,12 +48,18 @@ StageCourse::Plan PlanOf() {
   return plan;
 }
 
-void Flip(const fs::path& file, std::uint64_t place) {
-  std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+void Flip(std::fstream& stream, std::uint64_t place) {
   stream.seekg(static_cast<std::streamoff>(place));
   const auto byte = static_cast<char>(stream.get());
   stream.seekp(static_cast<std::streamoff>(place));
   stream.put(static_cast<char>(byte ^ 0x10));
+}
+
+std::fstream OpenForDamage(const fs::path& file) { return std::fstream(file, std::ios::in | std::ios::out | std::ios::binary); }
+
+void Flip(const fs::path& file, std::uint64_t place) {
+  std::fstream stream = OpenForDamage(file);
+  Flip(stream, place);
   ASSERT_TRUE(stream.good()) << file;
 }
 
@@ -168,7 +174,10 @@ TEST_F(CorruptStateTest, WhatBreaksWhileItRunsIsFoundWhenItIsReadAndNotForgotten
       if (std::exchange(is_broken, true)) return;
       for (const auto& entry : fs::directory_iterator(folder)) {
         if (KindOf(entry.path()) != kind) continue;
-        for (std::uint64_t place = 40; place < entry.file_size(); place += 512) Flip(entry.path(), place);
+        std::fstream stream = OpenForDamage(entry.path());  // The store runs, and may delete it at any moment.
+        stream.seekg(0, std::ios::end);
+        const auto size = static_cast<std::int64_t>(stream.tellg());
+        for (std::int64_t place = 40; place < size; place += 512) Flip(stream, static_cast<std::uint64_t>(place));
       }
       EXPECT_FALSE(Sessionizer::FoundCorrupt(folder));
     });

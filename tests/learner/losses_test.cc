@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
+#include <functional>
 #include <gtest/gtest.h>
 #include <span>
 
@@ -245,6 +246,20 @@ TEST(LossesTest, TheSelectionDifferentialIsThatOfPlainLoops) {
   EXPECT_EQ(SelectionDifferential(alike, alike, alike).item<double>(), 0);
 }
 
+// The gradient of loss(parameters of `actor`) against central differences, at every third parameter.
+void ExpectCentralDifferences(const DenseEnsemble& actor, const std::function<at::Tensor(const at::Tensor&)>& loss) {
+  const at::Tensor parameters = actor.Initial(1, "a").to(at::kDouble).requires_grad_();
+  const at::Tensor gradient = torch::autograd::grad({loss(parameters)}, {parameters})[0];
+  for (std::int64_t i = 0; i < actor.parameters(); i += 3) {
+    constexpr double kStep = 1e-6;
+    at::Tensor up = parameters.detach().clone(), down = parameters.detach().clone();
+    up[i] += kStep;
+    down[i] -= kStep;
+    const double expected = (loss(up) - loss(down)).item<double>() / (2 * kStep);
+    EXPECT_NEAR(At(gradient, {i}), expected, 1e-4 * std::max(1.0, std::abs(expected))) << "parameter " << i;
+  }
+}
+
 // The selection's loss as the actor has it: mu(s) through fused scores and pulls.
 TEST(LossesTest, TheSelectionsGradientIsThatOfCentralDifferences) {
   at::manual_seed(10);
@@ -258,16 +273,7 @@ TEST(LossesTest, TheSelectionsGradientIsThatOfCentralDifferences) {
     return MeanOfPairs(3 * PowerSumPull(ListMean(action, w.mask), kD / 2, 0.2), w.mask) -
            SelectionDifferential(FusedScores(action, scores, lower, upper), value, w.mask);
   };
-  const at::Tensor parameters = actor.Initial(1, "a").to(at::kDouble).requires_grad_();
-  const at::Tensor gradient = torch::autograd::grad({loss(parameters)}, {parameters})[0];
-  for (std::int64_t i = 0; i < actor.parameters(); i += 3) {
-    constexpr double kStep = 1e-6;
-    at::Tensor up = parameters.detach().clone(), down = parameters.detach().clone();
-    up[i] += kStep;
-    down[i] -= kStep;
-    const double expected = (loss(up) - loss(down)).item<double>() / (2 * kStep);
-    EXPECT_NEAR(At(gradient, {i}), expected, 1e-4 * std::max(1.0, std::abs(expected))) << "parameter " << i;
-  }
+  ExpectCentralDifferences(actor, loss);
 }
 
 // mu(s) through critics, deviation and penalty at once, some actions outside the box.
@@ -285,16 +291,7 @@ TEST(LossesTest, TheActorsGradientIsThatOfCentralDifferences) {
                              0.3 * ListPull(action, mask, box);
     return ActorLoss(q, omega, 1.2 * penalty + pulls, mask, 0.2);
   };
-  const at::Tensor parameters = actor.Initial(1, "a").to(at::kDouble).requires_grad_();
-  const at::Tensor gradient = torch::autograd::grad({loss(parameters)}, {parameters})[0];
-  for (std::int64_t i = 0; i < actor.parameters(); i += 3) {
-    constexpr double kStep = 1e-6;
-    at::Tensor up = parameters.detach().clone(), down = parameters.detach().clone();
-    up[i] += kStep;
-    down[i] -= kStep;
-    const double expected = (loss(up) - loss(down)).item<double>() / (2 * kStep);
-    EXPECT_NEAR(At(gradient, {i}), expected, 1e-4 * std::max(1.0, std::abs(expected))) << "parameter " << i;
-  }
+  ExpectCentralDifferences(actor, loss);
 }
 
 TEST(LossesTest, TheBatchedEnsembleIsALoopOverItsMembers) {

@@ -48,6 +48,7 @@ struct CompareOptions {
 std::vector<std::string> ComparisonSettings(const CompareOptions& options) {
   std::vector<std::string> sets = {
       "fuseline.log_level=error",
+      "ranker.exploration_form=box",
       "learner.preset=" + options.preset,
       "policy.box_lower=-0.5",
       "policy.box_upper=0.5",
@@ -63,7 +64,7 @@ std::vector<std::string> ComparisonSettings(const CompareOptions& options) {
       "learner.box_rounds=0",
       "learner.inside_pull=0.4",
       "learner.power_sum_pull=3",
-      "learner.list_pull=0.6",
+      "learner.actor_aim=selection",
   };
   sets.insert(sets.end(), options.settings.sets.begin(), options.settings.sets.end());
   return sets;

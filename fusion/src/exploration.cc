@@ -53,8 +53,10 @@ double DrawNormalNoise(std::span<const float> baseline_actions, double deviation
 
 }  // namespace
 
-Exploration ExplorationOf(const v1::Ranker& settings) {
-  const std::string& form = settings.exploration_form();
+Exploration ExplorationOf(const v1::Config& config) {
+  const v1::Ranker& settings = config.ranker();
+  std::string form = settings.exploration_form();
+  if (form == "auto") form = config.learner().algorithm() == "batch_rl" ? "batch_rl" : "box";
   return {.form = form == "gaussian"   ? ExplorationForm::kGaussian
                   : form == "batch_rl" ? ExplorationForm::kBatchRl
                                        : ExplorationForm::kBox,

@@ -33,6 +33,8 @@ struct AlgorithmTraits {
   // The actor learns only from what was explored around the current baseline: its batches are drawn from these transitions. Of any
   // other algorithm the actor's batch is that of the critics.
   bool boxed = false;
+  // Exploration goes on around the static action whatever version serves, so what was explored there never grows stale.
+  bool around_static = false;
 };
 
 // One batch of transitions on the host, row-major float32; states are normalised. B transitions of up to L items.

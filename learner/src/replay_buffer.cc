@@ -103,17 +103,21 @@ void NormalisedStates(const RowLayout& layout, const ConstRow& row, const Normal
 
 namespace {
 
-void Clear(const RowLayout& layout, std::size_t count, bool per_request, TransitionBatch& batch) {
+// Gives a batch its shape. Fill writes every value of the large arrays, also the zeros: memory is the cost here, so nothing is
+// written twice.
+void Shape(const RowLayout& layout, std::size_t count, bool per_request, TransitionBatch& batch) {
   const std::size_t items = per_request ? 1 : layout.max_items, width = layout.shared + layout.item, action = layout.action;
   batch.batch = count;
   batch.items = items;
   for (auto [values, size] : {std::pair(&batch.state, items * width), {&batch.next_state, items * width},
                               {&batch.action, items * action}, {&batch.baseline, items * action},
                               {&batch.next_baseline, items * action}, {&batch.mask, items}, {&batch.next_mask, items},
-                              {&batch.reward, kRewardGroups * items}, {&batch.terminated, std::size_t{1}},
-                              {&batch.trains_actor, std::size_t{1}}, {&batch.log_density, std::size_t{1}}, {&batch.box, std::size_t{2}}, {&batch.next_box, std::size_t{2}}})
-    values->assign(count * size, 0.0F);
-  batch.scores.assign(per_request ? 0 : count * items * layout.tasks, 0.0F);
+                              {&batch.terminated, std::size_t{1}}, {&batch.log_density, std::size_t{1}},
+                              {&batch.box, std::size_t{2}}, {&batch.next_box, std::size_t{2}}})
+    values->resize(count * size);
+  batch.scores.resize(per_request ? 0 : count * items * layout.tasks);
+  batch.reward.assign(count * kRewardGroups * items, 0.0F);
+  batch.trains_actor.assign(count, 0.0F);
   batch.weight.assign(count, 1.0F);
 }
 
@@ -124,6 +128,7 @@ void ReplayBuffer::FillState(const ConstRow& row, std::size_t b, bool per_reques
                              std::vector<float>& boxes) const {
   const RowLayout& layout = rows_.layout();
   const std::size_t items = per_request ? 1 : layout.max_items, width = layout.shared + layout.item;
+  const std::size_t there = std::min<std::size_t>(items, row.header->items);
   float* const state = &states[b * items * width];
   if (per_request) {
     std::copy_n(row.shared, layout.shared, state);
@@ -131,8 +136,9 @@ void ReplayBuffer::FillState(const ConstRow& row, std::size_t b, bool per_reques
   } else {
     NormalisedStates(layout, row, normaliser, state);
   }
+  std::fill(state + (per_request ? layout.shared : there * width), state + items * width, 0.0F);
   std::copy_n(row.baseline, items * layout.action, &baselines[b * items * layout.action]);
-  std::fill_n(&mask[b * items], std::min<std::size_t>(items, row.header->items), 1.0F);
+  std::fill_n(std::fill_n(mask.data() + b * items, there, 1.0F), items - there, 0.0F);
   boxes[2 * b] = row.header->box_lower;
   boxes[2 * b + 1] = row.header->box_upper;
 }
@@ -145,8 +151,9 @@ void ReplayBuffer::Fill(std::uint64_t number, std::size_t b, bool per_request, c
   FillState(row, b, per_request, normaliser, batch.state, batch.baseline, batch.mask, batch.box);
   std::copy_n(row.executed, items * layout.action, &batch.action[b * items * layout.action]);
   const std::size_t tasks = per_request ? 0 : layout.tasks;
-  for (std::size_t j = 0; j < row.header->items; ++j)
-    std::copy_n(row.items + (j + 1) * layout.item - tasks, tasks, batch.scores.data() + (b * items + j) * tasks);
+  float* scores = batch.scores.data() + b * items * tasks;
+  for (std::size_t j = 0; j < row.header->items; ++j) scores = std::copy_n(row.items + (j + 1) * layout.item - tasks, tasks, scores);
+  std::fill(scores, batch.scores.data() + (b + 1) * items * tasks, 0.0F);
   for (std::uint32_t j = 0; j < row.header->items; ++j) {
     const auto groups = rewards.Of(row.RewardsOf(j));
     for (std::size_t g = 0; g < kRewardGroups; ++g)
@@ -154,8 +161,14 @@ void ReplayBuffer::Fill(std::uint64_t number, std::size_t b, bool per_request, c
   }
   batch.log_density[b] = static_cast<float>(row.header->log_density);
   batch.terminated[b] = row.is(kTerminated) ? 1.0F : 0.0F;
-  if (row.is(kTerminated)) return;
-  FillState(rows_.At(number + 1), b, per_request, normaliser, batch.next_state, batch.next_baseline, batch.next_mask, batch.next_box);
+  if (!row.is(kTerminated)) {
+    FillState(rows_.At(number + 1), b, per_request, normaliser, batch.next_state, batch.next_baseline, batch.next_mask, batch.next_box);
+    return;
+  }
+  for (std::vector<float>* nothing : {&batch.next_state, &batch.next_baseline, &batch.next_mask, &batch.next_box}) {
+    const std::size_t part = nothing->size() / batch.batch;
+    std::fill_n(nothing->data() + b * part, part, 0.0F);
+  }
 }
 
 // Rows lie anywhere in a buffer much larger than any cache: what comes next is fetched while one is written.
@@ -181,7 +194,7 @@ std::uint64_t ReplayBuffer::DrawFresh(Random& random, std::size_t b, TransitionB
 void ReplayBuffer::Sample(const Sampling& sampling, const Normaliser& normaliser, const RewardSpec& rewards,
                           TransitionBatch& batch) {
   FUSELINE_CHECK(!fresh_.empty());
-  Clear(rows_.layout(), sampling.count, sampling.per_request, batch);
+  Shape(rows_.layout(), sampling.count, sampling.per_request, batch);
   drawn_.clear();
   Random random(sampling.seed, "replay", sampling.step);
   std::vector<std::uint64_t> rows(sampling.count);
@@ -205,7 +218,7 @@ void ReplayBuffer::Learned(std::span<const float> td_error) {
 void ReplayBuffer::SampleForActor(const Sampling& sampling, const Normaliser& normaliser, const RewardSpec& rewards,
                                   TransitionBatch& batch) const {
   const std::size_t count = for_actor_.empty() ? 0 : sampling.count;
-  Clear(rows_.layout(), count, sampling.per_request, batch);
+  Shape(rows_.layout(), count, sampling.per_request, batch);
   Random random(sampling.seed, "replay.actor", sampling.step);
   std::vector<std::uint64_t> rows(count);
   for (std::uint64_t& row : rows) row = for_actor_[random.NextBelow(for_actor_.size())];

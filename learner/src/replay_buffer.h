@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -37,6 +38,9 @@ struct TransitionUse {
   bool actor = false;  // The actor learns from it.
   float weight = 1;    // Of its loss; 0: it is stale, and not drawn at all.
 };
+
+// A transition's weight when `rounds` more baselines followed its own than are allowed: each more counts `factor` once more.
+inline float StaleWeight(std::uint64_t rounds, double factor) { return static_cast<float>(std::pow(factor, static_cast<double>(rounds))); }
 
 // Sampled transitions, newest `capacity` of them, over a RowStore. Sampling depends on (run seed, step), the content and the
 // priorities alone. Thread-compatible. Memory: rows x row_bytes, and 16 to 56 bytes a transition.

@@ -41,7 +41,8 @@ std::uint64_t Learner::Impl::StepsOwed() const {
   constexpr std::uint64_t kMillion = 1'000'000;
   const auto millionths = Unsigned(std::llround(config.learner().steps_per_transition() * static_cast<double>(kMillion)));
   const std::uint64_t taken = counts.transitions() - counts.transitions_at_warmup();
-  const std::uint64_t due = taken / kMillion * millionths + taken % kMillion * millionths / kMillion;
+  std::uint64_t due = taken / kMillion * millionths + taken % kMillion * millionths / kMillion;
+  if (const std::uint64_t most = Unsigned(config.learner().max_steps()); most > 0) due = std::min(due, most);
   return due > counts.steps() ? due - counts.steps() : 0;
 }
 
@@ -57,13 +58,14 @@ bool Learner::Impl::TrainsActor(const ConstRow& row) const {
   return RoundsSince(row.header->behaviour_version) <= Unsigned(config.learner().box_rounds());
 }
 
-// What a transition still counts. The static arm follows no baseline, so nothing of it grows stale.
+// What a transition still counts. The static arm follows no baseline, so nothing of it grows stale; nor what is explored around the
+// static action, of an algorithm that goes on doing so.
 float Learner::Impl::FreshnessOf(const ConstRow& row) const {
   const std::uint64_t limit = Unsigned(config.learner().max_staleness_versions());
-  if (limit == 0 || !row.is(kHasDensity)) return 1;
+  if (limit == 0 || !row.is(kHasDensity) || (traits.around_static && row.header->behaviour_version == 0)) return 1;
   const std::uint64_t rounds = RoundsSince(row.header->behaviour_version);
   if (rounds <= limit) return 1;
-  return static_cast<float>(std::pow(config.learner().stale_weight(), static_cast<double>(rounds - limit)));
+  return StaleWeight(rounds - limit, config.learner().stale_weight());
 }
 
 SamplingRule Learner::Impl::SamplingRuleOf(const v1::Learner& settings) {

@@ -92,7 +92,7 @@ Result<RankerOptions> RankerOptionsOf(const v1::Config& config) {
   FUSELINE_ASSIGN_OR_FAIL(options.ranges, PolicyRangesOf(config));
   options.box = {static_cast<float>(config.policy().box_lower()), static_cast<float>(config.policy().box_upper())};
   options.explore = config.ranker().exploration() == "per_request";
-  options.exploration = ExplorationOf(config.ranker());
+  options.exploration = ExplorationOf(config);
   options.seed = config.fuseline().seed();
   options.poll_interval_ms = config.ranker().poll_interval_ms();
   options.fetch_jitter_ms = config.ranker().fetch_jitter_ms();

@@ -104,5 +104,16 @@ TEST(ExplorationTest, HalfOfTheUsersExploreAroundTheStaticActionAndStayThere) {
   EXPECT_FLOAT_EQ(DrawNoise(mix, false, std::vector<float>{0.0F}, {}, random, noise).box.upper, 0.3F);
 }
 
+TEST(ExplorationTest, UnlessOneIsNamedTheFormIsThatOfTheAlgorithm) {
+  v1::Config config;
+  config.mutable_ranker()->set_exploration_form("auto");
+  config.mutable_learner()->set_algorithm("enhanced_rl");
+  EXPECT_EQ(ExplorationOf(config).form, ExplorationForm::kBox);
+  config.mutable_learner()->set_algorithm("batch_rl");
+  EXPECT_EQ(ExplorationOf(config).form, ExplorationForm::kBatchRl);
+  config.mutable_ranker()->set_exploration_form("box");
+  EXPECT_EQ(ExplorationOf(config).form, ExplorationForm::kBox);
+}
+
 }  // namespace
 }  // namespace fuseline

@@ -87,6 +87,25 @@ TEST_F(BaselinesTest, ASquashedSamplesDensityCountsTheSquashing) {
   EXPECT_TRUE(std::isfinite(far.log_density.item<double>())) << "where tanh is 1 in any precision";
 }
 
+TEST_F(BaselinesTest, SacsActorAndTemperatureAreThoseOfPlainLoops) {
+  const at::Tensor density = Random({kB}), q = Random({kM, kB}), log_alpha = at::full({1}, -0.7, at::kDouble);
+  const double weights = Sum(kB, [&](auto b) { return At(weight_, {b}); });
+  const double actor = Sum(kB, [&](auto b) {
+    return At(weight_, {b}) * (std::exp(-0.7) * At(density, {b}) - std::min(At(q, {0, b}), At(q, {1, b}))) / weights;
+  });
+  EXPECT_NEAR(EntropyActorLoss(log_alpha.exp(), density, q, weight_).item<double>(), actor, 1e-12);
+  const double temperature = Sum(kB, [&](auto b) { return 0.7 * At(weight_, {b}) * (At(density, {b}) - 3) / weights; });
+  EXPECT_NEAR(TemperatureLoss(log_alpha, density, -3, weight_).item<double>(), temperature, 1e-12);
+}
+
+TEST_F(BaselinesTest, AFittedQsLossIsItsErrorAndWhatItSaysMoreOfTheJudgedActions) {
+  const at::Tensor logged = Random({kB}), judged = Random({kB}), target = Random({kB});
+  const double error = Sum(kB, [&](auto b) { return std::pow(At(logged, {b}) - At(target, {b}), 2) / kB; });
+  EXPECT_NEAR(FittedQLoss(logged, {}, target, 0).item<double>(), error, 1e-12);
+  const double more = Sum(kB, [&](auto b) { return (At(judged, {b}) - At(logged, {b})) / kB; });
+  EXPECT_NEAR(FittedQLoss(logged, judged, target, 0.25).item<double>(), error + 0.25 * more, 1e-12);
+}
+
 TEST_F(BaselinesTest, TheConservativeTermIsThatOfPlainLoops) {
   const at::Tensor sampled = Random({kM, kB, kK}), density = Random({kB, kK}), data = Random({kM, kB});
   double expected = 0;

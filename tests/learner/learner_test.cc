@@ -332,6 +332,18 @@ TEST_F(LearnerTest, ASmallerBufferAndAnotherWayToDrawGoOnWithWhatIsThere) {
 
 // Progressive training: what was explored around a version trains the actor from the moment that it is the incumbent, until box_rounds more
 // have followed.
+TEST_F(LearnerTest, AfterItsLastStepItTakesSessionsAndLearnsNoMore) {
+  v1::Config config = SmallConfig();
+  const auto stream = test::Sessions(config, /*partitions=*/2, 120);
+  const test::TempDir endless, ended;
+  const Outcome whole = Run(endless.path(), config, stream, nullptr);
+  config.mutable_learner()->set_max_steps(7);
+  const Outcome outcome = Run(ended.path(), config, stream, nullptr);
+  ASSERT_GT(whole.progress.steps, 7U);
+  EXPECT_EQ(outcome.progress.steps, 7U);
+  EXPECT_EQ(outcome.progress.trajectories, whole.progress.trajectories);
+}
+
 TEST_F(LearnerTest, AnAcceptedVersionIsTheBaselineThatTheActorLearnsAround) {
   v1::Config config = SmallConfig();
   config.mutable_learner()->set_box_rounds(0);

@@ -164,6 +164,12 @@ TEST(LossesTest, TheActorLossIsThatOfPlainLoops) {
   EXPECT_NEAR(ActorLoss(w.q, omega, 1.2 * penalty, w.mask, 0.2).item<double>(), sum / weights, 1e-8);
 }
 
+TEST(LossesTest, WhatAnActorSaysBeyondItsLargestLogitIsSquaredAndSummed) {
+  const at::Tensor logits = at::tensor({{-3.0, 0.5, 2.0}, {2.5, -1.0, 4.0}}, at::kDouble), excess = Saturation(logits, 2);
+  EXPECT_NEAR(At(excess, {0}), 1, 1e-12);
+  EXPECT_NEAR(At(excess, {1}), 0.25 + 4, 1e-12);
+}
+
 TEST(LossesTest, ThePullsInsideTheBoxAreThoseOfPlainLoops) {
   at::manual_seed(8);
   const at::Tensor action = at::rand({kB, kL, kD}, at::kDouble) - 0.5, baseline = at::rand({kB, kL, kD}, at::kDouble) - 0.5;

@@ -149,6 +149,13 @@ TEST_F(ReplayBufferTest, ARestoredOneDrawsTheSameAfterEvictionsAndUpdates) {
   EXPECT_THAT(longer.RestorePriorities(lived.Priorities()), HasCode(Code::kCorrupt));
 }
 
+TEST(StaleWeightTest, EachRoundBeyondTheLimitCountsTheFactorOnceMore) {
+  EXPECT_FLOAT_EQ(StaleWeight(1, 0.5), 0.5F);
+  EXPECT_FLOAT_EQ(StaleWeight(3, 0.5), 0.125F);
+  EXPECT_FLOAT_EQ(StaleWeight(7, 1), 1);
+  EXPECT_FLOAT_EQ(StaleWeight(1, 0), 0) << "not learned from at all";
+}
+
 TEST_F(ReplayBufferTest, WhatIsStaleIsDrawnNoMoreOrCountsLess) {
   for (const bool prioritised : {false, true}) {
     SCOPED_TRACE(prioritised ? "prioritised" : "uniform");

@@ -84,6 +84,34 @@ TEST(UpdateRulesTest, ATargetFollowsByItsRate) {
   }
 }
 
+// A rate of 0 leaves what the start is. A group of critics begins at reward / (1 - gamma times the share of sessions that go on).
+TEST(UpdateRulesTest, CriticsStartAtTheLevelOfTheRewardsUnlessTheStartIsPlain) {
+  for (const char* start : {"levelled", "plain"}) {
+    v1::Config config = ConfigOf("integrated_rl");
+    config.mutable_learner()->set_start(start);
+    config.mutable_learner()->set_critic_rate(0);
+    config.mutable_learner()->set_gamma(0.8);
+    const auto algorithm = Make(config);
+    TransitionBatch batch = Batch(config, 4);
+    for (std::size_t b = 0; b < kBatch; ++b) batch.terminated[b] = b < kBatch / 4 ? 1 : 0;
+    std::vector<double> level(kRewardGroups, 0.0);
+    for (std::size_t i = 0; i < batch.reward.size(); ++i) level[i / kBatch] += batch.reward[i] / (kBatch * (1 - 0.8 * 0.75));
+    const std::size_t members = kRewardGroups * static_cast<std::size_t>(SizesOf(config.learner()).critics_per_group);
+    const TensorMap before = algorithm->Save();
+    ASSERT_THAT(algorithm->Step(batch, {}, 0), IsOk());
+    const TensorMap after = algorithm->Save();
+    const std::vector<float>&was = before.at("critic").values, &is = after.at("critic").values;
+    std::size_t moved = 0;
+    for (std::size_t i = 0; i < was.size(); ++i) {
+      if (was[i] == is[i]) continue;
+      const std::size_t member = moved++;
+      EXPECT_NEAR(is[i] - was[i], level[member * kRewardGroups / members], 1e-5) << "member " << member;
+    }
+    EXPECT_EQ(moved, std::string(start) == "levelled" ? members : 0U);
+    EXPECT_EQ(before.contains("critic.action_mean"), std::string(start) == "levelled") << "how critics see an action";
+  }
+}
+
 TEST(UpdateRulesTest, TheTwoFormsOfIntegratedRlHaveTwoGroupsOrOne) {
   v1::Config config = ConfigOf("integrated_rl");
   config.mutable_learner()->set_preset("paper");

@@ -32,6 +32,14 @@ SquashedSample SampleSquashed(const at::Tensor& outputs, const at::Tensor& norma
   return {u.tanh(), NormalLogDensity(u, mean, log_std) - slope.sum(-1)};
 }
 
+at::Tensor EntropyActorLoss(const at::Tensor& alpha, const at::Tensor& log_density, const at::Tensor& q, const at::Tensor& weight) {
+  return WeightedMean(alpha * log_density - q.amin(0), weight);
+}
+
+at::Tensor TemperatureLoss(const at::Tensor& log_alpha, const at::Tensor& log_density, double target_entropy, const at::Tensor& weight) {
+  return -log_alpha[0] * WeightedMean(log_density + target_entropy, weight);
+}
+
 at::Tensor ConservativeTerm(const at::Tensor& sampled_q, const at::Tensor& log_density, const at::Tensor& data_q, const at::Tensor& weight) {
   return (((sampled_q - log_density).logsumexp(-1) - data_q) * weight).mean(-1).sum();
 }
@@ -50,6 +58,11 @@ at::Tensor GeneratorLoss(const at::Tensor& action, const at::Tensor& rebuilt, co
                          double kl_weight, const at::Tensor& weight) {
   const at::Tensor kl = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).mean(-1);
   return (((action - rebuilt).square().mean(-1) + kl_weight * kl) * weight).mean();
+}
+
+at::Tensor FittedQLoss(const at::Tensor& logged, const at::Tensor& judged, const at::Tensor& target, double alpha) {
+  const at::Tensor error = (logged - target).square().mean();
+  return alpha > 0 ? error + alpha * (judged.mean() - logged.mean()) : error;
 }
 
 at::Tensor BestOfWorst(const at::Tensor& q) { return q.amin(0).amax(-1); }

@@ -25,6 +25,12 @@ struct SquashedSample {
 };
 SquashedSample SampleSquashed(const at::Tensor& outputs, const at::Tensor& normals);
 
+// SAC's actor: weighted mean of alpha log pi(a) - min over critics Q(s, a). alpha [1]; log_density, weight [B]; q [M, B].
+at::Tensor EntropyActorLoss(const at::Tensor& alpha, const at::Tensor& log_density, const at::Tensor& q, const at::Tensor& weight);
+
+// SAC's temperature: -log alpha times the weighted mean of log pi(a) + target entropy. log_alpha [1]; log_density, weight [B].
+at::Tensor TemperatureLoss(const at::Tensor& log_alpha, const at::Tensor& log_density, double target_entropy, const at::Tensor& weight);
+
 // CQL(H): sum over members of the mean of  log sum_k exp(Q(s, a_k) - log density(a_k)) - Q(s, a).
 // sampled_q [M, B, K], log_density [B, K], data_q [M, B], weight [B].
 at::Tensor ConservativeTerm(const at::Tensor& sampled_q, const at::Tensor& log_density, const at::Tensor& data_q, const at::Tensor& weight);
@@ -43,6 +49,10 @@ at::Tensor NormalLogDensity(const at::Tensor& x, const at::Tensor& mean, const a
 // over dimensions as BCQ's authors). action, rebuilt [B, D]; mean, log_std [B, Z]; weight [B].
 at::Tensor GeneratorLoss(const at::Tensor& action, const at::Tensor& rebuilt, const at::Tensor& mean, const at::Tensor& log_std,
                          double kl_weight, const at::Tensor& weight);
+
+// Fitted Q: mean of (Q(s, a) - y)^2, and where it is to be conservative + alpha (mean Q(s, pi(s)) - mean Q(s, a)) (as BatchRL-MTF).
+// logged, judged, target [B]; `judged` is undefined for alpha 0.
+at::Tensor FittedQLoss(const at::Tensor& logged, const at::Tensor& judged, const at::Tensor& target, double alpha);
 
 // BCQ's value of a next state: the largest over K actions of the smallest over critics. q [M, B, K] → [B].
 at::Tensor BestOfWorst(const at::Tensor& q);

@@ -99,6 +99,7 @@ class BatchRl final : public TorchAlgorithm {
   // The first critic of actions as they are: W (a - mean) scale = (W scale) a - (W scale) mean goes into its first layer.
   at::Tensor ServingCritic() const {
     const at::Tensor member = critic_.net.Member(critic_.flat, 0).clone();
+    if (!critic_.action_mean.defined()) return member;  // It sees them so.
     const auto [weights, biases] = first_critic_.Layer(member, 0);  // Views.
     const at::Tensor of_action = weights.narrow(2, shared_, action_);
     of_action.mul_(critic_.action_scale);
@@ -146,7 +147,7 @@ class BatchRl final : public TorchAlgorithm {
   const at::Tensor codes_;  // [K, Z]
 };
 
-constexpr AlgorithmTraits kTraits{.per_request = true};
+constexpr AlgorithmTraits kTraits{.per_request = true, .around_static = true};
 FUSELINE_ALGORITHM("batch_rl", kTraits, MakeOnTorch<BatchRl>);
 
 }  // namespace

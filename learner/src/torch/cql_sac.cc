@@ -90,12 +90,12 @@ class CqlSac final : public TorchAlgorithm {
     const auto loss = [&](const at::Tensor& parameters) {
       const SquashedSample sample = Sample(parameters, t.state, "cql_sac.actor", step);
       log_density = sample.log_density.detach();
-      return WeightedMean(alpha * sample.log_density - Pairs(critic_, critic_.flat, t.state, sample.action).amin(0), t.weight);
+      return EntropyActorLoss(alpha, sample.log_density, Pairs(critic_, critic_.flat, t.state, sample.action), t.weight);
     };
     if (!Descend(actor_, own_.actor_rate(), loss, &figures.actor_loss)) return false;
     const double wanted = own_.target_entropy() * static_cast<double>(action_);
     return Descend(log_alpha_, own_.actor_rate(),
-                   [&](const at::Tensor& log_alpha) { return -log_alpha[0] * WeightedMean(log_density + wanted, t.weight); });
+                   [&](const at::Tensor& log_alpha) { return TemperatureLoss(log_alpha, log_density, wanted, t.weight); });
   }
 
   const v1::CqlSac& own_;

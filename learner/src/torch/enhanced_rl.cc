@@ -16,13 +16,7 @@
 namespace fuseline {
 namespace {
 
-// What lies beyond is within 0.04 of the end of its range, where tanh has next to no slope: a dimension that critics drove there while
-// they knew little would stay for good, whatever they learn later. Our choice.
-constexpr double kLargestLogit = 2;
 constexpr double kLeastWeight = 1e-6;  // Of a batch in which nothing counts.
-
-// Squared excess of the actor's outputs before tanh, summed over dimensions: [n, D] → [n].
-at::Tensor Saturation(const at::Tensor& logits) { return (logits.abs() - kLargestLogit).clamp_min(0).square().sum(-1); }
 
 double MeanOf(std::span<const float> values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -128,8 +122,9 @@ class EnhancedRl final : public TorchAlgorithm {
       const at::Tensor logits = actor_.net.Forward(parameters, t.state * actor_columns_)[0], mu = logits.tanh();
       const at::Tensor excess = BoxExcess(mu.view_as(t.baseline), t.baseline, t.box, settings_.beta());
       const at::Tensor weight = t.mask * (t.trains_actor * t.weight).unsqueeze(1);
-      const at::Tensor penalty = settings_.eta() * (BoxPenalty(excess, form_.literal) + Saturation(logits).view_as(t.mask));
-      const at::Tensor holds = penalty + Pulls(mu.view_as(t.baseline), t);
+      at::Tensor outside = BoxPenalty(excess, form_.literal);
+      if (settings_.largest_logit() > 0) outside = outside + Saturation(logits, settings_.largest_logit()).view_as(t.mask);
+      const at::Tensor holds = settings_.eta() * outside + Pulls(mu.view_as(t.baseline), t);
       if (!selects_) return ActorLoss(QSeen(critic_.flat, t.state, mu, t.size()), omega_of_groups_, holds, weight, settings_.lambda());
       const at::Tensor fused = FusedScores(mu.view_as(t.baseline), t.scores, lower_, upper_);
       return MeanOfPairs(holds, weight) - SelectionDifferential(fused, ExposedValue(t), weight);

@@ -12,6 +12,7 @@
 
 #include "algorithm.h"
 #include "fuseline/core/random.h"
+#include "torch/baselines.h"
 #include "torch/catch_torch.h"
 #include "torch/compute.h"
 #include "torch/networks.h"
@@ -106,10 +107,8 @@ Result<std::unique_ptr<FittedQ>> FitOnTorch(const v1::Config& config, const Eval
     }
     const auto loss = [&](const at::Tensor& moved) {
       const at::Tensor done = ListValues(net, moved, logged.Of(index));
-      at::Tensor sum = (done - goal).square().mean();
-      if (options.conservative_weight > 0)
-        sum = sum + options.conservative_weight * (ListValues(net, moved, judged.Of(index)).mean() - done.mean());
-      return sum;
+      const double alpha = options.conservative_weight;
+      return FittedQLoss(done, alpha > 0 ? ListValues(net, moved, judged.Of(index)) : at::Tensor(), goal, alpha);
     };
     if (!Descend(parameters, adam, settings.fqe_rate(), loss))
       return Error(Code::kInternal, "a fitted Q is not finite at step", step);

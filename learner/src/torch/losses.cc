@@ -28,6 +28,8 @@ at::Tensor BoxPenalty(const at::Tensor& excess, bool literal) {
   return (excess.clamp_max(kKnee).expm1() + (excess - kKnee).clamp_min(0) * std::exp(kKnee)).sum(-1);
 }
 
+at::Tensor Saturation(const at::Tensor& logits, double largest) { return (logits.abs() - largest).clamp_min(0).square().sum(-1); }
+
 at::Tensor InsidePull(const at::Tensor& action, const at::Tensor& baseline, const at::Tensor& box) {
   const at::Tensor lower = box.select(1, 0).view({-1, 1, 1}), upper = box.select(1, 1).view({-1, 1, 1});
   return ((action - baseline - (lower + upper) / 2) / ((upper - lower) / 2).clamp_min(1e-6)).square().sum(-1);

@@ -18,6 +18,11 @@ at::Tensor BoxExcess(const at::Tensor& action, const at::Tensor& baseline, const
 // inside. excess [B, L, D] → [B, L].
 at::Tensor BoxPenalty(const at::Tensor& excess, bool literal);
 
+// Squared excess of an actor's outputs before tanh over `largest`, summed over dimensions (ours). Beyond 2 a dimension is within 0.04 of
+// the end of its range, where tanh has next to no slope: one that critics drove there while they knew little would stay for good.
+// logits [n, D] → [n].
+at::Tensor Saturation(const at::Tensor& logits, double largest);
+
 // Squared distance to the middle of the box in half-widths, summed over dimensions: a term that is not flat inside (ours).
 // action, baseline [B, L, D]; box [B, 2] → [B, L].
 at::Tensor InsidePull(const at::Tensor& action, const at::Tensor& baseline, const at::Tensor& box);

@@ -36,6 +36,7 @@ at::Tensor WeightedMean(const at::Tensor& values, const at::Tensor& weight) { re
 TorchAlgorithm::TorchAlgorithm(const v1::Config& config, const Problem& problem, Compute compute)
     : config_(config),
       settings_(config_.learner()),
+      levelled_(settings_.start() == "levelled"),
       traits_(AlgorithmTraitsOf(settings_.algorithm()).value()),
       shared_(Size(problem.shared_width)),
       width_(Size(problem.shared_width + problem.item_width)),
@@ -78,6 +79,7 @@ Trained& TorchAlgorithm::AddCritics(const std::string& name, std::int64_t member
 }
 
 void TorchAlgorithm::StartSmall(Trained& critics, bool sees_action) const {
+  if (!levelled_) return;
   for (const at::Tensor& parameters : {critics.flat, critics.target}) {
     if (parameters.defined()) critics.net.Layer(parameters, critics.net.layers() - 1).first.mul_(kStartWeightScale);  // A view; see StartAtLevel.
   }
@@ -106,7 +108,7 @@ Trained& TorchAlgorithm::AddNet(const std::string& name, std::int64_t members, s
 // What an action changes is a hundredth of what a session is worth. A network that must grow to that worth by itself has slopes of its
 // making in every direction long before it has those of the data, and the actor climbs them into a corner.
 void TorchAlgorithm::StartAtLevel(Trained& critics, const DeviceBatch& t, const at::Tensor& reward, double gamma) {
-  if (critics.adam.updates > 0) return;
+  if (!levelled_ || critics.adam.updates > 0) return;
   const at::NoGradGuard no_gradient;
   const at::Tensor worth = reward / (1 - gamma * WeightedMean(1 - t.terminated, t.weight));  // [G], of a state or of one of a list's pairs.
   if (fixed_) fixed_->DoneOnce();
@@ -126,6 +128,7 @@ void TorchAlgorithm::StartAtLevel(Trained& critics, const DeviceBatch& t, double
 }
 
 void TorchAlgorithm::StartAtStatic(const DenseEnsemble& net, const at::Tensor& flat) const {
+  if (!levelled_) return;
   auto [weights, biases] = net.Layer(flat, net.layers() - 1);  // Views: what is written goes into `flat`.
   weights.mul_(kStartWeightScale);
   for (std::size_t d = 0; d < static_action_.size(); ++d)

@@ -122,6 +122,7 @@ class TorchAlgorithm : public Algorithm {
 
   const v1::Config config_;
   const v1::Learner& settings_;
+  const bool levelled_;  // How networks begin: learner.start.
   const AlgorithmTraits traits_;
   const std::int64_t shared_, width_, action_, tasks_;  // S, W, D, k.
   const Compute compute_;

@@ -24,7 +24,8 @@ struct Exploration {
   double batch_rl_random_std = 0.2;
   double batch_rl_policy_std = 0.1;
 };
-Exploration ExplorationOf(const v1::Ranker& settings);
+// As ranker.exploration_form and its deviations say; auto: the form of learner.algorithm.
+Exploration ExplorationOf(const v1::Config& config);
 
 // Whether this user's baseline is the static action, whatever version serves: batch_rl's first half. A function of (seed, user).
 bool ExploresAroundStatic(const Exploration& exploration, std::uint64_t seed, std::string_view user_id);

@@ -15,6 +15,10 @@ std::int32_t Clamped(Integer value) {
 
 }  // namespace
 
+RewardSpec::RewardSpec(const v1::Rewards& weights, double cap) : weights_(weights), caps_{cap, cap} {
+  if (cap == 0) caps_ = MagnitudeOfItem();
+}
+
 std::array<std::int32_t, kRewardComponents> ComponentsOf(const v1::RewardComponents& rewards) {
   return {Clamped(rewards.watch_ms()), Clamped(rewards.clicks()),   Clamped(rewards.completes()), Clamped(rewards.likes()),
           Clamped(rewards.shares()),   Clamped(rewards.comments()), Clamped(rewards.collects()),  Clamped(rewards.follows()),
@@ -35,7 +39,8 @@ std::array<double, kRewardGroups> RewardSpec::Uncut(std::span<const std::int32_t
 
 std::array<double, kRewardGroups> RewardSpec::Of(std::span<const std::int32_t> components) const {
   auto groups = Uncut(components);
-  for (double& reward : groups) reward = std::clamp(reward, -cap_, cap_);
+  for (std::size_t group = 0; group < kRewardGroups; ++group)
+    groups[group] = std::clamp(groups[group], -caps_[group], caps_[group]);
   return groups;
 }
 
@@ -50,14 +55,40 @@ std::array<double, kRewardGroups> RewardSpec::OfSession(const v1::Trajectory& tr
   return sum;
 }
 
+GroupMagnitudes RewardSpec::MagnitudeOfSession(const v1::Trajectory& trajectory) const {
+  GroupMagnitudes sum{};
+  for (const v1::Step& step : trajectory.steps()) {
+    for (const v1::RewardComponents& item : step.rewards()) {
+      const auto groups = Of(ComponentsOf(item));
+      for (std::size_t group = 0; group < kRewardGroups; ++group) sum[group] += std::abs(groups[group]);
+    }
+  }
+  return sum;
+}
+
+GroupMagnitudes RewardSpec::MagnitudeOfItem() const {
+  double gained = 0, lost = 0;
+  for (const double weight : {weights_.valid(), weights_.complete(), weights_.like(), weights_.share(), weights_.collect(), weights_.comment(),
+                              weights_.follow(), weights_.dislike()})
+    (weight > 0 ? gained : lost) += std::abs(weight);
+  const double watched = std::abs(weights_.watch_second()) * static_cast<double>(weights_.watch_cap_ms()) / 1000.0;
+  return {std::max(gained, lost), watched};
+}
+
 bool RewardSpec::Capped(std::span<const std::int32_t> components) const {
-  return std::ranges::any_of(Uncut(components), [this](double reward) { return std::abs(reward) > cap_; });
+  const auto groups = Uncut(components);
+  for (std::size_t group = 0; group < kRewardGroups; ++group)
+    if (std::abs(groups[group]) > caps_[group]) return true;
+  return false;
 }
 
 bool SessionAllowance::Spend(const std::array<double, kRewardGroups>& earned) {
   for (std::size_t group = 0; group < kRewardGroups; ++group)
     if (std::abs(earned[group]) > left_[group]) return false;
-  for (std::size_t group = 0; group < kRewardGroups; ++group) left_[group] -= std::abs(earned[group]);
+  for (std::size_t group = 0; group < kRewardGroups; ++group) {
+    left_[group] -= std::abs(earned[group]);
+    spent_[group] += std::abs(earned[group]);
+  }
   return true;
 }
 

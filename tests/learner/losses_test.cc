@@ -165,7 +165,7 @@ TEST(LossesTest, TheActorLossIsThatOfPlainLoops) {
 }
 
 TEST(LossesTest, WhatAnActorSaysBeyondItsLargestLogitIsSquaredAndSummed) {
-  const at::Tensor logits = at::tensor({{-3.0, 0.5, 2.0}, {2.5, -1.0, 4.0}}, at::kDouble), excess = Saturation(logits, 2);
+  const at::Tensor logits = at::tensor({-3.0, 0.5, 2.0, 2.5, -1.0, 4.0}, at::kDouble).view({2, 3}), excess = Saturation(logits, 2);
   EXPECT_NEAR(At(excess, {0}), 1, 1e-12);
   EXPECT_NEAR(At(excess, {1}), 0.25 + 4, 1e-12);
 }

@@ -1,0 +1,140 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fuseline/core/status.h"
+#include "fuseline/fusion/feature_encoding.h"
+#include "fuseline/v1/config.pb.h"
+#include "fuseline/v1/scorer.pb.h"
+
+namespace fuseline {
+
+// The multi-task scorer: impressions with their outcomes → a model of the task scores that a policy fuses. It stands upstream of
+// everything else here; docs/scorer.md tells its parts and settings.
+
+// Impressions as a scorer reads them, in order of time. Row-major.
+struct ScorerRows {
+  std::size_t id_fields = 0, dense_width = 0, tasks = 0;
+  std::vector<std::uint32_t> ids;     // [n, id_fields]: rows of the embedding table.
+  std::vector<float> dense;           // [n, dense_width], as logged.
+  std::vector<float> labels;          // [n, tasks]: 0 or 1.
+  std::vector<std::uint32_t> session; // [n]; other sessions' rows may stand between those of one.
+  std::vector<std::int64_t> time_ms;  // [n], of the impression,
+  std::vector<std::int64_t> known_ms; // [n], and when its outcome was known.
+
+  std::size_t size() const { return session.size(); }
+};
+
+// Features → rows, by the feature schema: a categorical feature is an id field, dense ones follow one another; users' and items' own
+// ids are two id fields more. An id is hashed into its field's rows of one embedding table: field f with B buckets has B + 1 of them, the
+// first for ids that are too rare to have a row of their own.
+// Immutable; thread-safe.
+class ScorerFields {
+ public:
+  // Errors: kInvalidInput for a task in scorer.tasks that the schema does not have, or not from 0 to 1, or twice.
+  static Result<ScorerFields> Create(const v1::Config& config);
+
+  const v1::ScorerShape& shape() const { return shape_; }
+  const std::vector<std::string>& tasks() const { return tasks_; }
+  ScorerRows NoRows() const;
+
+  // Appends ids and dense values of one impression; labels, session and times are the caller's. A scope without any value takes the
+  // schema's defaults. Errors: kInvalidInput as FeatureEncoder; `rows` is unchanged then.
+  Status Append(const FeatureView& user, const FeatureView& context, const FeatureView& item, std::string_view user_id,
+                std::string_view item_id, ScorerRows* rows) const;
+
+ private:
+  struct Scope {
+    std::vector<std::size_t> fields;       // Of its ids.
+    std::vector<std::uint64_t> absent_ids; // What stands where nothing is.
+    std::vector<float> absent_dense;
+  };
+  ScorerFields() = default;
+  std::uint32_t RowOf(std::size_t field, std::uint64_t id) const;
+
+  v1::ScorerShape shape_;
+  std::vector<std::string> tasks_;
+  std::vector<std::uint32_t> first_row_;  // Of each field.
+  Scope user_, context_, item_;
+};
+
+// How well scores say what happened.
+struct TaskFigures {
+  double auc = -1;              // Area under the ROC curve, ties one half; -1 where a class is missing.
+  double log_loss = 0;          // Mean over impressions, in nats.
+  double session_log_loss = 0;  // Mean over sessions of the session's mean.
+  std::uint64_t positives = 0;
+};
+// Of rows [begin, end) and their scores [end - begin, tasks]. REQUIRES: begin < end.
+std::vector<TaskFigures> JudgeScores(const ScorerRows& rows, std::size_t begin, std::size_t end, std::span<const float> scores);
+
+// The backbones in this program, sorted: what scorer.backbone may name. A build without LibTorch has none.
+std::vector<std::string> ScorerBackbones();
+
+// Rows [0, train_end) are learned from, [train_end, validation_end) say when to stop.
+struct ScorerSplit {
+  std::size_t train_end = 0, validation_end = 0;
+};
+
+enum class ScorerPhase : std::uint8_t { kPretraining, kCritics, kWeighted, kDone };
+std::string_view PhaseName(ScorerPhase phase);
+
+struct ScorerPosition {
+  ScorerPhase phase = ScorerPhase::kPretraining;
+  std::uint64_t epoch = 0, batch = 0, batches = 0;  // `batches` of an epoch.
+  std::uint64_t batch_rows = 0;                     // Impressions of one.
+  std::uint64_t impressions = 0;                    // Learned from since the beginning, by this object.
+};
+
+// One training, batch by batch: pretraining with early stopping; and if scorer.weights asks for RMTL (arXiv 2302.03328), critics with
+// the backbone frozen, then the training whose losses they weigh.
+//
+// Where: `fuseline train-scorer` drives it, and keeps its checkpoints. Thread-compatible. A function of rows, split, settings and seed
+// alone: weights are bit-identical on one build, BLAS and thread count, however often it was broken off and gone on with.
+// Errors of all that train or score: kInternal for LibTorch's.
+class ScorerTraining {
+ public:
+  // `rows` is borrowed for its life. Errors: kInvalidInput for an unknown backbone, or a split with an empty side.
+  static Result<std::unique_ptr<ScorerTraining>> Create(const v1::Config& config, const ScorerFields& fields, const ScorerRows& rows,
+                                                        ScorerSplit split);
+  virtual ~ScorerTraining() = default;
+
+  virtual Status Advance() = 0;  // One batch. REQUIRES: not done.
+  virtual ScorerPosition position() const = 0;
+  bool done() const { return position().phase == ScorerPhase::kDone; }
+  virtual double validation_loss() const = 0;  // The least so far of the phase's weights, mean over tasks; infinite before the first look.
+
+  // Everything that a restart needs. Errors of Restore: kConflict when it is of other settings or rows; kCorrupt.
+  virtual v1::ScorerCheckpoint Save() const = 0;
+  virtual Status Restore(const v1::ScorerCheckpoint& checkpoint) = 0;
+
+  // Probabilities [end - begin, tasks] of the weights at hand: once done, the best.
+  virtual Result<std::vector<float>> Score(std::size_t begin, std::size_t end) const = 0;
+
+  // Goes on learning, one step by these rows, whose ids and numbers are counted first: progressive validation scores, then learns.
+  virtual Status Learn(std::span<const std::size_t> rows) = 0;
+
+  // The version that came of it. REQUIRES: done.
+  struct Version {
+    v1::ScorerManifest manifest;  // Without version, build, input in words, metrics and wall time.
+    std::string weights;          // Safetensors layout.
+  };
+  virtual Version MakeVersion() const = 0;
+};
+
+// A version that scores. Thread-compatible.
+class Scorer {
+ public:
+  // Errors: kCorrupt when manifest and weights contradict each other; kInvalidInput for a backbone that this program does not have.
+  static Result<std::unique_ptr<Scorer>> Load(const v1::ScorerManifest& manifest, std::string_view weights);
+  virtual ~Scorer() = default;
+  virtual Result<std::vector<float>> Score(const ScorerRows& rows, std::size_t begin, std::size_t end) const = 0;
+};
+
+}  // namespace fuseline

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fuseline/core/status.h"
+#include "fuseline/fusion/weights_file.h"
+
+namespace fuseline {
+
+// Embeddings, one row an id, with Adam's moments of each row beside it. What a batch does not name is neither read nor written, so a
+// step costs what its batch holds, whatever the size of the table. A row's moments are corrected by its own count of updates (ours:
+// otherwise the first gradient of a late row would be taken for a small one). Thread-compatible.
+class EmbeddingTable {
+ public:
+  // Rows begin normal with deviation 0.01, from (seed, purpose), in order.
+  EmbeddingTable(std::size_t rows, std::size_t width, std::uint64_t seed, const std::string& purpose);
+
+  // The rows that `wanted` names, each once and ascending; and of each wanted one its place among them.
+  struct Distinct {
+    std::vector<std::uint32_t> rows;
+    std::vector<std::int64_t> place;
+  };
+  Distinct Find(std::span<const std::uint32_t> wanted) const;
+
+  void Read(std::span<const std::uint32_t> rows, float* out) const;  // [rows, width].
+
+  // Adam (beta 0.9, 0.999, eps 1e-8) with decoupled decay: row -= rate (m / sqrt(v) + decay row). gradient [rows, width], finite.
+  void Update(std::span<const std::uint32_t> rows, std::span<const float> gradient, double rate, double decay);
+
+  // row += rate (other's row - row): of a target that follows `other` where a batch has been.
+  void Follow(const EmbeddingTable& other, std::span<const std::uint32_t> rows, double rate);
+
+  std::size_t width() const { return width_; }
+  std::size_t rows() const { return updates_.size(); }
+
+  // "NAME" [rows, width]; with moments also "NAME.first", "NAME.second" and "NAME.updates". Import without moments sets them to 0.
+  void Export(const std::string& name, bool moments, TensorMap* tensors) const;
+  Status Import(const std::string& name, bool moments, const TensorMap& tensors);  // Errors: kCorrupt.
+
+ private:
+  std::size_t width_;
+  std::vector<float> values_, first_, second_;
+  std::vector<std::uint32_t> updates_;
+  mutable std::vector<std::uint32_t> slot_;  // Of each row, its place in the batch at hand, plus one; 0: none.
+};
+
+}  // namespace fuseline

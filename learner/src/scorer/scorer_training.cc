@@ -1,0 +1,419 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <unordered_map>
+
+#include "fuseline/core/check.h"
+#include "fuseline/core/digest.h"
+#include "fuseline/core/random.h"
+#include "fuseline/learner/scorer.h"
+#include "fuseline/proto/schema.h"
+#include "fuseline/proto/settings.h"
+#include "scorer/input_statistics.h"
+#include "scorer/scorer_model.h"
+
+namespace fuseline {
+namespace {
+
+constexpr std::uint32_t kFormat = 1;
+constexpr std::size_t kScoreBatch = 1'024;
+constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+
+// What shapes a scorer's weights, and nothing else.
+v1::Config ShapingScorer(const v1::Config& config) {
+  v1::Config shaping;
+  *shaping.mutable_scorer() = config.scorer();
+  shaping.mutable_scorer()->clear_checkpoint_every_steps();
+  shaping.mutable_scorer()->clear_progressive_batch();
+  shaping.mutable_learner()->set_threads(config.learner().threads());
+  shaping.mutable_fuseline()->set_seed(config.fuseline().seed());
+  *shaping.mutable_schema() = SchemaOf(config);
+  return shaping;
+}
+
+template <typename Value>
+std::string_view BytesOf(const std::vector<Value>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(Value)};
+}
+
+std::string InputDigest(const ScorerRows& rows, ScorerSplit split) {
+  Sha256 digest;
+  for (const std::size_t number : {rows.id_fields, rows.dense_width, rows.tasks, split.train_end, split.validation_end})
+    digest.Update(std::to_string(number) + ' ');
+  for (const std::string_view bytes : {BytesOf(rows.ids), BytesOf(rows.dense), BytesOf(rows.labels), BytesOf(rows.session)})
+    digest.Update(bytes.substr(0, bytes.size() / rows.size() * split.validation_end));
+  return digest.Finish();
+}
+
+// Of each row in [0, end), the next of its session before `end`; kNone: it is the last.
+std::vector<std::size_t> NextInSession(const ScorerRows& rows, std::size_t end) {
+  std::vector<std::size_t> next(end, kNone);
+  std::unordered_map<std::uint32_t, std::size_t> last;
+  for (std::size_t row = 0; row < end; ++row) {
+    const auto [found, is_new] = last.try_emplace(rows.session[row], row);
+    if (!is_new) next[found->second] = row;
+    found->second = row;
+  }
+  return next;
+}
+
+Result<std::vector<float>> ScoreRows(const ScorerModel& model, const InputStatistics& inputs, const ScorerRows& rows, std::size_t begin,
+                                     std::size_t end) {
+  std::vector<float> scores;
+  std::vector<std::size_t> which;
+  for (; begin < end; begin += which.size()) {
+    which.resize(std::min(kScoreBatch, end - begin));
+    std::iota(which.begin(), which.end(), begin);
+    FUSELINE_ASSIGN_OR_FAIL(const auto of_batch, model.Predict(inputs.Gather(rows, which)));
+    scores.insert(scores.end(), of_batch.begin(), of_batch.end());
+  }
+  return scores;
+}
+
+class Training final : public ScorerTraining {
+ public:
+  Training(const v1::Config& config, const ScorerFields& fields, const ScorerRows& rows, ScorerSplit split,
+           std::unique_ptr<ScorerModel> model)
+      : config_(ShapingScorer(config)),
+        settings_(config.scorer()),
+        seed_(config.fuseline().seed()),
+        batch_rows_(static_cast<std::size_t>(SizesOf(settings_).batch)),
+        fields_(fields),
+        rows_(rows),
+        split_(split),
+        input_sha256_(InputDigest(rows, split)),
+        inputs_(fields.shape()),
+        model_(std::move(model)),
+        next_(NextInSession(rows, split.validation_end)) {
+    for (std::size_t row = 0; row < split.train_end; ++row) inputs_.Observe(rows, row);
+  }
+
+  Status Advance() override {
+    FUSELINE_CHECK(!done());
+    DrawOrder();
+    const std::size_t begin = batch_ * batch_rows_;
+    const auto which = std::span(order_).subspan(begin, std::min(batch_rows_, order_.size() - begin));
+    if (phase_ == ScorerPhase::kCritics) return AdvanceCritics(which);
+    return AdvanceModel(which);
+  }
+
+  ScorerPosition position() const override { return {phase_, epoch_, batch_, Batches(), batch_rows_, impressions_}; }
+  double validation_loss() const override { return best_loss_; }
+  v1::ScorerCheckpoint Save() const override;
+  Status Restore(const v1::ScorerCheckpoint& checkpoint) override;
+
+  Result<std::vector<float>> Score(std::size_t begin, std::size_t end) const override {
+    return ScoreRows(*model_, inputs_, rows_, begin, end);
+  }
+
+  Status Learn(std::span<const std::size_t> rows) override {
+    for (const std::size_t row : rows) inputs_.Observe(rows_, row);
+    FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const ScorerStep step, model_->Step(inputs_.Gather(rows_, rows), step_++));
+    return OkStatus();
+  }
+
+  Version MakeVersion() const override;
+
+ private:
+  std::uint64_t Batches() const { return (split_.train_end + batch_rows_ - 1) / batch_rows_; }
+
+  // The epoch's order of rows, a function of seed, phase and epoch. Both trainings of the model have the same.
+  void DrawOrder() {
+    const bool critics = phase_ == ScorerPhase::kCritics;
+    if (!order_.empty() && drawn_ == std::pair(critics, epoch_)) return;
+    drawn_ = {critics, epoch_};
+    order_.resize(split_.train_end);
+    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    Random random(seed_, critics ? "scorer.critic_order" : "scorer.order", epoch_);
+    for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random.NextBelow(i)]);
+  }
+
+  Status AdvanceModel(std::span<const std::size_t> which);
+  Status AdvanceCritics(std::span<const std::size_t> which);
+  Result<std::vector<float>> Weights(const ScorerBatch& batch) const;
+  void CountBatch(std::size_t rows, double figure) {
+    epoch_sum_ += figure;
+    impressions_ += rows;
+    ++batch_;
+    ++step_;
+  }
+  Status Validate();
+  Status EndModelPhase();
+  Status EnterCritics();
+  Status EnterWeighted();
+  void Enter(ScorerPhase phase) {
+    phase_ = phase;
+    epoch_ = batch_ = step_ = 0;
+    epoch_sum_ = 0;
+    last_epoch_mean_ = 0;
+  }
+
+  const v1::Config config_;
+  const v1::Scorer settings_;
+  const std::uint64_t seed_;
+  const std::size_t batch_rows_;
+  const ScorerFields fields_;
+  const ScorerRows& rows_;
+  const ScorerSplit split_;
+  const std::string input_sha256_;
+  InputStatistics inputs_;
+  std::unique_ptr<ScorerModel> model_;
+  std::unique_ptr<ScorerCritics> critics_;  // Null before their phase.
+  const std::vector<std::size_t> next_;
+  std::vector<float> frozen_;  // Predictions that critics learn by, of rows [0, validation_end).
+
+  ScorerPhase phase_ = ScorerPhase::kPretraining;
+  std::uint64_t epoch_ = 0, batch_ = 0, step_ = 0, impressions_ = 0;
+  std::vector<std::size_t> order_;
+  std::pair<bool, std::uint64_t> drawn_;
+  double best_loss_ = std::numeric_limits<double>::infinity();
+  std::uint64_t best_step_ = 0, since_best_ = 0;
+  TensorMap best_;
+  double epoch_sum_ = 0, last_epoch_mean_ = 0;
+  std::vector<v1::ScorerPoint> curve_;
+};
+
+// RMTL's weights of the losses, by what critics say of the prediction at hand.
+Result<std::vector<float>> Training::Weights(const ScorerBatch& batch) const {
+  FUSELINE_ASSIGN_OR_FAIL(const auto action, model_->Predict(batch));
+  FUSELINE_ASSIGN_OR_FAIL(auto weights, critics_->Values(batch, action));
+  const bool direct = settings_.weights() == "direct";
+  const auto lambda = static_cast<float>(settings_.lambda());
+  for (float& q : weights) q = direct ? -q : 1 - lambda * q;
+  return weights;
+}
+
+Status Training::AdvanceModel(std::span<const std::size_t> which) {
+  ScorerBatch batch = inputs_.Gather(rows_, which);
+  if (phase_ == ScorerPhase::kWeighted && settings_.weights() != "constant") {
+    FUSELINE_ASSIGN_OR_RETURN(batch.weights, Weights(batch));
+  }
+  FUSELINE_ASSIGN_OR_RETURN(const ScorerStep step, model_->Step(batch, step_));
+  CountBatch(which.size(), std::accumulate(step.loss.begin(), step.loss.end(), 0.0) / static_cast<double>(step.loss.size()));
+  const auto looks = static_cast<std::uint64_t>(settings_.validations_per_epoch());
+  const std::uint64_t batches = Batches();
+  const bool look = batch_ * looks / batches != (batch_ - 1) * looks / batches;
+  if (look) FUSELINE_RETURN_IF_ERROR(Validate());
+  if (batch_ == batches) {
+    ++epoch_;
+    batch_ = 0;
+    epoch_sum_ = 0;
+  }
+  const bool patient = since_best_ < static_cast<std::uint64_t>(settings_.patience());
+  return patient && epoch_ < static_cast<std::uint64_t>(settings_.epochs()) ? OkStatus() : EndModelPhase();
+}
+
+Status Training::Validate() {
+  FUSELINE_ASSIGN_OR_RETURN(const auto scores, Score(split_.train_end, split_.validation_end));
+  double loss = 0;
+  for (const TaskFigures& task : JudgeScores(rows_, split_.train_end, split_.validation_end, scores)) loss += task.log_loss;
+  loss /= static_cast<double>(rows_.tasks);
+  v1::ScorerPoint point;
+  point.set_phase(static_cast<std::uint32_t>(phase_));
+  point.set_step(step_);
+  point.set_train_loss(epoch_sum_ / static_cast<double>(batch_));
+  point.set_validation_loss(loss);
+  curve_.push_back(point);
+  ++since_best_;
+  if (!(loss < best_loss_)) return OkStatus();
+  best_loss_ = loss;
+  best_step_ = step_;
+  since_best_ = 0;
+  best_ = model_->Weights();
+  return OkStatus();
+}
+
+Status Training::EndModelPhase() {
+  if (best_.empty()) return ErrorStatus(Code::kInternal, "no look at the validation impressions gave a finite log loss");
+  FUSELINE_RETURN_IF_ERROR(model_->Load(best_));
+  if (phase_ == ScorerPhase::kWeighted || settings_.weights() == "none") {
+    Enter(ScorerPhase::kDone);
+    return OkStatus();
+  }
+  Enter(ScorerPhase::kCritics);
+  return EnterCritics();
+}
+
+Status Training::EnterCritics() {
+  FUSELINE_ASSIGN_OR_RETURN(critics_, CreateScorerCritics(config_, fields_.shape(), rows_.tasks));
+  FUSELINE_ASSIGN_OR_RETURN(frozen_, Score(0, split_.validation_end));
+  return OkStatus();
+}
+
+Status Training::AdvanceCritics(std::span<const std::size_t> which) {
+  CriticBatch batch;
+  std::vector<std::size_t> following;
+  const std::size_t tasks = rows_.tasks;
+  for (const std::size_t row : which) {
+    const bool last = next_[row] == kNone;
+    following.push_back(last ? row : next_[row]);
+    batch.terminated.push_back(last ? 1.0F : 0.0F);
+    for (std::size_t k = 0; k < tasks; ++k) {
+      const float p = frozen_[row * tasks + k];
+      const bool hit = rows_.labels[row * tasks + k] > 0;
+      constexpr float kMin = 1e-7F;
+      batch.action.push_back(p);
+      batch.next_action.push_back(frozen_[following.back() * tasks + k]);
+      batch.reward.push_back(std::log(std::max(hit ? p : 1 - p, kMin)));
+    }
+  }
+  batch.at = inputs_.Gather(rows_, which);
+  batch.next = inputs_.Gather(rows_, following);
+  FUSELINE_ASSIGN_OR_RETURN(const double td_error, critics_->Step(batch));
+  CountBatch(which.size(), td_error);
+  if (batch_ < Batches()) return OkStatus();
+  const double mean = epoch_sum_ / static_cast<double>(batch_), before = last_epoch_mean_;
+  v1::ScorerPoint point;
+  point.set_phase(static_cast<std::uint32_t>(phase_));
+  point.set_step(step_);
+  point.set_train_loss(mean);
+  curve_.push_back(point);
+  last_epoch_mean_ = mean;
+  epoch_sum_ = 0;
+  batch_ = 0;
+  ++epoch_;
+  const bool settled = epoch_ > 1 && !(before - mean > settings_.critic_settled() * before);
+  return settled || epoch_ >= static_cast<std::uint64_t>(settings_.critic_epochs()) ? EnterWeighted() : OkStatus();
+}
+
+Status Training::EnterWeighted() {
+  Enter(ScorerPhase::kWeighted);
+  if (settings_.retrain_from() == "fresh") {
+    FUSELINE_ASSIGN_OR_RETURN(model_, CreateScorerModel(config_, fields_.shape(), rows_.tasks));
+  }
+  best_loss_ = std::numeric_limits<double>::infinity();
+  best_step_ = since_best_ = 0;
+  best_.clear();
+  return OkStatus();
+}
+
+v1::ScorerCheckpoint Training::Save() const {
+  v1::ScorerCheckpoint checkpoint;
+  checkpoint.set_format(kFormat);
+  checkpoint.set_settings_sha256(Sha256Of(CanonicalBytes(config_)));
+  checkpoint.set_input_sha256(input_sha256_);
+  checkpoint.set_phase(static_cast<std::uint32_t>(phase_));
+  checkpoint.set_epoch(epoch_);
+  checkpoint.set_batch(batch_);
+  checkpoint.set_step(step_);
+  checkpoint.set_best_loss(best_loss_);
+  checkpoint.set_best_step(best_step_);
+  checkpoint.set_validations_since_best(since_best_);
+  checkpoint.set_epoch_sum(epoch_sum_);
+  checkpoint.set_last_epoch_mean(last_epoch_mean_);
+  checkpoint.set_model(EncodeWeights(model_->Save()));
+  if (!best_.empty()) checkpoint.set_best(EncodeWeights(best_));
+  if (critics_) checkpoint.set_critics(EncodeWeights(critics_->Save()));
+  for (const v1::ScorerPoint& point : curve_) *checkpoint.add_curve() = point;
+  return checkpoint;
+}
+
+Status Training::Restore(const v1::ScorerCheckpoint& checkpoint) {
+  if (checkpoint.format() != kFormat) return ErrorStatus(Code::kCorrupt, "checkpoint of another format:", checkpoint.format());
+  if (checkpoint.settings_sha256() != Sha256Of(CanonicalBytes(config_)))
+    return ErrorStatus(Code::kConflict, "the checkpoint was made with other settings");
+  if (checkpoint.input_sha256() != input_sha256_) return ErrorStatus(Code::kConflict, "the checkpoint was made of other impressions");
+  const auto phase = static_cast<ScorerPhase>(checkpoint.phase());
+  if (phase > ScorerPhase::kDone || checkpoint.batch() >= Batches()) return ErrorStatus(Code::kCorrupt, "the checkpoint's position is impossible");
+  FUSELINE_ASSIGN_OR_RETURN(const TensorMap model, DecodeWeights(checkpoint.model()));
+  FUSELINE_RETURN_IF_ERROR(model_->Restore(model));
+  best_.clear();
+  if (!checkpoint.best().empty()) {
+    FUSELINE_ASSIGN_OR_RETURN(best_, DecodeWeights(checkpoint.best()));
+  }
+  if (!checkpoint.critics().empty()) {
+    FUSELINE_ASSIGN_OR_RETURN(const TensorMap critics, DecodeWeights(checkpoint.critics()));
+    // In their phase the model is the frozen one, so what they learn by is found again.
+    FUSELINE_RETURN_IF_ERROR(EnterCritics());
+    FUSELINE_RETURN_IF_ERROR(critics_->Restore(critics));
+  }
+  phase_ = phase;
+  epoch_ = checkpoint.epoch();
+  batch_ = checkpoint.batch();
+  step_ = checkpoint.step();
+  best_loss_ = checkpoint.best_loss();
+  best_step_ = checkpoint.best_step();
+  since_best_ = checkpoint.validations_since_best();
+  epoch_sum_ = checkpoint.epoch_sum();
+  last_epoch_mean_ = checkpoint.last_epoch_mean();
+  curve_.assign(checkpoint.curve().begin(), checkpoint.curve().end());
+  return OkStatus();
+}
+
+ScorerTraining::Version Training::MakeVersion() const {
+  FUSELINE_CHECK(done());
+  TensorMap tensors = model_->Weights();
+  inputs_.Export(&tensors);
+  Version version;
+  version.weights = EncodeWeights(tensors);
+  v1::ScorerManifest& manifest = version.manifest;
+  manifest.set_backbone(settings_.backbone());
+  for (const std::string& task : fields_.tasks()) manifest.add_tasks(task);
+  *manifest.mutable_schema() = config_.schema();
+  manifest.set_schema_digest(SchemaDigest(config_.schema()));
+  *manifest.mutable_shape() = fields_.shape();
+  manifest.set_weights_sha256(Sha256Of(version.weights));
+  v1::ScorerLineage& lineage = *manifest.mutable_lineage();
+  lineage.set_input_sha256(input_sha256_);
+  lineage.set_impressions(split_.train_end);
+  lineage.set_validation_impressions(split_.validation_end - split_.train_end);
+  const auto known_end = rows_.known_ms.begin() + static_cast<std::ptrdiff_t>(split_.validation_end);
+  lineage.set_known_until_ms(*std::max_element(rows_.known_ms.begin(), known_end));
+  lineage.set_steps(best_step_);
+  lineage.set_settings(CanonicalBytes(config_));
+  lineage.set_settings_sha256(Sha256Of(lineage.settings()));
+  lineage.set_seed(seed_);
+  lineage.set_blas(model_->facts().blas);
+  lineage.set_threads(static_cast<std::uint32_t>(model_->facts().threads));
+  lineage.set_device(model_->facts().device);
+  return version;
+}
+
+class LoadedScorer final : public Scorer {
+ public:
+  LoadedScorer(InputStatistics inputs, std::unique_ptr<ScorerModel> model) : inputs_(std::move(inputs)), model_(std::move(model)) {}
+  Result<std::vector<float>> Score(const ScorerRows& rows, std::size_t begin, std::size_t end) const override {
+    return ScoreRows(*model_, inputs_, rows, begin, end);
+  }
+
+ private:
+  const InputStatistics inputs_;
+  const std::unique_ptr<ScorerModel> model_;
+};
+
+}  // namespace
+
+std::string_view PhaseName(ScorerPhase phase) {
+  switch (phase) {
+    case ScorerPhase::kPretraining: return "pretraining";
+    case ScorerPhase::kCritics: return "critics";
+    case ScorerPhase::kWeighted: return "weighted training";
+    case ScorerPhase::kDone: return "done";
+  }
+  return "done";
+}
+
+Result<std::unique_ptr<ScorerTraining>> ScorerTraining::Create(const v1::Config& config, const ScorerFields& fields, const ScorerRows& rows,
+                                                               ScorerSplit split) {
+  FUSELINE_CHECK(split.validation_end <= rows.size() && split.train_end <= split.validation_end);
+  if (split.train_end == 0 || split.validation_end == split.train_end)
+    return Error(Code::kInvalidInput, "too few impressions to learn from and to look at:", split.train_end, "and",
+                 split.validation_end - split.train_end);
+  FUSELINE_ASSIGN_OR_FAIL(auto model, CreateScorerModel(config, fields.shape(), rows.tasks));
+  return std::make_unique<Training>(config, fields, rows, split, std::move(model));
+}
+
+Result<std::unique_ptr<Scorer>> Scorer::Load(const v1::ScorerManifest& manifest, std::string_view weights) {
+  if (Sha256Of(weights) != manifest.weights_sha256()) return Error(Code::kCorrupt, "the scorer's weights differ from their digest");
+  FUSELINE_ASSIGN_OR_FAIL(const TensorMap tensors, DecodeWeights(weights));
+  v1::Config config;
+  if (!config.ParseFromString(manifest.lineage().settings())) return Error(Code::kCorrupt, "the scorer's lineage holds no settings");
+  InputStatistics inputs(manifest.shape());
+  FUSELINE_FAIL_IF_ERROR(inputs.Import(tensors));
+  FUSELINE_ASSIGN_OR_FAIL(auto model, CreateScorerModel(config, manifest.shape(), static_cast<std::size_t>(manifest.tasks_size())));
+  FUSELINE_FAIL_IF_ERROR(model->Load(tensors));
+  return std::make_unique<LoadedScorer>(std::move(inputs), std::move(model));
+}
+
+}  // namespace fuseline

@@ -8,20 +8,34 @@
 #include "operator_pages.h"
 #include "pipeline.h"
 #include "serving.h"
+#include "starting_point.h"
 #include "trajectory_reader.h"
 #include "warm_start.h"
 
 namespace fuseline {
 namespace {
 
+// A state goes on as it began: its lineage says where.
+Result<kafka::StartPosition> WhereItBegan(const v1::Config& config, const Learner& learner, const kafka::StartPosition& asked) {
+  const v1::Lineage lineage = learner.lineage();
+  const std::string began = ReadInputWords(lineage.inputs().rbegin()->input(), config).input.from;
+  if (asked.kind != kafka::StartPosition::Kind::kEarliest && FromOf(asked) != began) {
+    return Error(Code::kInvalidInput, "--from is", FromOf(asked) + ", but this state has begun with the topic at",
+                 (began.empty() ? "earliest" : began) + ": name another with fuseline.state_dir");
+  }
+  return ParseStartingPoint(began.empty() ? "earliest" : began);
+}
+
 // Learner and publication behind the topic of trajectories, until a stop is asked for.
-Status LearnFromTopic(const v1::Config& config, const std::vector<std::string>& history, StopSignal& stop, Instruments instruments) {
+Status LearnFromTopic(const v1::Config& config, const KafkaReading& reading, const std::vector<std::string>& history, StopSignal& stop, Instruments instruments) {
   FUSELINE_ASSIGN_OR_RETURN(const std::string input, DescribeTopic(config, config.kafka().trajectories_topic()));
   FUSELINE_ASSIGN_OR_RETURN(const OpenFolder state, OpenFolder::Open(config, input));
   FUSELINE_RETURN_IF_ERROR(BeginFromPublished(config, state.folders, instruments));
   FUSELINE_RETURN_IF_ERROR(WarmStart(config, history, state.folders, stop, instruments));
   if (stop.stopped()) return OkStatus();
-  FUSELINE_ASSIGN_OR_RETURN(auto learner, OpenLearner(config, state.folders, {.words = input}, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(auto learner, OpenLearner(config, state.folders, {.words = input, .from = FromOf(reading.from)}, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition from, WhereItBegan(config, *learner, reading.from));
+  if (from.kind != kafka::StartPosition::Kind::kEarliest) learner->BeginAnywhere();
   FUSELINE_RETURN_IF_ERROR(RememberSettings(config, state.folders));
   FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t epoch, ClaimEpoch(config));
   Freshness freshness(instruments.metrics);
@@ -30,7 +44,7 @@ Status LearnFromTopic(const v1::Config& config, const std::vector<std::string>& 
   StatusBoard status;
   TrajectoryQueue queue(static_cast<std::size_t>(config.learner().queue_trajectories()));
   LearnStage learn(config, std::move(learner), std::move(publication), queue, /*stops_partitions=*/true, freshness, status, instruments);
-  FUSELINE_ASSIGN_OR_RETURN(const auto reader, TrajectoryReader::Open(config, durable, queue, freshness, status, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(const auto reader, TrajectoryReader::Open(config, from, durable, queue, freshness, status, instruments));
 
   const auto whole_status = [&] {
     PipelineStatus now = status.Copy();
@@ -53,12 +67,13 @@ void RegisterLearn(Program& program) {
   auto options = std::make_shared<ServingOptions>();
   CLI::App* learn = program.AddSubcommand(
       "learn", "Learn from the topic of trajectories and publish to Redis, until stopped",
-      "fuseline learn --config fuseline.yaml --set fuseline.state_dir=/var/lib/fuseline/learner");
+      "fuseline learn --config fuseline.yaml --set fuseline.state_dir=/var/lib/fuseline/learner\n"
+      "  fuseline learn --config fuseline.yaml --warm-start history.jsonl.zst --from offset:120000");
   options->AddTo(*learn, /*reads_events=*/false);
   const auto history = AddWarmStartTo(*learn);
   program.SetBody(learn, [options, history] {
-    return Serve(*options, Role::kLearn, [&](const v1::Config& config, const KafkaReading&, StopSignal& stop, Instruments instruments) {
-      return LearnFromTopic(config, *history, stop, instruments);
+    return Serve(*options, Role::kLearn, [&](const v1::Config& config, const KafkaReading& reading, StopSignal& stop, Instruments instruments) {
+      return LearnFromTopic(config, reading, *history, stop, instruments);
     });
   });
 }

@@ -243,7 +243,7 @@ void RegisterReplay(Program& program) {
       ->type_name("SPEC");
   replay->add_flag("--publish", options->publish, "publish accepted versions to Redis; without: they stay in the archive");
   replay->add_option("--verify", options->verify,
-                     "derive this version again from its lineage and compare digests: exit 0 equal, 5 not, 4 when version or log are gone")
+                     "derive this version again from its lineage and compare digests: exit 0 equal, 5 not, 4 when version, log, or the state at its last change of settings are gone")
       ->check(CLI::PositiveNumber)
       ->type_name("VERSION");
   replay->add_option("--archive", options->archive, "with --verify: an archive (STATE/policy) without the state folder that made it")

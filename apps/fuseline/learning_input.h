@@ -16,8 +16,9 @@ Result<std::string> DescribeTopic(const v1::Config& config, const std::string& t
 
 struct LearnerInput {
   std::string words;
-  std::string from;  // Where a partition that nobody knows begins, as --from has it; empty: at its
-                     // beginning.
+  std::string from;      // Where a partition that nobody knows begins, as --from has it; empty: at its
+                         // beginning.
+  bool history = false;  // A warm start.
 };
 // What --from says, for a LearnerInput.
 std::string FromOf(const kafka::StartPosition& from);

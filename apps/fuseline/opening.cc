@@ -109,7 +109,7 @@ Result<std::unique_ptr<Learner>> OpenLearner(const v1::Config& config, const Sta
                                              Instruments instruments) {
   auto& [log, metrics, clock] = instruments;
   FUSELINE_ASSIGN_OR_FAIL(auto learner, Learner::Open(folders.learner, config, BuildText(), log, metrics, clock));
-  FUSELINE_FAIL_IF_ERROR(learner->BeginInput(input.words, input.from));
+  FUSELINE_FAIL_IF_ERROR(learner->BeginInput(input.words, input.from, input.history));
   return learner;
 }
 

@@ -26,9 +26,9 @@ int DryRun(const v1::Config& config, Role role) {
 void ServingOptions::AddTo(CLI::App& subcommand, bool reads_events) {
   settings.AddTo(subcommand);
   subcommand.add_flag("--dry-run", dry_run, "check settings, disk, Kafka, topics and what else is used, and change nothing");
-  if (!reads_events) return;
   subcommand.add_option("--from", from, "where a partition that nobody knows begins: earliest, latest, offset:N, time:MS")
       ->capture_default_str();
+  if (!reads_events) return;
   subcommand.add_flag("--cold-start", cold_start, "begin at --from too where a partition's past cannot be known any more");
 }
 

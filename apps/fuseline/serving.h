@@ -17,7 +17,7 @@ struct ServingOptions {
   bool cold_start = false;
   std::string from = "earliest";
 
-  // `reads_events`: with --from and --cold-start.
+  // With --from; `reads_events`: with --cold-start too.
   void AddTo(CLI::App& subcommand, bool reads_events);
 };
 

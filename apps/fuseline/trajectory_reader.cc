@@ -56,7 +56,7 @@ TrajectoryReader::TrajectoryReader(const v1::Config& config, TrajectoryQueue& qu
       instruments_(instruments),
       file_(std::filesystem::path(config.fuseline().state_dir()) / kPositionsFile) {}
 
-Result<std::unique_ptr<TrajectoryReader>> TrajectoryReader::Open(const v1::Config& config,
+Result<std::unique_ptr<TrajectoryReader>> TrajectoryReader::Open(const v1::Config& config, const kafka::StartPosition& from,
                                                                  const std::map<std::int32_t, v1::TrajectoryName>& durable,
                                                                  TrajectoryQueue& queue, Freshness& freshness, StatusBoard& status,
                                                                  Instruments instruments) {
@@ -77,8 +77,14 @@ Result<std::unique_ptr<TrajectoryReader>> TrajectoryReader::Open(const v1::Confi
     const auto position = saved.find(partition);
     const bool goes_on = position != saved.end() && Covers(cursor.durable, position->second.covered);
     if (goes_on) cursor.next = position->second.offset;
-    starts[partition] = goes_on ? kafka::StartPosition::Offset(cursor.next) : kafka::StartPosition::Earliest();
+    if (!goes_on && !cursor.durable && from.kind == kafka::StartPosition::Kind::kLatest) {
+      // Today's end, for good: a death before the first checkpoint must not skip what came meanwhile.
+      FUSELINE_ASSIGN_OR_FAIL(const kafka::Watermarks log, reader->consumer_->QueryWatermarks(partition));
+      cursor.next = log.high;
+    }
+    starts[partition] = cursor.next >= 0 ? kafka::StartPosition::Offset(cursor.next) : cursor.durable ? kafka::StartPosition::Earliest() : from;
   }
+  FUSELINE_FAIL_IF_ERROR(reader->WritePositions());
   FUSELINE_FAIL_IF_ERROR(reader->consumer_->Assign(starts));
   return reader;
 }
@@ -163,10 +169,16 @@ void TrajectoryReader::NoteEnds() {
 // Written when a checkpoint has moved on: never before it, so that what lies behind a position is always learned.
 Status TrajectoryReader::SavePositions() {
   const auto durable = status_.With([](const PipelineStatus& status) { return status.learned_names; });
-  std::string covered, text;
   for (auto& [partition, cursor] : cursors_) {
     if (const auto name = durable.find(partition); name != durable.end()) cursor.durable = name->second;
     while (!cursor.unlearned.empty() && Covers(cursor.durable, cursor.unlearned.front().name)) cursor.unlearned.pop_front();
+  }
+  return WritePositions();
+}
+
+Status TrajectoryReader::WritePositions() {
+  std::string covered, text;
+  for (const auto& [partition, cursor] : cursors_) {
     if (cursor.next < 0) continue;
     std::int64_t offset = cursor.unlearned.empty() ? cursor.next : cursor.unlearned.front().offset;
     if (cursor.mark >= 0) offset = std::min(offset, cursor.mark);

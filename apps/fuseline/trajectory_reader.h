@@ -22,12 +22,13 @@ namespace fuseline {
 // only sees to it that everything that no checkpoint covers is read (again), and that partitions which are ahead wait.
 //
 // Where reading goes on is kept in STATE/trajectories_read, which follows the checkpoints and is never ahead of them. Without it,
-// or with one of another checkpoint, the topic is read from its beginning. One thread runs it.
+// or with one of another checkpoint, the topic is read from its beginning, or, of a partition of which nothing was learned, from `from`. One thread runs it.
 class TrajectoryReader {
  public:
   // `durable`: what the learner's checkpoint covers. The others are borrowed for its life.
   // Errors: kNotFound if there is no such topic; kUnavailable.
-  static Result<std::unique_ptr<TrajectoryReader>> Open(const v1::Config& config, const std::map<std::int32_t, v1::TrajectoryName>& durable,
+  static Result<std::unique_ptr<TrajectoryReader>> Open(const v1::Config& config, const kafka::StartPosition& from,
+                                                        const std::map<std::int32_t, v1::TrajectoryName>& durable,
                                                         TrajectoryQueue& queue, Freshness& freshness, StatusBoard& status,
                                                         Instruments instruments);
 
@@ -55,6 +56,7 @@ class TrajectoryReader {
   Status Take(const kafka::MessageBatch& batch, std::stop_token stop);
   void Remember(const v1::TrajectoryRecord& record, const kafka::Message& message, Cursor& cursor);
   Status HoldBack();
+  Status WritePositions();
   void NoteEnds();
 
   const v1::Config config_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -20,6 +21,7 @@
 #include "starting_point.h"
 #include "state_folder.h"
 #include "trajectory_reader.h"
+#include "version_text.h"
 #include "warm_start.h"
 
 namespace fuseline {
@@ -34,19 +36,18 @@ Result<v1::PolicyManifest> ManifestOf(std::uint64_t version, const std::filesyst
   return std::move(found.version.manifest);
 }
 
-// The settings in force here for what shapes no weights, the version's own for what does.
-Result<v1::Config> SettingsOfVersion(const v1::Config& here, const v1::PolicyManifest& manifest) {
-  const v1::Lineage& lineage = manifest.lineage();
-  if (lineage.settings().empty()) {
-    return Error(Code::kNotFound, "version", manifest.version(),
-                 "does not hold its settings: it was made by a release that kept only their "
-                 "digest, and cannot be derived again");
-  }
+std::string KeysText(const Verification::Difference& difference) {
+  std::string text;
+  for (const auto& [key, values] : difference.keys)
+    text += (text.empty() ? "" : ", ") + key + " " + values.first + " / " + values.second;
+  return text;
+}
+
+// The settings in force here for what shapes no weights, the regime's own for what does.
+Result<v1::Config> SettingsOfRegime(const v1::Config& here, const v1::Regime& regime) {
   v1::Config shaping;
-  if (Sha256Of(lineage.settings()) != lineage.settings_sha256() ||
-      !shaping.ParseFromString(lineage.settings()))
-    return Error(Code::kCorrupt, "the settings of version", manifest.version(),
-                 "differ from their digest");
+  if (!shaping.ParseFromString(regime.settings()))
+    return Error(Code::kCorrupt, "the settings of a regime cannot be read");
   v1::Config config = here;
   const v1::Fuseline process = here.fuseline();
   std::vector<const google::protobuf::FieldDescriptor*> shapers;
@@ -55,37 +56,127 @@ Result<v1::Config> SettingsOfVersion(const v1::Config& here, const v1::PolicyMan
     config.GetReflection()->ClearField(&config, field);  // Or lists would be merged.
   config.MergeFrom(shaping);
   *config.mutable_fuseline() = process;
-  config.mutable_fuseline()->set_seed(lineage.seed());
+  config.mutable_fuseline()->set_seed(shaping.fuseline().seed());
   config.mutable_kafka()->clear_group_id();  // Nobody's offsets are moved.
   return config;
 }
 
+// What differs between then and here, said as soon as it is known.
 class Comparison {
  public:
-  Comparison(const v1::Lineage& then, Log& log) : then_(then), log_(log) {}
+  explicit Comparison(Log& log) : log_(log) {}
 
-  void Add(const char* what, const std::string& then, const std::string& here) {
-    if (then == here) return;
-    differences_.push_back({what, then, here});
-    log_.Warn("replay.verification_differs", "what", what, "then", then, "here", here);
+  void Add(Verification::Difference difference) {
+    if (difference.then == difference.here) return;
+    log_.Warn("replay.verification_differs", "what", difference.what, "regime", difference.regime,
+              "first_trajectory", difference.first_trajectory, "then", difference.then, "here",
+              difference.here, "keys", KeysText(difference));
+    differences_.push_back(std::move(difference));
   }
-  void AddSettings(const v1::Config& here) {
-    Add("settings", ToHex(then_.settings_sha256()), ToHex(SettingsDigest(here)));
-    Add("rewards", ToHex(then_.rewards_sha256()), ToHex(RewardsDigest(here.rewards())));
+
+  // Every regime of the lineage against this program, under the regime's own settings, and against
+  // the settings in force here.
+  void AddRegimes(const std::vector<v1::Regime>& regimes, const v1::Config& here) {
+    for (std::size_t i = 0; i < regimes.size(); ++i) {
+      regime_ = regimes.size() == 1 ? 0 : i + 1;
+      first_trajectory_ = regimes[i].first_trajectory();
+      AddSettings(regimes[i], here);
+      AddProgram(regimes[i], here);
+    }
   }
-  void AddProgram(const v1::Lineage& here) {
-    Add("build", then_.build(), here.build());
-    Add("blas", then_.blas(), here.blas());
-    Add("threads", std::to_string(then_.threads()), std::to_string(here.threads()));
-    Add("device", then_.device(), here.device());
-  }
+
   std::vector<Verification::Difference> Take() { return std::move(differences_); }
 
  private:
-  const v1::Lineage& then_;
+  void AddOfRegime(const char* what, const std::string& then, const std::string& here,
+                   std::map<std::string, std::pair<std::string, std::string>> keys = {}) {
+    Add({.what = what, .then = then, .here = here, .regime = regime_,
+         .first_trajectory = first_trajectory_, .keys = std::move(keys)});
+  }
+
+  void AddSettings(const v1::Regime& then, const v1::Config& here) {
+    v1::Config settings;
+    settings.ParseFromString(then.settings());  // SettingsOfRegime has looked at its digest.
+    const auto lines = SettingLines(ShapingSettings(here));
+    std::map<std::string, std::pair<std::string, std::string>> keys;
+    for (const auto& [key, value] : SettingLines(settings)) {
+      const auto found = lines.find(key);
+      const std::string now = found == lines.end() ? "" : found->second;
+      if (value != now) keys[key] = {value, now};
+    }
+    AddOfRegime("settings", ToHex(then.settings_sha256()), ToHex(SettingsDigest(here)), keys);
+    AddOfRegime("rewards", ToHex(RewardsDigest(settings.rewards())),
+                ToHex(RewardsDigest(here.rewards())));
+  }
+
+  void AddProgram(const v1::Regime& then, const v1::Config& config) {
+    AddOfRegime("build", then.build(), BuildText());
+    const auto settings = SettingsOfRegime(config, then);
+    const auto here = settings ? RegimeHere(*settings, BuildText()) : tl::unexpected(settings.error());
+    if (!here)  // No such device, or no such arithmetic: whoever opens a learner so will fail.
+      return AddOfRegime("device", then.device() + ", " + then.blas(), here.error().message);
+    AddOfRegime("blas", then.blas(), here->blas());
+    AddOfRegime("threads", std::to_string(then.threads()), std::to_string(here->threads()));
+    AddOfRegime("device", then.device(), here->device());
+  }
+
   Log& log_;
   std::vector<Verification::Difference> differences_;
+  std::size_t regime_ = 0;
+  std::uint64_t first_trajectory_ = 0;
 };
+
+// The regimes of a version, each with its settings; one of an older release has one, as far as is
+// known. Errors: kNotFound, kCorrupt for settings that are not there, or not those of their digest.
+Result<std::vector<v1::Regime>> RegimesOf(const v1::PolicyManifest& manifest) {
+  const v1::Lineage& lineage = manifest.lineage();
+  if (lineage.settings().empty()) {
+    return Error(Code::kNotFound, "version", manifest.version(),
+                 "does not hold its settings: it was made by a release that kept only their "
+                 "digest, and cannot be derived again");
+  }
+  std::vector<v1::Regime> regimes(lineage.regimes().begin(), lineage.regimes().end());
+  v1::Regime& last = regimes.empty() ? regimes.emplace_back() : regimes.back();
+  last.set_settings_sha256(lineage.settings_sha256());
+  last.set_build(lineage.build());
+  last.set_blas(lineage.blas());
+  last.set_threads(lineage.threads());
+  last.set_device(lineage.device());
+  for (v1::Regime& regime : regimes) {
+    if (regime.settings().empty() && regime.settings_sha256() == lineage.settings_sha256())
+      regime.set_settings(lineage.settings());
+    v1::Config settings;
+    if (Sha256Of(regime.settings()) != regime.settings_sha256() ||
+        !settings.ParseFromString(regime.settings()))
+      return Error(Code::kCorrupt, "the settings of version", manifest.version(),
+                   "differ from their digest");
+  }
+  return regimes;
+}
+
+// A derivation goes through under one set of settings, the version's own: what was learned under
+// others must lie before its base.
+Status CheckBase(const DerivationBase& base, const std::vector<v1::Regime>& regimes,
+                 const v1::PolicyManifest& manifest) {
+  for (std::size_t i = 0; i < regimes.size(); ++i) {
+    const bool ends_before = i + 1 < regimes.size() && regimes[i + 1].first_trajectory() <= base.trajectories &&
+                             regimes[i + 1].first_step() <= base.steps;
+    if (ends_before || regimes[i].settings_sha256() == regimes.back().settings_sha256()) continue;
+    const v1::Regime& last = regimes.back();
+    return ErrorStatus(Code::kNotFound, "version", manifest.version(), "was learned under", regimes.size(),
+                       "regimes, of which number", i + 1, "had other settings than the last, which began at trajectory",
+                       last.first_trajectory(), "and step", last.first_step(),
+                       "; it can be derived from a full checkpoint from there on alone, and the state",
+                       "has none (--state names it)");
+  }
+  const v1::Regime& first = regimes.front();
+  if (first.first_step() > base.steps || first.first_trajectory() > base.trajectories) {
+    return ErrorStatus(Code::kNotFound, "version", manifest.version(),
+                       "does not say under what its learner computed before trajectory",
+                       first.first_trajectory(), ", and no full checkpoint from there on is kept");
+  }
+  return OkStatus();
+}
 
 // One derivation in a folder of its own.
 class Derivation {
@@ -101,18 +192,18 @@ class Derivation {
     config_.mutable_fuseline()->set_state_dir(folder_.path().string());
   }
 
-  // Returns the version of the checkpoint to begin with, and what a version made here would say.
-  Result<std::uint64_t> Begin(v1::Lineage* here) {
+  // Returns what it begins with.
+  Result<DerivationBase> Begin(const std::vector<v1::Regime>& regimes) {
     const std::filesystem::path from =
         options_.state.empty() ? std::filesystem::path() : StateFolders(options_.state).learner;
-    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t base,
+    FUSELINE_ASSIGN_OR_FAIL(const DerivationBase base,
                             PrepareToDeriveAgain(target_, from, folders().learner));
+    FUSELINE_FAIL_IF_ERROR(CheckBase(base, regimes, target_));
     auto& [log, metrics, clock] = instruments_;
     FUSELINE_ASSIGN_OR_FAIL(const auto learner, Learner::Open(folders().learner, config_,
                                                               BuildText(), log, metrics, clock));
-    *here = learner->lineage();
-    if (base == 0 && target_.lineage().started_from() != 0) FUSELINE_FAIL_IF_ERROR(BeginFrom(*learner));
-    first_input_ = std::max(0, here->inputs_size() - 1);
+    if (learner->is_new() && target_.lineage().started_from() != 0) FUSELINE_FAIL_IF_ERROR(BeginFrom(*learner));
+    first_input_ = std::max(0, learner->lineage().inputs_size() - 1);
     return base;
   }
 
@@ -150,7 +241,8 @@ class Derivation {
   StateFolders folders() const { return StateFolders(folder_.path()); }
 
   Status Learn(const v1::LearnedInput& input, bool last, Comparison& comparison) {
-    const ReadInput read = ReadInputWords(input.input(), config_);
+    ReadInput read = ReadInputWords(input.input(), config_);
+    read.input.history = input.history();
     if (read.kind == InputKind::kFiles) return LearnFromFiles(read.input, last, comparison);
     if (read.kind == InputKind::kUnknown) {
       return ErrorStatus(
@@ -161,7 +253,7 @@ class Derivation {
                                    ? config_.kafka().events_topic()
                                    : config_.kafka().trajectories_topic();
     FUSELINE_ASSIGN_OR_RETURN(const std::string here, DescribeTopic(config_, topic));
-    comparison.Add("input", read.input.words, here);
+    comparison.Add({.what = "input", .then = read.input.words, .here = here});
     return read.kind == InputKind::kEvents ? LearnFromEvents(read.input, topic)
                                            : LearnFromTrajectories(read.input);
   }
@@ -170,7 +262,7 @@ class Derivation {
     if (options_.files.empty())
       return ErrorStatus(Code::kInvalidInput, "the version learned from",
                          "[" + input.words + "]:", "name the files");
-    comparison.Add("input", input.words, DescribeFiles(options_.files));
+    comparison.Add({.what = "input", .then = input.words, .here = DescribeFiles(options_.files)});
     FUSELINE_ASSIGN_OR_RETURN(auto parts, OpenParts(input, last ? "sessions" : kWarmStartFolder));
     Pipeline pipeline(config_, std::move(parts), freshness_, instruments_);
     FUSELINE_RETURN_IF_ERROR(
@@ -179,13 +271,16 @@ class Derivation {
                         [&](std::stop_token token) { return pipeline.Run(token); });
   }
 
+  static Result<kafka::StartPosition> StartOf(const LearnerInput& input) {
+    FUSELINE_ASSIGN_OR_FAIL(const kafka::StartPosition from,
+                            ParseStartingPoint(input.from.empty() ? "earliest" : input.from));
+    if (from.kind != kafka::StartPosition::Kind::kLatest) return from;
+    return Error(Code::kNotFound, "the version's learner began at what was the end then of",
+                 "[" + input.words + "]:", "nobody wrote down where that was");
+  }
+
   Status LearnFromEvents(const LearnerInput& input, const std::string& topic) {
-    FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition from,
-                              ParseStartingPoint(input.from.empty() ? "earliest" : input.from));
-    if (from.kind == kafka::StartPosition::Kind::kLatest)
-      return ErrorStatus(Code::kNotFound,
-                         "the version's learner began at what was the end of topic", topic,
-                         "then: nobody wrote down where that was");
+    FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition from, StartOf(input));
     FUSELINE_ASSIGN_OR_RETURN(const bool whole, Reaches(topic, from));
     if (!whole) {
       return ErrorStatus(Code::kNotFound, "the beginning of topic", topic,
@@ -200,7 +295,9 @@ class Derivation {
   }
 
   Status LearnFromTrajectories(const LearnerInput& input) {
+    FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition from, StartOf(input));
     FUSELINE_ASSIGN_OR_RETURN(auto parts, OpenParts(input, nullptr));
+    if (!input.from.empty()) parts.learner->BeginAnywhere();
     const auto durable = parts.learner->DurableNames();
     StatusBoard status;
     TrajectoryQueue queue(static_cast<std::size_t>(config_.learner().queue_trajectories()));
@@ -208,7 +305,7 @@ class Derivation {
                      /*stops_partitions=*/false, freshness_, status, instruments_);
     FUSELINE_ASSIGN_OR_RETURN(
         const auto reader,
-        TrajectoryReader::Open(config_, durable, queue, freshness_, status, instruments_));
+        TrajectoryReader::Open(config_, from, durable, queue, freshness_, status, instruments_));
     const StageBody bodies[] = {
         {"trajectories", [&](std::stop_token token) { return reader->Run(token); }},
         {"learner", [&](std::stop_token token) { return learn.Run(reader->partitions(), token); }}};
@@ -294,6 +391,7 @@ v1::PolicyManifest WhatIsDerived(v1::PolicyManifest manifest) {
   lineage.clear_blas();
   lineage.clear_threads();
   lineage.clear_device();
+  lineage.clear_regimes();
   lineage.clear_epoch();
   return manifest;
 }
@@ -325,14 +423,15 @@ Result<Verification> VerifyVersion(const VerificationOptions& options, const v1:
                                    StopSignal& stop, Instruments instruments) {
   FUSELINE_ASSIGN_OR_FAIL(const v1::PolicyManifest archived,
                           ManifestOf(options.version, options.archive));
-  FUSELINE_ASSIGN_OR_FAIL(v1::Config derive_with, SettingsOfVersion(config, archived));
-  Comparison comparison(archived.lineage(), instruments.log);
-  comparison.AddSettings(config);
+  FUSELINE_ASSIGN_OR_FAIL(const std::vector<v1::Regime> regimes, RegimesOf(archived));
+  Comparison comparison(instruments.log);
+  comparison.AddRegimes(regimes, config);
+  FUSELINE_ASSIGN_OR_FAIL(v1::Config derive_with, SettingsOfRegime(config, regimes.back()));
   Derivation derivation(options, archived, std::move(derive_with), stop, instruments);
-  Verification verification{.version = options.version};
-  v1::Lineage here;
-  FUSELINE_ASSIGN_OR_FAIL(verification.base, derivation.Begin(&here));
-  comparison.AddProgram(here);
+  Verification verification{.version = options.version, .regimes = regimes.size()};
+  FUSELINE_ASSIGN_OR_FAIL(const DerivationBase base, derivation.Begin(regimes));
+  verification.base = base.version;
+  verification.base_trajectories = base.trajectories;
   FUSELINE_FAIL_IF_ERROR(derivation.Run(comparison));
   FUSELINE_ASSIGN_OR_FAIL(const v1::PolicyManifest derived, derivation.Derived());
   verification.differences = comparison.Take();
@@ -345,11 +444,20 @@ Result<Verification> VerifyVersion(const VerificationOptions& options, const v1:
 std::string VerificationText(const Verification& verification) {
   std::string text =
       "version     " + std::to_string(verification.version) + ", derived again from " +
-      (verification.base == 0 ? "the beginning"
-                              : "the checkpoint of version " + std::to_string(verification.base)) +
-      '\n';
-  for (const auto& [what, then, here] : verification.differences)
-    text += "differs     " + what + ": then " + then + ", here " + here + '\n';
+      (verification.base_trajectories == 0
+           ? "the beginning"
+           : "the checkpoint at trajectory " + std::to_string(verification.base_trajectories) +
+                 ", behind version " + std::to_string(verification.base)) +
+      (verification.regimes > 1 ? ", the last of " + std::to_string(verification.regimes) + " regimes\n" : "\n");
+  for (const Verification::Difference& difference : verification.differences) {
+    text += "differs     " + difference.what;
+    if (difference.regime > 0)
+      text += " of regime " + std::to_string(difference.regime) + ", from trajectory " +
+              std::to_string(difference.first_trajectory) + " on";
+    text += ": then " + difference.then + ", here " + difference.here + '\n';
+    for (const auto& [key, values] : difference.keys)
+      text += "              " + key + ": then " + values.first + ", here " + values.second + '\n';
+  }
   text += "archived    sha256 " + verification.archived_sha256 + "\nderived     sha256 " +
           verification.derived_sha256 + '\n';
   for (const std::string& field : verification.manifest)
@@ -360,11 +468,20 @@ std::string VerificationText(const Verification& verification) {
 std::string VerificationJson(const Verification& verification) {
   using Json = nlohmann::ordered_json;
   Json differences = Json::array();
-  for (const auto& [what, then, here] : verification.differences)
-    differences.push_back({{"what", what}, {"then", then}, {"here", here}});
+  for (const Verification::Difference& difference : verification.differences) {
+    Json said = {{"what", difference.what}, {"then", difference.then}, {"here", difference.here}};
+    if (difference.regime > 0) {
+      said["regime"] = difference.regime;
+      said["first_trajectory"] = difference.first_trajectory;
+    }
+    for (const auto& [key, values] : difference.keys) said["keys"][key] = {values.first, values.second};
+    differences.push_back(std::move(said));
+  }
   return Json{{"version", verification.version},
               {"equal", verification.equal()},
               {"base", verification.base},
+              {"base_trajectories", verification.base_trajectories},
+              {"regimes", verification.regimes},
               {"differences", differences},
               {"archived_sha256", verification.archived_sha256},
               {"derived_sha256", verification.derived_sha256},

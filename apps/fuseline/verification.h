@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "command.h"
@@ -22,11 +25,16 @@ struct VerificationOptions {
 struct Verification {
   struct Difference {
     std::string what, then, here;
+    std::size_t regime = 0;  // Which one, counted from 1; 0: there is one alone, or it is of none.
+    std::uint64_t first_trajectory = 0;  // Of that regime.
+    std::map<std::string, std::pair<std::string, std::string>> keys;  // Of settings: then, here.
   };
   std::uint64_t version = 0;
-  std::uint64_t base = 0;  // The kept checkpoint that it was derived from; 0: from the beginning.
-  std::vector<Difference> differences;  // Between its lineage and here: build, BLAS, threads,
-                                        // device, settings, rewards, input.
+  std::uint64_t base = 0;  // The newest version when the checkpoint that it was derived from was kept,
+  std::uint64_t base_trajectories = 0;  // and what had been taken; 0: from the beginning.
+  std::size_t regimes = 1;              // That its lineage lists.
+  std::vector<Difference> differences;  // Between its regimes and here: build, BLAS, threads,
+                                        // device, settings, rewards; input.
   std::string archived_sha256, derived_sha256;  // Of the weights, in hex.
   std::vector<std::string> manifest;  // Fields of the manifest that differ besides; figures and
                                       // verdict of the gate among them.
@@ -36,9 +44,11 @@ struct Verification {
 
 // Derives a version again from its lineage, in a temporary folder: under its own settings, from the
 // nearest full checkpoint before it that is kept, or from the beginning, from the same log up to
-// the names that it had taken, with what acted on it from outside. What differs between then and
-// here is logged (replay.verification_differs) before anything is compared. Changes nothing; may
-// run beside `run`. Errors: kNotFound, kCorrupt  the version, its settings, or its log are gone;
+// the names that it had taken, with what acted on it from outside. What differs between any of its
+// regimes and here is logged (replay.verification_differs) before a learner is opened. Changes
+// nothing; may run beside `run`.
+// Errors: kNotFound, kCorrupt  the version, its settings, its log, or the full checkpoint behind the
+//                              last change of settings are gone;
 //         kInvalidInput        the lineage names files, or a topic, that were not given;
 //         kUnavailable.
 Result<Verification> VerifyVersion(const VerificationOptions& options, const v1::Config& config,

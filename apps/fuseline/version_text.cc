@@ -66,7 +66,8 @@ Json AliasNamesJson(std::uint64_t version, const v1::AliasState& aliases) {
   return json;
 }
 
-// "section.key" → value, of settings as YAML prints them.
+}  // namespace
+
 std::map<std::string, std::string> SettingLines(const v1::Config& config) {
   std::map<std::string, std::string> lines;
   std::istringstream yaml(PrintSettings(config, /*with_help=*/false));
@@ -79,6 +80,8 @@ std::map<std::string, std::string> SettingLines(const v1::Config& config) {
   }
   return lines;
 }
+
+namespace {
 
 // What two manifests have different, in words: line → (first, second).
 std::map<std::string, std::pair<std::string, std::string>> ManifestDifferences(const v1::PolicyManifest& a, const v1::PolicyManifest& b) {
@@ -167,6 +170,16 @@ std::string VersionJson(const ArchivedVersion& version, const v1::AliasState& al
     figures[name] = value;
   }
   for (const std::string& reason : manifest.gate().reasons()) reasons.push_back(reason);
+  Json regimes = Json::array();
+  for (const v1::Regime& regime : lineage.regimes()) {
+    regimes.push_back({{"first_trajectory", regime.first_trajectory()},
+                       {"first_step", regime.first_step()},
+                       {"settings_sha256", ToHex(regime.settings_sha256())},
+                       {"build", regime.build()},
+                       {"blas", regime.blas()},
+                       {"threads", regime.threads()},
+                       {"device", regime.device()}});
+  }
   return Json{{"version", manifest.version()},
               {"policy", manifest.policy()},
               {"algorithm", manifest.algorithm()},
@@ -193,7 +206,8 @@ std::string VersionJson(const ArchivedVersion& version, const v1::AliasState& al
                 {"epoch", lineage.epoch()},
                 {"settings_sha256", ToHex(lineage.settings_sha256())},
                 {"rewards_sha256", ToHex(lineage.rewards_sha256())},
-                {"started_from", lineage.started_from()}}}}
+                {"started_from", lineage.started_from()},
+                {"regimes", regimes}}}}
       .dump();
 }
 

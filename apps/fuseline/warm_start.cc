@@ -45,7 +45,7 @@ Status WarmStart(const v1::Config& config, const std::vector<std::string>& files
   Freshness freshness(of_history);
   Pipeline::Parts parts;
   FUSELINE_ASSIGN_OR_RETURN(parts.sessionizer, OpenSessionizer(config, own, instruments));
-  FUSELINE_ASSIGN_OR_RETURN(parts.learner, OpenLearner(config, own, {.words = input}, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(parts.learner, OpenLearner(config, own, {.words = input, .history = true}, instruments));
   FUSELINE_ASSIGN_OR_RETURN(parts.publication,
                             OpenPublication(config, /*epoch=*/0, freshness, instruments));
   FUSELINE_ASSIGN_OR_RETURN(const auto dead_letters,

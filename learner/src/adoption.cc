@@ -16,6 +16,10 @@ Status Learner::Impl::AdoptActor(const TensorMap& policy) {
     }
   }
   TensorMap state = algorithm->Save();
+  if (!state.contains("actor")) {
+    return ErrorStatus(Code::kInvalidInput, "a learner of", config.learner().algorithm(),
+                       "holds its policy otherwise than as one actor, and cannot begin without its state: bring the folder of the learner, or take a new policy.name");
+  }
   for (const char* name : {"actor", "actor.target"}) {
     const auto tensor = state.find(name);
     if (tensor != state.end() && tensor->second.values.size() == flat.size()) tensor->second.values = flat;

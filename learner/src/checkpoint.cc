@@ -2,18 +2,21 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 #include <system_error>
 
 #include "fuseline/core/digest.h"
 #include "fuseline/core/file.h"
 #include "fuseline/learner/learner.h"
 #include "fuseline/proto/schema.h"
+#include "regimes.h"
 
 namespace fuseline {
 namespace {
 
 constexpr const char* kName = "checkpoint";
 constexpr const char* kKeptPrefix = "checkpoint-v";
+constexpr const char* kStepsMark = "-s";
 constexpr const char* kActs = "acts";
 constexpr std::size_t kDigestBytes = 32;
 
@@ -35,17 +38,38 @@ Result<Message> ReadSealed(const std::filesystem::path& path) {
   return message;
 }
 
-std::filesystem::path KeptName(std::uint64_t version) { return std::string(kKeptPrefix) + std::to_string(version); }
+std::filesystem::path KeptName(const KeptCheckpoint& kept) {
+  const std::string name = std::string(kKeptPrefix) + std::to_string(kept.version);
+  return kept.steps == 0 ? name : name + kStepsMark + std::to_string(kept.steps);
+}
+
+std::optional<std::uint64_t> NumberOf(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
+}
 
 std::set<std::string> FilesOf(const v1::LearnerCheckpoint& checkpoint) {
   std::set<std::string> names{checkpoint.tensors().name()};
   if (checkpoint.has_pending_weights()) names.insert(checkpoint.pending_weights().name());
   if (checkpoint.has_priorities()) names.insert(checkpoint.priorities().priorities().name());
+  if (checkpoint.has_reward_guard()) names.insert(checkpoint.reward_guard().users().name());
   if (checkpoint.has_beside()) names.insert(checkpoint.beside().name());
   for (const v1::KeptActor& actor : checkpoint.actors()) names.insert(actor.parameters().name());
   for (const v1::RowSegment& segment : checkpoint.replay().segments()) names.insert(segment.file().name());
   for (const v1::RowSegment& segment : checkpoint.held_out().segments()) names.insert(segment.file().name());
   return names;
+}
+
+// Whether a version of this lineage went through the state that the checkpoint holds: of the same learner, and under the same regime.
+bool IsOfHistory(const v1::LearnerCheckpoint& checkpoint, const v1::Lineage& lineage) {
+  if (checkpoint.root() != lineage.root()) return false;
+  if (checkpoint.regimes().empty() || lineage.regimes().empty()) return true;  // An older release's.
+  const v1::Regime& last = *checkpoint.regimes().rbegin();
+  return std::ranges::any_of(lineage.regimes(), [&](const v1::Regime& regime) {
+    return regime.first_trajectory() == last.first_trajectory() && regime.first_step() == last.first_step() &&
+           SameConditions(regime, last);
+  });
 }
 
 // Another name for the same bytes; a copy where the file systems differ.
@@ -73,51 +97,56 @@ Result<std::string> ReadBlob(const std::filesystem::path& folder, const v1::File
   return bytes;
 }
 
-Status WriteCheckpoint(const std::filesystem::path& folder, const v1::LearnerCheckpoint& checkpoint, std::uint64_t keep_version) {
-  const std::string bytes = Sealed(checkpoint);
-  if (keep_version > 0) FUSELINE_RETURN_IF_ERROR(WriteFileAtomically(folder / KeptName(keep_version), bytes));
-  return WriteFileAtomically(folder / kName, bytes);
+Status WriteCheckpoint(const std::filesystem::path& folder, const v1::LearnerCheckpoint& checkpoint) {
+  return WriteFileAtomically(folder / kName, Sealed(checkpoint));
+}
+
+Status KeepCheckpoint(const std::filesystem::path& folder, const v1::LearnerCheckpoint& checkpoint, const KeptCheckpoint& as) {
+  return WriteFileAtomically(folder / KeptName(as), Sealed(checkpoint));
 }
 
 Result<v1::LearnerCheckpoint> ReadCheckpoint(const std::filesystem::path& folder) {
   return ReadSealed<v1::LearnerCheckpoint>(folder / kName);
 }
 
-std::vector<std::uint64_t> KeptCheckpoints(const std::filesystem::path& folder) {
-  std::vector<std::uint64_t> kept;
+std::vector<KeptCheckpoint> KeptCheckpoints(const std::filesystem::path& folder) {
+  std::vector<KeptCheckpoint> kept;
   std::error_code failed;
   for (const auto& entry : std::filesystem::directory_iterator(folder, failed)) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with(kKeptPrefix)) continue;
-    const char* const begin = name.data() + std::string_view(kKeptPrefix).size();
-    std::uint64_t version = 0;
-    const auto [end, error] = std::from_chars(begin, name.data() + name.size(), version);
-    if (error == std::errc() && end == name.data() + name.size()) kept.push_back(version);
+    const std::string rest = name.substr(std::string_view(kKeptPrefix).size());
+    const std::size_t mark = rest.find(kStepsMark);
+    const auto version = NumberOf(std::string_view(rest).substr(0, mark));
+    const auto steps = mark == std::string::npos ? std::optional<std::uint64_t>(0)
+                                                 : NumberOf(std::string_view(rest).substr(mark + 2));
+    if (version && steps) kept.push_back({*version, *steps});
   }
   std::ranges::sort(kept);
   return kept;
 }
 
-std::vector<std::uint64_t> DroppedCheckpoints(const std::vector<std::uint64_t>& kept, std::size_t newest, std::uint64_t floor,
-                                              const std::set<std::uint64_t>& also) {
-  const auto base_of = [&](std::uint64_t version) {  // 0: it is derived from the beginning.
-    const auto after = std::ranges::lower_bound(kept, version);
-    return after == kept.begin() ? 0 : *(after - 1);
+std::vector<KeptCheckpoint> DroppedCheckpoints(const std::vector<KeptCheckpoint>& kept, std::size_t newest, std::uint64_t floor,
+                                               const std::set<std::uint64_t>& also) {
+  const auto base_of = [&](std::uint64_t version) {  // The first: it is derived from the beginning.
+    const auto after = std::ranges::lower_bound(kept, KeptCheckpoint{.version = version});
+    return after == kept.begin() ? KeptCheckpoint{} : *(after - 1);
   };
-  std::set<std::uint64_t> bases;
+  std::vector<KeptCheckpoint> dropped;
+  if (kept.empty()) return dropped;
+  std::set<KeptCheckpoint> bases{base_of(floor)};
   for (const std::uint64_t version : also) bases.insert(base_of(version));
-  const std::uint64_t oldest_base = base_of(floor);
-  std::vector<std::uint64_t> dropped;
-  for (std::size_t i = 0; i < kept.size() && kept.size() - i > newest; ++i) {
-    if (kept[i] < oldest_base && !bases.contains(kept[i])) dropped.push_back(kept[i]);
-  }
+  for (std::uint64_t version = floor + 1; version <= kept.back().version + 1; ++version) bases.insert(base_of(version));
+  for (std::size_t i = 0; i < kept.size() && kept.size() - i > newest; ++i)
+    if (!bases.contains(kept[i])) dropped.push_back(kept[i]);
   return dropped;
 }
 
-Status DropCheckpoint(const std::filesystem::path& folder, std::uint64_t version) {
+Status DropCheckpoint(const std::filesystem::path& folder, const KeptCheckpoint& kept) {
+  const std::filesystem::path path = folder / KeptName(kept);
   std::error_code failed;
-  std::filesystem::remove(folder / KeptName(version), failed);
-  return failed ? ErrorStatus(Code::kUnavailable, "cannot remove", (folder / KeptName(version)).string(), failed.message()) : OkStatus();
+  std::filesystem::remove(path, failed);
+  return failed ? ErrorStatus(Code::kUnavailable, "cannot remove", path.string(), failed.message()) : OkStatus();
 }
 
 Status WriteActs(const std::filesystem::path& folder, const v1::ActLog& acts) { return WriteFileAtomically(folder / kActs, Sealed(acts)); }
@@ -149,25 +178,25 @@ Status CollectGarbage(const std::filesystem::path& folder) {
 }
 
 // A learner that goes on may drop the checkpoint under our hands: then the one before it is taken.
-Result<std::uint64_t> PrepareToDeriveAgain(const v1::PolicyManifest& version, const std::filesystem::path& from,
-                                           const std::filesystem::path& to) {
+Result<DerivationBase> PrepareToDeriveAgain(const v1::PolicyManifest& version, const std::filesystem::path& from,
+                                            const std::filesystem::path& to) {
   FUSELINE_FAIL_IF_ERROR(MakeFolders(to));
   v1::ActLog acts;
   *acts.mutable_acts() = version.lineage().acts();
   FUSELINE_FAIL_IF_ERROR(WriteActs(to, acts));
-  std::vector<std::uint64_t> kept = KeptCheckpoints(from);
-  std::erase_if(kept, [&](std::uint64_t base) { return base >= version.version(); });
+  std::vector<KeptCheckpoint> kept = KeptCheckpoints(from);
+  std::erase_if(kept, [&](const KeptCheckpoint& base) { return base.version >= version.version(); });
   for (; !kept.empty(); kept.pop_back()) {
     const auto checkpoint = ReadSealed<v1::LearnerCheckpoint>(from / KeptName(kept.back()));
-    if (!checkpoint || checkpoint->root() != version.lineage().root()) continue;
+    if (!checkpoint || !IsOfHistory(*checkpoint, version.lineage())) continue;
     const bool whole = std::ranges::all_of(FilesOf(*checkpoint), [&](const std::string& name) {
       return std::filesystem::exists(to / name) || Share(from / name, to / name);
     });
     if (!whole) continue;
-    FUSELINE_FAIL_IF_ERROR(WriteCheckpoint(to, *checkpoint, /*keep_version=*/0));
-    return kept.back();
+    FUSELINE_FAIL_IF_ERROR(WriteCheckpoint(to, *checkpoint));
+    return DerivationBase{kept.back().version, checkpoint->counts().trajectories(), checkpoint->counts().steps()};
   }
-  return 0;
+  return DerivationBase{};
 }
 
 }  // namespace fuseline

@@ -14,12 +14,12 @@ namespace {
 
 constexpr std::size_t kDeviationPairs = 4096;  // Enough for a mean; more would cost as much as many updates.
 
-// Held-out requests with both policies' actions, one after another.
+// Held-out requests with the policies' actions, one after another.
 struct Evidence {
   std::vector<ConstRow> rows;
   std::vector<std::size_t> first_pair;  // Of each row.
   std::vector<std::size_t> session;     // Of each row.
-  std::vector<float> states, candidate, incumbent;
+  std::vector<float> states, candidate, incumbent, fixed;
   std::size_t sessions = 0;
 };
 
@@ -39,6 +39,7 @@ Result<Evidence> Gather(const Normaliser& normaliser, const RowStore& held_out, 
   if (evidence.rows.empty()) return evidence;
   FUSELINE_ASSIGN_OR_FAIL(evidence.candidate, subjects.candidate(evidence.states));
   FUSELINE_ASSIGN_OR_FAIL(evidence.incumbent, subjects.incumbent(evidence.states));
+  FUSELINE_ASSIGN_OR_FAIL(evidence.fixed, subjects.fixed(evidence.states));
   return evidence;
 }
 
@@ -104,21 +105,26 @@ class Judge {
 
   void CheckGauc() {
     if (TooFewSessions("gauc")) return;
-    const RankingQuality candidate = JudgeRanking(Pairs(evidence_.candidate)), incumbent = JudgeRanking(Pairs(evidence_.incumbent));
+    const RankingQuality candidate = JudgeRanking(Pairs(evidence_.candidate)), incumbent = JudgeRanking(Pairs(evidence_.incumbent)),
+                         fixed = JudgeRanking(Pairs(evidence_.fixed));
     auto& figures = *verdict_.mutable_figures();
     figures["gauc_users"] = static_cast<double>(candidate.users_used);
     figures["gauc_skipped_users"] = static_cast<double>(candidate.users_skipped);
-    if (!candidate.gauc || !incumbent.gauc) return Skip("gauc: no user has both classes");
+    if (!candidate.gauc || !incumbent.gauc || !fixed.gauc) return Lack("gauc: no user has both classes");
     figures["gauc"] = candidate.gauc->value;
     figures["gauc_incumbent"] = incumbent.gauc->value;
+    figures["gauc_static"] = fixed.gauc->value;
     if (candidate.gauc->value < incumbent.gauc->value - gate_.gauc_tolerance()) Refuse("gauc: below the incumbent's");
+    if (candidate.gauc->value < fixed.gauc->value - gate_.static_gauc_tolerance())
+      Refuse("gauc: below the floor, the static weights' less gate.static_gauc_tolerance");
   }
 
   void CheckNcis() {
     if (TooFewSessions("ncis")) return;
-    const auto mine = Requests(evidence_.candidate), theirs = Requests(evidence_.incumbent);
-    if (mine.empty()) return Skip("ncis: no held-back request has a behaviour density");
-    const NcisResult candidate = Ncis(mine, gate_.ncis_cap()), incumbent = Ncis(theirs, gate_.ncis_cap());
+    const auto mine = Requests(evidence_.candidate), theirs = Requests(evidence_.incumbent), fixed = Requests(evidence_.fixed);
+    if (mine.empty()) return Lack("ncis: no held-back request has a behaviour density");
+    const NcisResult candidate = Ncis(mine, gate_.ncis_cap()), incumbent = Ncis(theirs, gate_.ncis_cap()),
+                     floor = Ncis(fixed, gate_.ncis_cap());
     auto& figures = *verdict_.mutable_figures();
     figures["ncis"] = candidate.reward.value;
     figures["ncis_lower"] = candidate.lower;
@@ -127,10 +133,19 @@ class Judge {
     figures["ncis_incumbent"] = incumbent.reward.value;
     figures["ncis_incumbent_lower"] = incumbent.lower;
     figures["ncis_incumbent_effective"] = incumbent.effective;
-    if (std::min(candidate.effective, incumbent.effective) < gate_.ncis_min_effective())
-      return Skip("ncis: effective sample below gate.ncis_min_effective");
-    if (candidate.lower < incumbent.lower - gate_.ncis_tolerance() * std::abs(incumbent.reward.value))
+    figures["ncis_static"] = floor.reward.value;
+    figures["ncis_static_lower"] = floor.lower;
+    figures["ncis_static_effective"] = floor.effective;
+    if (std::min(candidate.effective, incumbent.effective) < gate_.ncis_min_effective()) {
+      Lack("ncis: effective sample below gate.ncis_min_effective");
+    } else if (FarBelow(candidate, incumbent, gate_.ncis_tolerance())) {
       Refuse("ncis: lower confidence bound below the incumbent's");
+    }
+    if (std::min(candidate.effective, floor.effective) < gate_.ncis_min_effective()) {
+      Skip("ncis floor: effective sample below gate.ncis_min_effective");
+    } else if (FarBelow(candidate, floor, gate_.static_ncis_tolerance())) {
+      Refuse("ncis: lower confidence bound below the floor, the static weights' less gate.static_ncis_tolerance");
+    }
   }
 
   v1::GateVerdict Verdict() {
@@ -145,10 +160,19 @@ class Judge {
     verdict_.add_reasons(reason);
   }
   void Skip(const std::string& reason) { verdict_.add_reasons("skipped " + reason); }
+  // Of a comparison with the incumbent that cannot be made.
+  void Lack(const std::string& reason) {
+    if (gate_.without_evidence() != "refuse") return Skip(reason);
+    Refuse("no evidence: " + reason + " (gate.without_evidence)");
+  }
+
+  static bool FarBelow(const NcisResult& candidate, const NcisResult& other, double tolerance) {
+    return candidate.lower < other.lower - tolerance * std::abs(other.reward.value);
+  }
 
   bool TooFewSessions(const std::string& check) {
     const bool few = evidence_.sessions < static_cast<std::size_t>(gate_.min_sessions());
-    if (few) Skip(check + ": fewer held-back sessions than gate.min_sessions");
+    if (few) Lack(check + ": fewer held-back sessions than gate.min_sessions");
     return few;
   }
 

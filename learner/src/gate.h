@@ -20,6 +20,7 @@ using Actor = std::function<Result<std::vector<float>>(std::span<const float> st
 struct GateSubjects {
   Actor candidate;
   Actor incumbent;
+  Actor fixed;  // The static, hand-set weights: the floor.
   // Mean standard deviation per critic group at the candidate's actions.
   std::function<Result<std::vector<double>>(std::span<const float> states, std::span<const float> actions)> deviation;
   bool finite = true;  // Every tensor of the candidate.
@@ -28,9 +29,11 @@ struct GateSubjects {
 };
 
 // The evidence before a version may serve: finite tensors, actions near the box, a sane ensemble, MTF-GAUC and NCIS no worse than the
-// incumbent's, on sessions of users who never train. A check without enough evidence is skipped, and the verdict says so.
+// incumbent's, nor than the static weights' by more than a wider margin: many small steps down do not lead below that floor. On sessions
+// of users who never train. A check without enough evidence is skipped, or with gate.without_evidence=refuse refuses; the verdict says
+// so. What the floor lacks is skipped always: the further exploration has moved, the less a log says of the static weights.
 // Figures: outside_share, distance_* (histogram of |mu - mu_bp|), deviation_*, gauc_*, ncis_*, sessions.
-// Errors: those of the actors. Cost: one forward pass over max_sessions sessions for either policy.
+// Errors: those of the actors. Cost: one forward pass over max_sessions sessions for each policy.
 Result<v1::GateVerdict> JudgeVersion(const v1::Config& config, const ActionSpace& space, const Normaliser& normaliser,
                                      const RowStore& held_out, const GateSubjects& subjects);
 

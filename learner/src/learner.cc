@@ -41,6 +41,7 @@ Result<std::unique_ptr<Learner>> Learner::Open(const std::filesystem::path& fold
   const auto checkpoint = ReadCheckpoint(folder);
   if (!checkpoint && checkpoint.error().code != Code::kNotFound) return tl::unexpected(checkpoint.error());
   FUSELINE_FAIL_IF_ERROR(checkpoint ? impl->Restore(*checkpoint) : impl->StartNew());
+  FUSELINE_FAIL_IF_ERROR(impl->EnterRegime(checkpoint.value_or(v1::LearnerCheckpoint())));
   return std::unique_ptr<Learner>(new Learner(std::move(impl)));
 }
 
@@ -62,7 +63,7 @@ Status Learner::BeginFrom(const PolicyVersion& version) {
   return impl_->Checkpoint();
 }
 
-Status Learner::BeginInput(const std::string& input, const std::string& from) {
+Status Learner::BeginInput(const std::string& input, const std::string& from, bool history) {
   Impl& impl = *impl_;
   const auto is_known = [&](const std::string& known) { return known == input || known.starts_with(input + kFrom); };
   if (!impl.inputs.empty() && is_known(impl.inputs.back().input())) return OkStatus();
@@ -76,8 +77,11 @@ Status Learner::BeginInput(const std::string& input, const std::string& from) {
   v1::LearnedInput& begun = impl.inputs.emplace_back();
   begun.set_input(from.empty() ? input : input + kFrom + from);
   begun.set_first_trajectory(impl.counts.trajectories());
+  begun.set_history(history);
   return OkStatus();
 }
+
+void Learner::BeginAnywhere() { impl_->merge.BeginAnywhere(); }
 
 Status Learner::Act(v1::Act act) { return impl_->WriteAct(std::move(act)); }
 

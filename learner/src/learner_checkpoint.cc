@@ -78,6 +78,11 @@ Status Learner::Impl::Restore(const v1::LearnerCheckpoint& checkpoint) {
   SelectTransitions();
   inputs.assign(checkpoint.inputs().begin(), checkpoint.inputs().end());
   started_from = checkpoint.started_from();
+  if (checkpoint.has_reward_guard()) {
+    FUSELINE_ASSIGN_OR_RETURN(const std::string users, ReadBlob(folder, checkpoint.reward_guard().users()));
+    FUSELINE_RETURN_IF_ERROR(guard.Restore(checkpoint.reward_guard(), users));
+  }
+  regimes.assign(checkpoint.regimes().begin(), checkpoint.regimes().end());
   for (const v1::PartitionPosition& position : checkpoint.partitions()) {
     merge.Restore(position);
     durable[position.last().partition()] = position.last();
@@ -141,17 +146,21 @@ Status Learner::Impl::Checkpoint() {
   checkpoint.set_acts_applied(acts_applied);
   for (const v1::LearnedInput& input : inputs) *checkpoint.add_inputs() = input;
   checkpoint.set_started_from(started_from);
+  for (const v1::Regime& regime : regimes) *checkpoint.add_regimes() = regime;
   if (pending) {
     *checkpoint.mutable_pending() = pending->manifest;
     FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_pending_weights(), WriteBlob(folder, "version", pending->weights));
   }
+  *checkpoint.mutable_reward_guard() = guard.Save();
+  FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_reward_guard()->mutable_users(), WriteBlob(folder, "earned", guard.UserBytes()));
   if (save_beside) beside = save_beside();
   if (!beside.empty()) {
     FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_beside(), WriteBlob(folder, "beside", beside));
   }
   const std::uint64_t every = Unsigned(config.learner().keep_checkpoint_every_versions());
-  const std::uint64_t keep = unsaved_version && counts.versions() % every == 0 ? counts.versions() : 0;
-  FUSELINE_RETURN_IF_ERROR(WriteCheckpoint(folder, checkpoint, keep));
+  if (unsaved_version && counts.versions() % every == 0)
+    FUSELINE_RETURN_IF_ERROR(KeepCheckpoint(folder, checkpoint, {.version = counts.versions()}));
+  FUSELINE_RETURN_IF_ERROR(WriteCheckpoint(folder, checkpoint));
   unsaved_version = false;
   checkpointed_trajectories = counts.trajectories();
   durable = std::move(names);
@@ -164,8 +173,8 @@ Status Learner::Impl::DropOldCheckpoints() const {
   const std::uint64_t archived = Unsigned(config.policy_store().keep_versions());
   const std::uint64_t floor = counts.versions() > archived ? counts.versions() - archived + 1 : 1;
   const auto newest = static_cast<std::size_t>(config.learner().keep_checkpoints());
-  for (const std::uint64_t version : DroppedCheckpoints(KeptCheckpoints(folder), newest, floor, {incumbents.back()}))
-    FUSELINE_RETURN_IF_ERROR(DropCheckpoint(folder, version));
+  for (const KeptCheckpoint& kept : DroppedCheckpoints(KeptCheckpoints(folder), newest, floor, {incumbents.back()}))
+    FUSELINE_RETURN_IF_ERROR(DropCheckpoint(folder, kept));
   return OkStatus();
 }
 

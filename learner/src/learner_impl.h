@@ -20,6 +20,7 @@
 #include "held_out.h"
 #include "merge.h"
 #include "replay_buffer.h"
+#include "reward_guard.h"
 #include "transition_builder.h"
 
 namespace fuseline {
@@ -57,6 +58,7 @@ struct Learner::Impl {
         traits(AlgorithmTraitsOf(settings.learner().algorithm()).value()),  // It was made, so it is known.
         sizes(SizesOf(settings.learner())),
         rewards(settings.rewards(), settings.learner().reward_cap()),
+        guard(settings.learner(), settings.rewards()),
         steps_total(metrics_to.GetCounter("fuseline_learner_steps_total", "update steps")),
         undone_total(metrics_to.GetCounter("fuseline_learner_steps_undone_total", "update steps undone by the numeric guard")),
         transitions_total(metrics_to.GetCounter("fuseline_learner_transitions_total", "transitions put into the replay buffer")),
@@ -75,6 +77,7 @@ struct Learner::Impl {
   Status Adopt(const PolicyVersion& version);
   Status AdoptActor(const TensorMap& policy);
   Status Restore(const v1::LearnerCheckpoint& checkpoint);
+  Status EnterRegime(v1::LearnerCheckpoint restored);
   Status Checkpoint();
   Status DropOldCheckpoints() const;
 
@@ -131,11 +134,13 @@ struct Learner::Impl {
   AlgorithmTraits traits;
   NetworkSizes sizes;
   RewardSpec rewards;
+  RewardGuard guard;
 
   std::string root;
   v1::LearnerCounts counts;
   std::vector<v1::LearnedInput> inputs;
   std::uint64_t started_from = 0;
+  std::vector<v1::Regime> regimes;              // What it computed under, one after another; the last is now.
   std::vector<std::uint64_t> incumbents{0};     // One after another; 0: the static weights.
   bool incumbent_holds = false;
   std::uint64_t versions_accepted = 0;

@@ -43,7 +43,7 @@ Status Merge::Offer(v1::Trajectory trajectory) {
 
   const v1::TrajectoryName* last = partition.seen.empty() ? nullptr : &partition.seen.back().name;
   if (last != nullptr && CompareNames(trajectory.name(), *last) <= 0) return CheckRepeat(partition, trajectory);
-  const bool follows = last == nullptr ? !trajectory.has_predecessor()
+  const bool follows = last == nullptr ? anywhere_ || !trajectory.has_predecessor()
                                        : trajectory.has_predecessor() && CompareNames(trajectory.predecessor(), *last) == 0;
   if (!follows) {
     return ErrorStatus(Code::kCorrupt, "gap before trajectory", NameText(trajectory.name()), "whose predecessor is",

@@ -25,7 +25,9 @@ class Merge {
   void ExpectPartitions(int count);
   void Restore(const v1::PartitionPosition& position);
 
-  void Restart() { partitions_.clear(); }  // Of another input: nothing was taken. REQUIRES: waiting() == 0.
+  void BeginAnywhere() { anywhere_ = true; }  // The first of a partition may have a predecessor that nobody took.
+
+  void Restart() { partitions_.clear(), anywhere_ = false; }  // Of another input: nothing was taken. REQUIRES: waiting() == 0.
 
   // Errors: as Learner::Offer.
   Status Offer(v1::Trajectory trajectory);
@@ -58,6 +60,7 @@ class Merge {
   Log& log_;
   std::map<std::int32_t, Partition> partitions_;
   std::size_t waiting_ = 0;
+  bool anywhere_ = false;
   std::uint64_t repeats_ = 0, repeats_differing_ = 0;
 };
 

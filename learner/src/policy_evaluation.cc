@@ -293,6 +293,24 @@ Result<PolicyEvaluationReport> Evaluation::Finish() {
   return report;
 }
 
+// An action of the log is a place within the ranges in force; a policy of others would be judged at another place than it means.
+Status CheckRanges(const v1::PolicyManifest& manifest, const v1::ActionRanges& in_force) {
+  const v1::ActionRanges& its = manifest.ranges();
+  const auto differs = [&](const char* keys, int first, int end) {
+    for (int d = first; d < end; ++d) {
+      if (its.lower(d) == in_force.lower(d) && its.upper(d) == in_force.upper(d)) continue;
+      return ErrorStatus(Code::kInvalidInput, "version", manifest.version(), "was learned within other ranges than those of the settings:", keys, "of task",
+                         d - first, "were", its.lower(d), "and", its.upper(d), ", the settings say", in_force.lower(d), "and", in_force.upper(d));
+    }
+    return OkStatus();
+  };
+  const int width = in_force.lower_size();
+  if (its.lower_size() != width || its.upper_size() != width)
+    return ErrorStatus(Code::kInvalidInput, "version", manifest.version(), "was learned for", its.lower_size() / 2, "tasks, the settings have", width / 2);
+  FUSELINE_RETURN_IF_ERROR(differs("policy.power_min and policy.power_max", 0, width / 2));
+  return differs("policy.bias_min and policy.bias_max", width / 2, width);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<PolicyEvaluation>> PolicyEvaluation::Create(const v1::Config& config, const std::vector<PolicyVersion>& versions,
@@ -307,6 +325,7 @@ Result<std::unique_ptr<PolicyEvaluation>> PolicyEvaluation::Create(const v1::Con
   for (const PolicyVersion& version : versions) {
     if (version.manifest.schema_digest() != SchemaDigest(schema))
       return Error(Code::kInvalidInput, "version was learned for another schema than that of the settings:", version.manifest.version());
+    FUSELINE_FAIL_IF_ERROR(CheckRanges(version.manifest, ranges));
     FUSELINE_ASSIGN_OR_FAIL(const TensorMap tensors, DecodeWeights(version.weights));
     FUSELINE_ASSIGN_OR_FAIL(PolicyNetwork network, PolicyNetwork::Create(version.manifest, tensors));
     if (network.action_space().learned_width() != learned_width)

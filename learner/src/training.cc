@@ -15,16 +15,23 @@ Status Learner::Impl::Absorb(const v1::Trajectory& trajectory) {
 
   const bool frozen = counts.transitions_at_warmup() > 0;
   TransitionBuilder::Account account;
+  const std::uint64_t user = TransitionBuilder::UserHash(trajectory.user_id());
+  SessionAllowance allowance = guard.Allow(user, trajectory.stream_time_ms());
+  // Versions have numbers alone. What was explored around one that is not made yet was explored around another lineage's; so was, in a
+  // history that was made before this learner, everything that was not the static weights.
+  const bool history = !inputs.empty() && inputs.back().history();
+  const SessionTerms terms{.allowance = &allowance, .newest_version = history ? 0 : counts.versions()};
   if (IsHeldBack(config, trajectory.user_id())) {
     counts.set_held_back(counts.held_back() + 1);
-    account = builder.AppendJudged(trajectory, held_out.rows());
+    account = builder.AppendJudged(trajectory, held_out.rows(), nullptr, terms);
     held_out.Index();
   } else {
     const std::uint64_t first_row = replay.rows().end_row();
-    account = builder.AppendTransitions(trajectory, replay.rows(), frozen ? nullptr : &statistics);
+    account = builder.AppendTransitions(trajectory, replay.rows(), frozen ? nullptr : &statistics, terms);
     FUSELINE_RETURN_IF_ERROR(ScoreProgressively(first_row));
     replay.Index();
   }
+  guard.Note(user, trajectory, allowance);
   counts.set_transitions(counts.transitions() + account.transitions);
   transitions_total.Increment(static_cast<double>(account.transitions));
   for (const auto& [reason, number] : account.left_out) (*counts.mutable_left_out())[reason] += number;

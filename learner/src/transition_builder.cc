@@ -44,7 +44,7 @@ bool TransitionBuilder::TakeAction(const google::protobuf::RepeatedField<float>&
   return true;
 }
 
-bool TransitionBuilder::EncodeState(const v1::Exposure& exposure, Row& row, Account& account) const {
+bool TransitionBuilder::EncodeState(const v1::Exposure& exposure, const SessionTerms& terms, Row& row, Account& account) const {
   const auto leave_out = [&](const char* reason) { return ++account.left_out[reason], false; };
   if (exposure.items().empty()) return leave_out("empty");
   if (exposure.schema_digest() != schema_digest_) return leave_out("schema");
@@ -62,7 +62,7 @@ bool TransitionBuilder::EncodeState(const v1::Exposure& exposure, Row& row, Acco
   const double most_log_density = config_.learner().max_log_density() * static_cast<double>(layout_.action);
   if (exposure.has_log_density() && !(std::abs(exposure.log_density()) <= most_log_density)) return leave_out("density");
   const v1::Policy& policy = config_.policy();
-  *row.header = {.behaviour_version = exposure.policy_version(),
+  *row.header = {.behaviour_version = exposure.policy_version() > terms.newest_version ? kForeignVersion : exposure.policy_version(),
                  .log_density = exposure.log_density(),
                  .box_lower = exposure.has_box() ? exposure.box().lower() : static_cast<float>(policy.box_lower()),
                  .box_upper = exposure.has_box() ? exposure.box().upper() : static_cast<float>(policy.box_upper()),
@@ -95,10 +95,10 @@ bool TransitionBuilder::EncodeOutcome(const v1::Step& step, Row& row, SessionAll
   return true;
 }
 
-TransitionBuilder::Encoded TransitionBuilder::Encode(const v1::Step& step, Account& account) const {
+TransitionBuilder::Encoded TransitionBuilder::Encode(const v1::Step& step, const SessionTerms& terms, Account& account) const {
   Encoded encoded{.row = std::vector<std::byte>(layout_.row_bytes())};
   Row row(layout_, encoded.row.data());
-  encoded.state = EncodeState(step.exposure(), row, account);
+  encoded.state = EncodeState(step.exposure(), terms, row, account);
   return encoded;
 }
 
@@ -124,18 +124,19 @@ void TransitionBuilder::AddStatistics(const Encoded& encoded, NormaliserStatisti
 }
 
 TransitionBuilder::Account TransitionBuilder::AppendTransitions(const v1::Trajectory& trajectory, RowStore& rows,
-                                                                NormaliserStatistics* statistics) const {
+                                                                NormaliserStatistics* statistics, const SessionTerms& terms) const {
   Account account;
+  SessionAllowance own(config_.learner().session_reward_cap());
+  SessionAllowance& allowance = terms.allowance != nullptr ? *terms.allowance : own;
   const std::uint64_t user = UserHash(trajectory.user_id());
   const bool has_next = trajectory.end() == v1::TRUNCATED && trajectory.has_next_step();
   const int steps = trajectory.steps_size();
 
   // The state after step t is states[t + 1]; the account counts a request that cannot be encoded once.
   std::vector<Encoded> states;
-  for (const v1::Step& step : trajectory.steps()) states.push_back(Encode(step, account));
-  if (has_next) states.push_back(Encode(trajectory.next_step(), account));
+  for (const v1::Step& step : trajectory.steps()) states.push_back(Encode(step, terms, account));
+  if (has_next) states.push_back(Encode(trajectory.next_step(), terms, account));
 
-  SessionAllowance allowance(config_.learner().session_reward_cap());
   const auto usable = [&](int t) {
     const auto at = static_cast<std::size_t>(t);
     if (!states[at].state) return false;
@@ -164,9 +165,10 @@ TransitionBuilder::Account TransitionBuilder::AppendTransitions(const v1::Trajec
 }
 
 TransitionBuilder::Account TransitionBuilder::AppendJudged(const v1::Trajectory& trajectory, RowStore& rows,
-                                                           std::vector<int>* kept) const {
+                                                           std::vector<int>* kept, const SessionTerms& terms) const {
   Account account;
-  SessionAllowance allowance(config_.learner().session_reward_cap());
+  SessionAllowance own(config_.learner().session_reward_cap());
+  SessionAllowance& allowance = terms.allowance != nullptr ? *terms.allowance : own;
   const std::uint64_t user = UserHash(trajectory.user_id());
   std::uint32_t flags = kSessionStart;
   for (int t = 0; t < trajectory.steps_size(); ++t) {
@@ -175,7 +177,7 @@ TransitionBuilder::Account TransitionBuilder::AppendJudged(const v1::Trajectory&
       ++account.left_out["flushed_last"];
       continue;
     }
-    Encoded encoded = Encode(trajectory.steps(t), account);
+    Encoded encoded = Encode(trajectory.steps(t), terms, account);
     Row row(layout_, encoded.row.data());
     if (!encoded.state || !EncodeOutcome(trajectory.steps(t), row, allowance, account)) continue;
     Emit(encoded, flags, true, user, rows);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -13,6 +14,15 @@
 #include "row_store.h"
 
 namespace fuseline {
+
+// In a row, of behaviour that was no version of this learner's lineage: nobody counts rounds since it.
+inline constexpr std::uint64_t kForeignVersion = std::numeric_limits<std::uint64_t>::max();
+
+// Under what a session is taken.
+struct SessionTerms {
+  SessionAllowance* allowance = nullptr;           // What its items may earn; null: learner.session_reward_cap.
+  std::uint64_t newest_version = kForeignVersion;  // A behaviour version of a larger number is another lineage's.
+};
 
 // Session → rows, with account of what is left out (algorithms: terminated, truncated, flushed).
 //   terminated  the last step is a transition without a next state
@@ -35,12 +45,15 @@ class TransitionBuilder {
     std::map<std::string, std::uint64_t> left_out;  // By reason, as in LearnerProgress.
   };
 
-  // Appends the session's transitions and their next states. `statistics`, when given, sees each state that is learned from.
-  Account AppendTransitions(const v1::Trajectory& trajectory, RowStore& rows, NormaliserStatistics* statistics) const;
+  // Appends the session's transitions and their next states. `statistics`, when given, sees each state that is learned from. What its
+  // items earn is spent from `terms`.
+  Account AppendTransitions(const v1::Trajectory& trajectory, RowStore& rows, NormaliserStatistics* statistics,
+                            const SessionTerms& terms = {}) const;
 
   // Appends the session's judged requests, those of the static arm included; the first is a kSessionStart.
   // `kept`, when given, gets each row's step.
-  Account AppendJudged(const v1::Trajectory& trajectory, RowStore& rows, std::vector<int>* kept = nullptr) const;
+  Account AppendJudged(const v1::Trajectory& trajectory, RowStore& rows, std::vector<int>* kept = nullptr,
+                       const SessionTerms& terms = {}) const;
 
   static std::uint64_t UserHash(const std::string& user_id);
 
@@ -49,9 +62,9 @@ class TransitionBuilder {
     bool state = false;      // Features, scores and baseline actions are in `row`.
     std::vector<std::byte> row;
   };
-  Encoded Encode(const v1::Step& step, Account& account) const;
+  Encoded Encode(const v1::Step& step, const SessionTerms& terms, Account& account) const;
   bool TakeAction(const google::protobuf::RepeatedField<float>& action, float* to) const;
-  bool EncodeState(const v1::Exposure& exposure, Row& row, Account& account) const;
+  bool EncodeState(const v1::Exposure& exposure, const SessionTerms& terms, Row& row, Account& account) const;
   bool IsSane(const Row& row, std::size_t items) const;
   bool EncodeOutcome(const v1::Step& step, Row& row, SessionAllowance& allowance, Account& account) const;
   void Emit(const Encoded& encoded, std::uint32_t flags, bool outcome, std::uint64_t user, RowStore& rows) const;

@@ -45,6 +45,7 @@ Result<v1::GateVerdict> Learner::Impl::Judge() const {
                        : Actor([this](std::span<const float> states) {
                            return algorithm->ActAs(actors.at(incumbents.back()).parameters, states);
                          }),
+      .fixed = act_static,
       .deviation = [this](std::span<const float> states, std::span<const float> actions) -> Result<std::vector<double>> {
         FUSELINE_ASSIGN_OR_FAIL(CriticValues values, algorithm->Values(states, actions));
         return std::move(values.deviation);
@@ -73,6 +74,11 @@ v1::Lineage Learner::Impl::MakeLineage() const {
   for (const v1::LearnedInput& input : inputs) *lineage.add_inputs() = input;
   for (int i = 0; i < static_cast<int>(acts_applied); ++i) *lineage.add_acts() = acts.acts(i);
   lineage.set_started_from(started_from);
+  for (const v1::Regime& regime : regimes) {
+    v1::Regime& listed = *lineage.add_regimes();
+    listed = regime;
+    if (listed.settings_sha256() == lineage.settings_sha256()) listed.clear_settings();
+  }
   return lineage;
 }
 
@@ -106,6 +112,8 @@ v1::PolicyManifest Learner::Impl::Manifest(std::uint64_t version) const {
     figures["progressive_gauc_static"] = ProgressiveGaucStatic();
     figures["progressive_sessions"] = static_cast<double>(counts.window_progressive_sessions());
   }
+  for (std::size_t group = 0; group < kRewardGroups; ++group)
+    figures[std::string("session_reward_limit_") + kRewardGroupNames[group]] = guard.session_limit()[group];
   figures["steps_undone"] = static_cast<double>(counts.steps_undone());
   manifest.set_created_ms(clock.wall_ms());
   return manifest;

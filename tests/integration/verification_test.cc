@@ -12,11 +12,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "fuseline/core/digest.h"
 #include "fuseline/core/file.h"
 #include "fuseline/policy_store/aliases.h"
 #include "fuseline/policy_store/archive.h"
 #include "fuseline/policy_store/fetch.h"
 #include "fuseline/proto/event_codec.h"
+#include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
 #include "fuseline/redis/connection.h"
 #include "fuseline/test_support/matchers.h"
@@ -77,6 +79,16 @@ Answer Fuseline(const std::vector<std::string>& arguments) {
   return answer;
 }
 
+// With what it says on standard error.
+Answer FuselineWithLog(const std::vector<std::string>& arguments) {
+  const TempDir dir;
+  Answer answer;
+  testing::internal::CaptureStderr();
+  answer.code = RunFuseline(arguments, &answer.output);
+  answer.output += testing::internal::GetCapturedStderr();
+  return answer;
+}
+
 Answer Verify(std::uint64_t version, std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), {"replay", "--json", "--verify", std::to_string(version)});
   return Fuseline(With(std::move(arguments), {"fuseline.log_level=error"}));
@@ -131,6 +143,41 @@ TEST(VerificationTest, AVersionOfAFileIsDerivedAgainAndWhatDiffersOrIsGoneIsSaid
   for (const json& difference : report["differences"])
     named += difference["what"].get<std::string>() + " ";
   EXPECT_EQ(named, "settings rewards ");
+
+  // What made it is named before anything is opened: a build, a BLAS and a thread count that are not these, whether or not it can be
+  // derived in the end.
+  DiskFileSystem disk;
+  ASSERT_OK_AND_ASSIGN(const ArchivedVersion second, Archive::OpenReadOnly(state + "/policy", disk).Get(2));
+  PolicyVersion forged{second.version.manifest, second.version.weights};
+  v1::Lineage& lineage = *forged.manifest.mutable_lineage();
+  lineage.set_build("another build");
+  lineage.set_blas("another BLAS");
+  lineage.set_threads(17);
+  const auto forge = [&](const std::string& folder) {
+    forged.manifest.clear_parts();
+    ASSERT_OK_AND_ASSIGN(Archive archive, Archive::Open(folder, 1 << 20, disk));
+    ASSERT_THAT(archive.Put(forged), IsOk());
+  };
+  ASSERT_NO_FATAL_FAILURE(forge(dir / "doctored"));
+  const Answer doctored = Verify(2, {"--archive", dir / "doctored", log});
+  EXPECT_EQ(doctored.code, 0) << doctored.output << "what it computes is the same all the same";
+  std::vector<std::string> what;
+  const json doctored_report = doctored.last();
+  for (const json& difference : doctored_report["differences"]) what.push_back(difference["what"]);
+  EXPECT_THAT(what, testing::ElementsAre("settings", "build", "blas", "threads")) << "settings: there is no state";
+  v1::Config of_gpu;
+  ASSERT_TRUE(of_gpu.ParseFromString(lineage.settings()));
+  of_gpu.mutable_learner()->set_device("cuda");
+  lineage.set_settings(CanonicalBytes(of_gpu));
+  lineage.set_settings_sha256(Sha256Of(lineage.settings()));
+  lineage.set_device("cuda");
+  ASSERT_NO_FATAL_FAILURE(forge(dir / "of_gpu"));
+  const Answer without_gpu = FuselineWithLog({"replay", "--verify", "2", "--archive", dir / "of_gpu", log});
+  if (without_gpu.code == 4) {  // Here is no GPU.
+    EXPECT_THAT(without_gpu.output, HasSubstr("what=build"));
+    EXPECT_THAT(without_gpu.output, HasSubstr("what=device"));
+    EXPECT_LT(without_gpu.output.find("what=device"), without_gpu.output.find("fuseline: "));
+  }
 
   // Another log: what was learned from is not in it.
   const std::string shorter = WriteEvents(dir / "shorter.jsonl", 0, Events().size() / 4);
@@ -245,6 +292,52 @@ TEST_F(LiveVerificationTest, HistoryThenALiveTopicThenARollbackThroughASigkillIs
   EXPECT_EQ(lineage.acts(0).who(), "operator");
 }
 
+// The state at the change is kept, so that what was learned behind it is derived under the settings behind it; without that state it is
+// said why it cannot be, and what differs is named by regime and key.
+TEST_F(LiveVerificationTest, ARestartWithOtherSettingsIsDerivedAgainFromTheStateAtTheChange) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  // Given
+  ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start());
+  const auto half = Events().begin() + std::ssize(Events()) / 2;
+  ASSERT_THAT(MakeEventsTopic(*kafka, "regimes.events", 2, {Events().begin(), half}), IsOk());
+  LoopProcess run(*kafka, *redis, "regimes.events", Settings());
+  ASSERT_THAT(run.Start(), IsOk());
+  ASSERT_THAT(run.WaitUntilLearned(static_cast<std::uint64_t>(half - Events().begin()), kPatienceMs), IsOk());
+  ASSERT_EQ(run.Interrupt(), 130) << run.log();
+  ASSERT_OK_AND_ASSIGN(const json before, run.StoredStatus());
+  const auto old_version = before["learner"]["versions"].get<std::uint64_t>();
+  ASSERT_GT(old_version, 3U);
+
+  // When
+  ASSERT_THAT(AppendEvents(*kafka, "regimes.events", {half, Events().end()}), IsOk());
+  ASSERT_THAT(run.Start({"--set", "learner.actor_rate=0.0007"}), IsOk());
+  ASSERT_THAT(run.WaitUntilLearned(Events().size(), kPatienceMs), IsOk());
+  ASSERT_EQ(run.Interrupt(), 130) << run.log();
+  ASSERT_OK_AND_ASSIGN(const json after, run.StoredStatus());
+  const auto new_version = after["learner"]["versions"].get<std::uint64_t>();
+  ASSERT_GT(new_version, old_version + 1);
+
+  // Then
+  const auto verify = [&](std::uint64_t version, const std::string& option, const std::string& folder) {
+    return Verify(version, {option, folder, "--set", "kafka.brokers=" + kafka->bootstrap_servers(),
+                            "--set", "kafka.events_topic=regimes.events"});
+  };
+  for (const std::uint64_t version : {old_version + 1, new_version}) {
+    const Answer answer = verify(version, "--state", run.state());
+    EXPECT_EQ(answer.code, 0) << "version " << version << ": " << answer.output << run.log();
+    const json report = answer.last();
+    EXPECT_EQ(report["regimes"], 2);
+    ASSERT_EQ(report["differences"].size(), 1U) << answer.output;
+    EXPECT_EQ(report["differences"][0]["what"], "settings");
+    EXPECT_EQ(report["differences"][0]["regime"], 1);
+    EXPECT_EQ(report["differences"][0]["keys"], json({{"learner.actor_rate", {"0.0001", "0.0007"}}})) << answer.output;
+  }
+  const Answer older = verify(old_version, "--state", run.state());
+  EXPECT_EQ(older.code, 0) << older.output << "it was made before the change";
+  EXPECT_EQ(older.last()["regimes"], 1);
+  EXPECT_EQ(verify(new_version, "--archive", run.state() + "/policy").code, 4) << "the state at the change is not there";
+}
+
 // The topic of trajectories that a member makes of the events so far, and learners behind it.
 class ApartVerificationTest : public LiveVerificationTest {
  protected:
@@ -258,8 +351,8 @@ class ApartVerificationTest : public LiveVerificationTest {
   }
 
   // Learns until nothing is left, and everything accepted is published. Returns the number of versions.
-  static std::uint64_t Learn(ServedProcess& learn, std::uint64_t more_than) {
-    EXPECT_THAT(learn.Start(), IsOk());
+  static std::uint64_t Learn(ServedProcess& learn, std::uint64_t more_than, const std::vector<std::string>& arguments = {}) {
+    EXPECT_THAT(learn.Start(arguments), IsOk());
     const auto done = [&](const json& status) {
       const json& learner = status["learner"];
       return learner["versions"] > more_than && status["idle"] == true &&
@@ -309,6 +402,38 @@ TEST_F(ApartVerificationTest, BehindATopicOfTrajectoriesItIsTheSameAndANewcomerB
   const Answer again = verify(later, "--archive", newcomer.state() + "/policy");
   EXPECT_EQ(again.code, 0) << again.output << newcomer.log();
   EXPECT_EQ(verify(later, "--state", newcomer.state()).code, 0);
+}
+
+// Only what came from an offset on is learned from, whatever its predecessors; a version says so, and is derived again from there.
+TEST_F(ApartVerificationTest, ALearnerBeginsAtAnOffsetGoesOnThereAndIsDerivedAgain) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  ASSERT_THAT(MakeEventsTopic(*kafka, "from.events", 2, Events()), IsOk());
+  ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start());
+  Member member(*kafka, "from.events", "from.trajectories", "verify", {kShortGap, kShortLateness});
+  ASSERT_THAT(member.Start(), IsOk());
+  const auto is_done = [&](const json&) { return HasCommittedEverything(*kafka, "from.events", "verify").value_or(false); };
+  ASSERT_THAT(member.WaitUntil(is_done, kPatienceMs), IsOk());
+  ASSERT_EQ(member.Interrupt(), 130) << member.log();
+  std::vector<std::string> settings = Settings();
+  settings.push_back("kafka.trajectories_topic=from.trajectories");
+  settings.push_back("redis.address=unix:" + redis->socket_path());
+
+  ServedProcess learn(*kafka, "learn", settings);
+  const std::uint64_t versions = Learn(learn, 2, {"--from", "offset:100"});
+  ASSERT_GT(versions, 2U) << learn.log();
+  EXPECT_EQ(Learn(learn, 2), versions) << "it goes on where it stood: " << learn.log();
+
+  DiskFileSystem files;
+  ASSERT_OK_AND_ASSIGN(const ArchivedVersion last, Archive::OpenReadOnly(learn.state() + "/policy", files).Get(versions));
+  EXPECT_THAT(last.version.manifest.lineage().inputs(0).input(), HasSubstr("topic from.trajectories, 2 partitions"));
+  EXPECT_THAT(last.version.manifest.lineage().inputs(0).input(), HasSubstr(", from offset:100"));
+  for (const auto& [option, folder] : {std::pair<std::string, std::string>("--state", learn.state()), {"--archive", learn.state() + "/policy"}}) {
+    const Answer again = Verify(versions, {option, folder, "--set", "kafka.brokers=" + kafka->bootstrap_servers(),
+                                           "--set", "kafka.trajectories_topic=from.trajectories"});
+    EXPECT_EQ(again.code, 0) << option << again.output << learn.log();
+  }
+  ASSERT_THAT(learn.Start({"--from", "offset:7"}), IsOk());
+  EXPECT_EQ(learn.Wait(), 4) << "this state began elsewhere: " << learn.log();
 }
 
 }  // namespace

@@ -72,7 +72,8 @@ class GateTest : public testing::Test {
     const auto space = ActionSpace::Create(ActionRangesOf(config_.policy(), SchemaOf(config_)).value()).value();
     const auto normaliser = Normaliser::Identity(rows.layout().shared + rows.layout().item);
     const GateSubjects subjects{.candidate = std::move(candidate),
-                                .incumbent = Constant(0),
+                                .incumbent = Constant(incumbent_),
+                                .fixed = Constant(0),
                                 .deviation = [deviation](auto, auto) -> Result<std::vector<double>> {
                                   return std::vector<double>{deviation, deviation};
                                 },
@@ -84,6 +85,7 @@ class GateTest : public testing::Test {
   }
 
   v1::Config config_;
+  float incumbent_ = 0;  // The incumbent says static + this everywhere.
 };
 
 TEST_F(GateTest, ABetterPolicyPassesAndItsFiguresSayWhy) {
@@ -130,6 +132,60 @@ TEST_F(GateTest, TooLittleEvidenceIsSaidAloud) {
   const v1::GateVerdict verdict = Judge(Sessions(3), Constant(-0.2F));
   EXPECT_TRUE(verdict.passed());
   EXPECT_THAT(verdict.reasons(), Contains("skipped ncis: fewer held-back sessions than gate.min_sessions"));
+}
+
+TEST_F(GateTest, WithoutEvidenceAVersionPassesOrIsRefusedAsTheSettingSays) {
+  config_.mutable_gate()->set_without_evidence("refuse");
+  const v1::GateVerdict few = Judge(Sessions(3), Constant(0.1F));
+  EXPECT_FALSE(few.passed());
+  EXPECT_THAT(few.reasons(), Contains("no evidence: gauc: fewer held-back sessions than gate.min_sessions (gate.without_evidence)"));
+  config_.mutable_gate()->set_ncis_min_effective(1e6);
+  const v1::GateVerdict thin = Judge(Sessions(), Constant(0.1F));
+  EXPECT_FALSE(thin.passed());
+  EXPECT_THAT(thin.reasons(), Contains("no evidence: ncis: effective sample below gate.ncis_min_effective (gate.without_evidence)"));
+  config_.mutable_gate()->set_ncis_min_effective(20);
+  EXPECT_TRUE(Judge(Sessions(), Constant(0.1F)).passed()) << "here there is evidence";
+}
+
+// Every step is within what the incumbent's check tolerates, and yet the sum of them is not allowed.
+TEST_F(GateTest, ManySmallStepsDownEndAtTheFloorOfTheStaticWeights) {
+  config_.mutable_gate()->set_gauc_tolerance(1);
+  config_.mutable_gate()->set_ncis_tolerance(1);
+  config_.mutable_gate()->set_static_ncis_tolerance(0.1);
+  config_.mutable_gate()->set_static_gauc_tolerance(1);
+  const RowStore rows = Sessions();
+  const auto descend = [&] {
+    float offset = 0;
+    for (; offset > -0.25F; offset -= 0.02F) {
+      incumbent_ = offset;
+      const v1::GateVerdict verdict = Judge(rows, Constant(offset - 0.02F));
+      EXPECT_GE(verdict.figures().at("ncis_effective"), 20);
+      if (!verdict.passed()) {
+        EXPECT_THAT(verdict.reasons(), ElementsAre(HasSubstr("ncis: lower confidence bound below the floor")));
+        break;
+      }
+    }
+    return offset;
+  };
+  const float with_floor = descend();
+  config_.mutable_gate()->set_static_ncis_tolerance(10);
+  const float without = descend();
+  EXPECT_LT(with_floor, -0.01F) << "a step within the tolerance is allowed";
+  EXPECT_GT(with_floor, -0.2F);
+  EXPECT_LE(without, -0.25F) << "without a floor the same steps go on";
+}
+
+TEST_F(GateTest, ARankingFarBelowThatOfTheStaticWeightsIsRefusedWhateverTheIncumbentIs) {
+  config_.mutable_gate()->set_ncis_tolerance(10);
+  config_.mutable_gate()->set_static_ncis_tolerance(10);
+  config_.mutable_gate()->set_static_gauc_tolerance(0);
+  incumbent_ = -0.2F;
+  const RowStore rows = Sessions();
+  const v1::GateVerdict same = Judge(rows, Constant(incumbent_));
+  ASSERT_NE(same.figures().at("gauc"), same.figures().at("gauc_static")) << "for the test to say anything";
+  const bool below = same.figures().at("gauc") < same.figures().at("gauc_static");
+  EXPECT_EQ(!same.passed(), below) << same.DebugString();
+  EXPECT_THAT(Judge(rows, Constant(0)).reasons(), Not(Contains(HasSubstr("floor"))));
 }
 
 // One session in a hundred says that the worse action earns all that can be said, with the density of something impossible.

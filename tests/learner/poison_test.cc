@@ -59,7 +59,7 @@ class PoisonTest : public testing::Test {
   }
   // 10 seconds of watching at the best action, less further away.
   std::int64_t Watch(const Action& action) const {
-    return static_cast<std::int64_t>(1000 * std::max(0.0, 10 - 4 * std::pow(Distance(action, best_), 2)));
+    return static_cast<std::int64_t>(1000 * watch_scale_ * std::max(0.0, 10 - slope_ * std::pow(Distance(action, best_), 2)));
   }
 
   struct Outcome {
@@ -121,6 +121,7 @@ class PoisonTest : public testing::Test {
 
   v1::Config config_;
   Action static_{}, best_{};
+  double watch_scale_ = 1, slope_ = 4;
 };
 
 TEST_F(PoisonTest, ValuesThatAreNoneAreLeftOutWithAccountAndTeachNothing) {
@@ -139,6 +140,7 @@ TEST_F(PoisonTest, ValuesThatAreNoneAreLeftOutWithAccountAndTeachNothing) {
       [&](v1::Step& step) { step.mutable_rewards(0)->set_watch_ms(std::numeric_limits<std::int64_t>::min()); },
       [&](v1::Step& step) { step.mutable_rewards(0)->set_likes(std::numeric_limits<std::uint32_t>::max()); },
       [&](v1::Step& step) { step.mutable_rewards(0)->set_dislikes(std::numeric_limits<std::uint32_t>::max()); }};
+  config_.mutable_learner()->set_reward_cap(1'000);
   config_.mutable_learner()->set_session_reward_cap(100);
   const Outcome poisoned = Run([&](int s, v1::Step& step) {
     if (s % 10 != 7) return false;  // From the first: while the normaliser is made, too.
@@ -166,6 +168,8 @@ TEST_F(PoisonTest, OneUserInAHundredWhoPraisesOneItemIsHeldBackByTheSessionsCap)
     if (step.exposure().items(0).executed_action(0) < static_[0]) step.mutable_rewards(0)->set_likes(1'000);
     return true;
   };
+  config_.mutable_learner()->set_reward_cap(1'000);
+  config_.mutable_learner()->set_session_reward_multiple(0);
   config_.mutable_learner()->set_session_reward_cap(1e12);
   const Outcome open = Run(attack);
   config_.mutable_learner()->set_session_reward_cap(30);  // Three times what an honest session earns.
@@ -178,6 +182,46 @@ TEST_F(PoisonTest, OneUserInAHundredWhoPraisesOneItemIsHeldBackByTheSessionsCap)
   EXPECT_GT(capped.learned[0], static_[0]) << "towards the best action, away from the praised item";
   EXPECT_LT(EngagementDeviation(capped), EngagementDeviation(open) / 10) << "what the critics were made to believe";
   EXPECT_GT(capped.progress.left_out.at("session_reward_capped"), 0U);
+}
+
+// With the caps and the gate as they come. Whoever sees the item, which is where the first power is low, claims a thousand likes of it
+// and the longest watch. The control has the caps taken away: there the same attack decides what the critics and the gate believe.
+TEST_F(PoisonTest, WithDefaultSettingsOneUserInAHundredChangesNoVersionThatIsPublished) {
+  const v1::Config by_default = DefaultSettings();
+  *config_.mutable_rewards() = by_default.rewards();
+  *config_.mutable_gate() = by_default.gate();
+  // Up to five minutes of watching at the best action.
+  watch_scale_ = 30;
+  slope_ = 8;
+  const auto attack = [&](int s, v1::Step& step) {
+    if (s % 100 != 50) return false;
+    if (step.exposure().items(0).executed_action(0) < static_[0]) {
+      step.mutable_rewards(0)->set_likes(1'000);
+      step.mutable_rewards(0)->set_watch_ms(300'000);
+    }
+    return true;
+  };
+  const auto ncis = [](const Outcome& outcome) { return outcome.versions.back().manifest.gate().figures().at("ncis"); };
+  const Outcome clean = Run([](int, v1::Step&) { return false; });
+  const Outcome guarded = Run(attack);
+  config_.mutable_learner()->set_reward_cap(1'000);  // No honest report comes near it.
+  config_.mutable_learner()->set_session_reward_multiple(0);
+  config_.mutable_learner()->set_user_reward_multiple(0);
+  const Outcome open = Run(attack);
+
+  const double before = Distance(static_, best_);
+  for (const auto& [name, outcome] : {std::pair("clean", &clean), {"guarded", &guarded}, {"open", &open}}) {
+    std::cout << name << ": distance from the best action " << Distance(outcome->learned, best_) << " of " << before << ", from the clean one "
+              << Distance(outcome->learned, clean.learned) << ", NCIS " << ncis(*outcome) << ", deviation " << EngagementDeviation(*outcome)
+              << ", accepted " << outcome->progress.versions_accepted << " of " << outcome->progress.versions << '\n';
+  }
+  ASSERT_LT(Distance(clean.learned, best_), 0.5 * before);
+  EXPECT_GT(guarded.progress.left_out.at("reward_capped"), 0U);
+  EXPECT_LT(Distance(guarded.learned, best_), 0.5 * before);
+  EXPECT_LT(Distance(guarded.learned, clean.learned), 0.25 * before);
+  EXPECT_NEAR(ncis(guarded), ncis(clean), 0.1 * ncis(clean)) << "what the gate believes";
+  EXPECT_GT(std::abs(ncis(open) - ncis(clean)), 0.5 * ncis(clean)) << "or the test could not fail";
+  EXPECT_GT(EngagementDeviation(open), 5 * EngagementDeviation(guarded)) << "what the critics believe";
 }
 
 }  // namespace

@@ -197,6 +197,16 @@ TEST_F(PolicyEvaluationTest, WithoutExplorationOnlyTheRankingAndTheFittedValueAr
   EXPECT_TRUE(report->policies[0].fqe);
 }
 
+TEST_F(PolicyEvaluationTest, AVersionOfOtherActionRangesIsRefusedByTheirKeys) {
+  PolicyVersion other = VersionAt(7, 0);
+  EXPECT_THAT(PolicyEvaluation::Create(config_, {other}, false), IsOk());
+  config_.mutable_policy()->set_bias_max(config_.policy().bias_max() + 1);
+  const auto refused = PolicyEvaluation::Create(config_, {other}, false);
+  EXPECT_THAT(refused, HasCode(Code::kInvalidInput));
+  EXPECT_THAT(refused, MessageNames("policy.bias_max"));
+  EXPECT_THAT(refused, MessageNames("version 7"));
+}
+
 TEST_F(PolicyEvaluationTest, AVersionOfAnotherSchemaIsRefused) {
   PolicyVersion other = VersionAt(7, 0);
   other.manifest.set_schema_digest("another");

@@ -69,6 +69,8 @@ class Learner {
   static constexpr int kStepsPerAdvance = 16;
 
   // Restores the newest durable checkpoint in `folder`, or starts new. `build` goes into the lineage.
+  // Under other settings, by another build or with another BLAS, thread count or device than before, the restored state is kept as a full
+  // checkpoint, and a new regime begins in the lineage.
   // REQUIRES: the caller holds the folder's lock; log, metrics and clock outlive the learner.
   // Errors: kInvalidInput  settings that cannot be: learner.device=cuda without a GPU, or a checkpoint made for another schema,
   //                        seed or network (the message names the keys);
@@ -88,9 +90,12 @@ class Learner {
 
   // What is read from now on, in words; part of the lineage. Where something else was read before, the names taken from that are
   // closed: every partition begins anew, and the weights, the buffer and the counts go on. `from`: where its reader begins with it, in
-  // words, if not at its beginning; remembered when the input is new. Before ExpectPartitions.
+  // words, if not at its beginning; remembered when the input is new. `history`: a warm start; what was served in it were no versions of
+  // this lineage, whatever their numbers. Before ExpectPartitions.
   // Errors: kConflict while something that was offered waits to be merged.
-  Status BeginInput(const std::string& input, const std::string& from = "");
+  Status BeginInput(const std::string& input, const std::string& from = "", bool history = false);
+  // Of the input that is read now, a partition of which nothing was taken may begin in the middle of its names. Before the first Offer.
+  void BeginAnywhere();
 
   // The partitions are [0, count). Before the first Advance. The merge waits until each has shown a later stream time, by
   // a trajectory or a progress mark. Marks are not durable: after Open they are offered again, kEndOfTimeMs included.
@@ -159,10 +164,22 @@ class Learner {
   std::unique_ptr<Impl> impl_;
 };
 
+// What a version is derived again from: a full checkpoint, or nothing (all 0).
+struct DerivationBase {
+  std::uint64_t version = 0;       // The newest that had been made there.
+  std::uint64_t trajectories = 0;  // Taken until there.
+  std::uint64_t steps = 0;         // Done until there.
+};
+
 // Prepares the empty folder `to` for a learner that makes a version again: the newest full checkpoint before it that `from`, the
 // folder of a learner, has kept (which may go on meanwhile), and what acted on the version. Without such a checkpoint the learner begins from nothing.
-// Returns the version of that checkpoint; 0: none. Errors: kUnavailable for the disk.
-Result<std::uint64_t> PrepareToDeriveAgain(const v1::PolicyManifest& version, const std::filesystem::path& from, const std::filesystem::path& to);
+// Errors: kUnavailable for the disk.
+Result<DerivationBase> PrepareToDeriveAgain(const v1::PolicyManifest& version, const std::filesystem::path& from,
+                                            const std::filesystem::path& to);
+
+// What a learner of these settings would compute under in this process; where it begins is left open.
+// Errors: kInvalidInput as Learner::Open, for settings that cannot be here.
+Result<v1::Regime> RegimeHere(const v1::Config& config, const std::string& build);
 
 // Whether sessions of this user are kept from training and judge versions at the gate. A function of the seed and the id alone.
 bool IsHeldBack(const v1::Config& config, const std::string& user_id);

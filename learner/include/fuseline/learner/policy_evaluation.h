@@ -44,7 +44,8 @@ struct PolicyEvaluationReport {
 // four values by evaluation.fqe_steps updates for each policy.
 class PolicyEvaluation {
  public:
-  // Judges `versions`, and with `with_static` the hand-set weights. Errors: kInvalidInput for a version of another schema.
+  // Judges `versions`, and with `with_static` the hand-set weights. Errors: kInvalidInput for a version of another schema, or
+  // of other action ranges (the message names the keys).
   static Result<std::unique_ptr<PolicyEvaluation>> Create(const v1::Config& config, const std::vector<PolicyVersion>& versions,
                                                           bool with_static);
   virtual ~PolicyEvaluation() = default;

@@ -1,6 +1,7 @@
 #include "regimes.h"
 
 #include "checkpoint.h"
+#include "fuseline/core/digest.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
 #include "learner_impl.h"

@@ -11,6 +11,7 @@
 
 #include "command.h"
 #include "progress_line.h"
+#include "scorer_data.h"
 
 #include "fuseline/core/file.h"
 #include "fuseline/datasets/event_writer.h"
@@ -24,7 +25,7 @@ constexpr std::array<const char*, kKuaiRandBinaryTasks> kTaskNames = {"click", "
 struct ImportOptions {
   KuaiRandFiles files;
   KuaiRandOptions reading;
-  std::filesystem::path out, config_out;
+  std::filesystem::path out, config_out, scorer;
   bool dry_run = false;
   bool json = false;
 };
@@ -59,7 +60,7 @@ ProgressFunction ShowProgress() {
 
 void PrintJson(const KuaiRandSummary& summary) {
   std::cout << R"({"rows":)" << summary.rows << R"(,"bad_rows":)" << summary.bad_rows << R"(,"duplicate_rows":)"
-            << summary.duplicate_rows << R"(,"events":)" << summary.events << R"(,"duplicate_events":)"
+            << summary.duplicate_rows << R"(,"rows_of_the_scorer":)" << summary.rows_of_the_scorer << R"(,"events":)" << summary.events << R"(,"duplicate_events":)"
             << summary.duplicate_events << R"(,"users":)" << summary.users << R"(,"items":)" << summary.items
             << R"(,"users_without_features":)" << summary.users_without_features << R"(,"items_without_features":)"
             << summary.items_without_features << R"(,"first_ms":)" << summary.first_ms << R"(,"last_ms":)"
@@ -84,6 +85,7 @@ void PrintTable(const KuaiRandSummary& summary) {
   PrintRow("rows", std::to_string(summary.rows));
   PrintRow("  bad, left out", std::to_string(summary.bad_rows));
   PrintRow("  duplicate", std::to_string(summary.duplicate_rows));
+  if (summary.rows_of_the_scorer > 0) PrintRow("  learned by the scorer", std::to_string(summary.rows_of_the_scorer));
   PrintRow("users", std::to_string(summary.users));
   PrintRow("  without features", std::to_string(summary.users_without_features));
   PrintRow("items", std::to_string(summary.items));
@@ -108,7 +110,12 @@ Result<std::optional<EventWriter>> OpenOutput(const ImportOptions& options) {
   return std::optional<EventWriter>(std::move(writer));
 }
 
-int RunImportKuaiRand(const ImportOptions& options) {
+int RunImportKuaiRand(ImportOptions options) {
+  if (!options.scorer.empty()) {
+    auto scorer = OpenKuaiRandScorer(options.scorer);
+    if (!scorer) return scorer.error().code == Code::kCorrupt ? Fail(scorer.error()) : FailUsage(scorer.error());
+    options.reading.scorer = *std::move(scorer);
+  }
   auto writer = OpenOutput(options);
   if (!writer) return FailUsage(writer.error());
   const auto emit = [&](const v1::Event& event) { return *writer ? (*writer)->Write(event) : OkStatus(); };
@@ -140,6 +147,8 @@ void RegisterImport(Program& program) {
   kuairand->add_option("--videos", options->files.videos, "video features, CSV or CSV.gz")->required();
   auto* out = kuairand->add_option("--out", options->out, "events: .jsonl, .jsonl.gz, .jsonl.zst or .pb");
   kuairand->add_option("--config-out", options->config_out, "settings that fit these events, YAML");
+  kuairand->add_option("--scorer", options->scorer, "folder of a scorer that train-scorer made: its scores, of rows later than it learned from")
+      ->type_name("DIR");
   kuairand->add_flag("--skip-bad-rows", options->reading.skip_bad_rows, "leave bad rows out and report them");
   kuairand->add_flag("--json", options->json, "print the summary as one JSON line");
   auto* dry_run = kuairand->add_flag("--dry-run", options->dry_run, "read and count, write nothing");

@@ -85,6 +85,7 @@ void RegisterRun(Program& program);
 void RegisterSessionize(Program& program);
 void RegisterSessions(Program& program);
 void RegisterStatus(Program& program);
+void RegisterTrainScorer(Program& program);
 void RegisterVersions(Program& program);
 void RegisterWorld(Program& program);
 

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   fuseline::RegisterCompare(program);
   fuseline::RegisterStatus(program);
   fuseline::RegisterVersions(program);
+  fuseline::RegisterTrainScorer(program);
   fuseline::RegisterWorld(program);
   fuseline::RegisterSessions(program);
   fuseline::RegisterExplain(program);

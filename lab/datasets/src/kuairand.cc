@@ -2,6 +2,7 @@
 
 #include <unordered_set>
 
+#include "fuseline/datasets/kuairand_impressions.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
 #include "kuairand_events.h"
@@ -57,6 +58,23 @@ Status EmitAll(const std::vector<KuaiRandRow>& rows, const std::vector<KuaiRandS
   return OkStatus();
 }
 
+// Leaves out what the scorer may have learned from, and puts its scores in place of the rates.
+Status ScoreByModel(const KuaiRandScorer& scorer, const FeatureTable& users, const FeatureTable& videos, std::vector<KuaiRandRow>* rows,
+                    std::vector<KuaiRandScores>* scores, KuaiRandSummary* summary) {
+  std::size_t first = 0;  // Rows are in order of time.
+  while (first < rows->size() && (*rows)[first].time_ms <= scorer.learned_until_ms) ++first;
+  rows->erase(rows->begin(), rows->begin() + static_cast<std::ptrdiff_t>(first));
+  scores->erase(scores->begin(), scores->begin() + static_cast<std::ptrdiff_t>(first));
+  summary->rows_of_the_scorer = first;
+  if (rows->empty()) return ErrorStatus(Code::kInvalidInput, "the log has no row later than what the scorer learned from");
+  KuaiRandImpressions impressions{.users = users, .videos = videos};
+  for (const KuaiRandRow& row : *rows) impressions.rows.push_back(ImpressionOf(row));
+  FUSELINE_ASSIGN_OR_RETURN(const auto by_model, scorer.score(impressions));
+  for (std::size_t i = 0; i < rows->size(); ++i)
+    for (std::size_t k = 0; k < scorer.tasks.size(); ++k) (*scores)[i][scorer.tasks[k]] = by_model[i * scorer.tasks.size() + k];
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<KuaiRandSummary> ImportKuaiRand(const KuaiRandFiles& files, const KuaiRandOptions& options,
@@ -66,10 +84,11 @@ Result<KuaiRandSummary> ImportKuaiRand(const KuaiRandFiles& files, const KuaiRan
   FUSELINE_ASSIGN_OR_FAIL(const auto ranges, ActionRangesOf(DefaultSettings().policy(), schema));
   FUSELINE_ASSIGN_OR_FAIL(auto users, ReadKuaiRandUsers(files.users));
   FUSELINE_ASSIGN_OR_FAIL(auto videos, ReadKuaiRandVideos(files.videos));
-  FUSELINE_ASSIGN_OR_FAIL(const auto rows, ReadKuaiRandLog(files.log, options, progress, &summary));
+  FUSELINE_ASSIGN_OR_FAIL(auto rows, ReadKuaiRandLog(files.log, options, progress, &summary));
+  auto scores = ScoreFromThePast(rows, progress);
+  if (options.scorer.score) FUSELINE_FAIL_IF_ERROR(ScoreByModel(options.scorer, users, videos, &rows, &scores, &summary));
   const EventMaker maker(std::move(users), std::move(videos), SchemaDigest(schema), ranges);
   CountUnknown(rows, maker, &summary);
-  const auto scores = ScoreFromThePast(rows, progress);
   MeasureAreas(rows, scores, &summary);
   FUSELINE_FAIL_IF_ERROR(EmitAll(rows, scores, maker, emit, progress, &summary));
   return summary;

@@ -35,6 +35,9 @@ using FeatureTable = std::unordered_map<std::uint64_t, v1::Features>;
 Result<FeatureTable> ReadKuaiRandUsers(const std::filesystem::path& path);
 Result<FeatureTable> ReadKuaiRandVideos(const std::filesystem::path& path);
 
+struct KuaiRandImpression;
+KuaiRandImpression ImpressionOf(const KuaiRandRow& row);  // Without rates.
+
 // Tab, and the local hour of the app's users (UTC+8) as sine and cosine.
 v1::Features KuaiRandContext(const KuaiRandRow& row);
 

@@ -101,7 +101,8 @@ class Past {
 
 }  // namespace
 
-std::vector<KuaiRandScores> ScoreFromThePast(const std::vector<KuaiRandRow>& rows, const ProgressFunction& progress) {
+std::vector<KuaiRandScores> ScoreFromThePast(const std::vector<KuaiRandRow>& rows, const ProgressFunction& progress,
+                                             std::int64_t until_ms) {
   // Rows shown already whose feedback may not be known yet, the earliest to be complete on top.
   using Due = std::pair<std::int64_t, std::size_t>;
   std::priority_queue<Due, std::vector<Due>, std::greater<>> watching;
@@ -114,7 +115,7 @@ std::vector<KuaiRandScores> ScoreFromThePast(const std::vector<KuaiRandRow>& row
       watching.pop();
     }
     scores.push_back(past.Score(rows[i]));
-    if (!rows[i].repeats) watching.emplace(rows[i].feedback_ms(), i);
+    if (!rows[i].repeats && rows[i].feedback_ms() < until_ms) watching.emplace(rows[i].feedback_ms(), i);
     if (progress && (i + 1) % kRowsPerProgress == 0) progress({"scoring", i + 1, rows.size()});
   }
   return scores;

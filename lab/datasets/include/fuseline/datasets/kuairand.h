@@ -33,9 +33,20 @@ struct KuaiRandFiles {
   std::filesystem::path log, users, videos;  // CSV, plain or .gz; columns are found by their header.
 };
 
+struct KuaiRandImpressions;  // kuairand_impressions.h
+
+// A model whose scores stand in the events of the tasks that it knows, in place of the smoothed rates. It has learned from the log until
+// `learned_until_ms`, so events begin after that: no score knows its own outcome.
+struct KuaiRandScorer {
+  std::int64_t learned_until_ms = 0;
+  std::vector<std::size_t> tasks;  // KuaiRandTasks, binary ones.
+  std::function<Result<std::vector<float>>(const KuaiRandImpressions& impressions)> score;  // → [rows, tasks]; empty: no scorer.
+};
+
 struct KuaiRandOptions {
   bool skip_bad_rows = false;  // Leave bad rows of the log out and report them; else the first one ends the import.
   std::size_t reported_bad_rows = 10;
+  KuaiRandScorer scorer;
 };
 
 // How far an import is; phase by phase.
@@ -52,6 +63,7 @@ struct KuaiRandSummary {
   std::vector<std::string> bad_row_reports;  // The first ones: "FILE:LINE: what".
   std::uint64_t duplicate_rows = 0;  // Rows all of whose fields were seen in a row before.
   std::uint64_t duplicate_events = 0;
+  std::uint64_t rows_of_the_scorer = 0;  // Left out, since the scorer may have learned from them.
   std::uint64_t events = 0;
   std::map<std::string, std::uint64_t> events_by_kind;  // EXPOSURE, WATCH, CLICK, …
   std::uint64_t users = 0, items = 0;
@@ -75,6 +87,7 @@ using EventFunction = std::function<Status(const v1::Event&)>;
 // Task scores come from the past only: rates of user, item and tab over rows whose feedback was complete before this
 // exposure's time, shrunk to the overall rate, their log-odds added up. Rows at the same time do not see each other; a
 // duplicate row is learned from once.
+// With a scorer: only rows later than all it learned from, their scores its own; a repeated row has those of the first.
 // Errors: kNotFound for an absent file; kInvalidInput with file and line (and column) for a missing column or a bad
 // number; whatever `emit` returns. Cost: some 600 bytes of memory a row, about 5 us a row besides `emit`.
 Result<KuaiRandSummary> ImportKuaiRand(const KuaiRandFiles& files, const KuaiRandOptions& options,

@@ -1,0 +1,201 @@
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+
+#include "command.h"
+#include "comparison_plan.h"
+#include "fuseline/core/clock.h"
+#include "fuseline/core/file.h"
+#include "fuseline/proto/settings.h"
+#include "progress_line.h"
+#include "scorer_data.h"
+#include "scorer_run.h"
+#include "scorer_table.h"
+#include "stop_signal.h"
+
+namespace fuseline {
+namespace {
+
+struct TrainOptions {
+  SettingsOptions settings;
+  std::string data, log = "log_w1.csv.gz", users = "user_features_pure.csv.gz", videos = "video_features_basic_pure.csv.gz";
+  std::filesystem::path out;
+  int test_days = 2;
+  std::vector<std::string> backbones, weights;
+  std::string seeds = "1";
+  bool dry_run = false;
+};
+
+// The settings of one training: its backbone, weights and seed over those that were given; features are KuaiRand's.
+Result<v1::Config> BaseConfig(const TrainOptions& options) {
+  FUSELINE_ASSIGN_OR_FAIL(v1::Config config, options.settings.Load());
+  *config.mutable_schema() = KuaiRandSchema();
+  return config;
+}
+
+v1::Config ConfigOf(v1::Config config, const std::string& backbone, const std::string& weights, std::uint64_t seed) {
+  config.mutable_scorer()->set_backbone(backbone);
+  config.mutable_scorer()->set_weights(weights);
+  config.mutable_fuseline()->set_seed(seed);
+  return config;
+}
+
+struct Plan {
+  v1::Config config;
+  std::vector<std::string> backbones, weights;
+  std::vector<std::uint64_t> seeds;
+  std::size_t runs() const { return backbones.size() * weights.size() * seeds.size(); }
+};
+
+Result<Plan> PlanOf(const TrainOptions& options) {
+  Plan plan;
+  FUSELINE_ASSIGN_OR_FAIL(plan.config, BaseConfig(options));
+  plan.backbones = options.backbones.empty() ? std::vector{plan.config.scorer().backbone()} : options.backbones;
+  plan.weights = options.weights.empty() ? std::vector{plan.config.scorer().weights()} : options.weights;
+  FUSELINE_ASSIGN_OR_FAIL(plan.seeds, ParseSeeds(options.seeds));
+  const auto known = ScorerBackbones();
+  for (const std::string& name : plan.backbones) {
+    if (std::ranges::find(known, name) != known.end()) continue;
+    std::string names;
+    for (const std::string& one : known) names += (names.empty() ? "" : ", ") + one;
+    return Error(Code::kInvalidInput, "scorer.backbone is none of " + names + ':', name);
+  }
+  for (const std::string& name : plan.weights) {
+    if (name != "none" && name != "linear" && name != "direct" && name != "constant")
+      return Error(Code::kInvalidInput, "scorer.weights is none of none, linear, direct, constant:", name);
+  }
+  return plan;
+}
+
+// "mmoe, seed 2 (3 of 10): critics, epoch 1 of at most 10, 34 of 231 batches, 12.3 k impressions/s, at most 40 s left".
+class Shown {
+ public:
+  void Begin(std::string name) {
+    name_ = std::move(name);
+    doing_.clear();
+  }
+  void Show(const v1::Scorer& settings, const ScorerTraining& training, std::string_view doing) {
+    const ScorerPosition position = training.position();
+    if (doing_ != doing) {
+      doing_ = doing;
+      begin_us_ = clock_.monotonic_us();
+      begin_impressions_ = position.impressions;
+    }
+    if (!line_.due()) return;
+    std::string text = name_ + ": " + std::string(doing);
+    if (position.phase != ScorerPhase::kDone) {
+      const bool critics = position.phase == ScorerPhase::kCritics;
+      const auto epochs = static_cast<double>(critics ? settings.critic_epochs() : settings.epochs());
+      const double elapsed_s = std::max(static_cast<double>(clock_.monotonic_us() - begin_us_) / 1e6, 1e-3);
+      const auto learned = static_cast<double>(position.impressions - begin_impressions_);
+      const auto batches = static_cast<double>(position.batches);
+      const double done = static_cast<double>(position.epoch) * batches + static_cast<double>(position.batch);
+      // A checkpoint's part was not done in this time.
+      const double done_here = learned / static_cast<double>(position.batch_rows);
+      const double left = epochs * batches - done;
+      text += ", epoch " + std::to_string(position.epoch + 1) + " of at most " + std::to_string(static_cast<int>(epochs)) + ", " +
+              std::to_string(position.batch) + " of " + std::to_string(position.batches) + " batches, " + RateText(learned / elapsed_s) +
+              " impressions/s, at most " + EtaText(done_here, done_here + left, elapsed_s) + " left";
+    }
+    line_.Show(text);
+  }
+
+ private:
+  const SystemClock clock_;
+  ProgressLine line_;
+  std::string name_, doing_;
+  std::int64_t begin_us_ = 0;
+  std::uint64_t begin_impressions_ = 0;
+};
+
+void PrintData(const ScorerData& data) {
+  std::printf("%-34s %zu (%lld local days), %zu to stop by, %zu to judge by\n", "impressions to learn from", data.split.train_end,
+              static_cast<long long>(data.train_days), data.split.validation_end - data.split.train_end, data.rows.size() - data.test_begin);
+  std::printf("%-34s %llu repeated, %llu whose outcome came too late\n", "left out", static_cast<unsigned long long>(data.duplicate_rows),
+              static_cast<unsigned long long>(data.known_too_late));
+  std::printf("%-34s %s\n", "sessions (a user's local day)", LengthsText(data.train_sessions).c_str());
+  std::printf("%-34s %s\n", "sessions of the test days", LengthsText(data.test_sessions).c_str());
+}
+
+RatesFigures RatesOf(const ScorerFields& fields, const ScorerData& data) {
+  const auto judged = [&](const std::vector<float>& scores) {
+    return TableOf(fields.tasks(), JudgeScores(data.rows, data.test_begin, data.rows.size(), scores));
+  };
+  return {judged(data.frozen_rates), judged(data.rates)};
+}
+
+Result<std::vector<ScorerResult>> RunAll(const Plan& plan, const ScorerFields& fields, const ScorerData& data, const TrainOptions& options,
+                                         const StopSignal& stop) {
+  std::vector<ScorerResult> results;
+  Shown shown;
+  for (const std::string& backbone : plan.backbones) {
+    for (const std::string& weights : plan.weights) {
+      for (const std::uint64_t seed : plan.seeds) {
+        const v1::Config config = ConfigOf(plan.config, backbone, weights, seed);
+        const std::string name = backbone + '-' + weights + '-' + std::to_string(seed);
+        shown.Begin(name + " (" + std::to_string(results.size() + 1) + " of " + std::to_string(plan.runs()) + ")");
+        const auto show = [&](const ScorerTraining& training, std::string_view doing) { shown.Show(config.scorer(), training, doing); };
+        const std::string input = "KuaiRand, " + options.log + " but its last " + std::to_string(options.test_days) + " local days";
+        FUSELINE_ASSIGN_OR_FAIL(ScorerResult result,
+                                RunScorer(config, fields, data, input, options.out / name, show, stop.token()));
+        results.push_back(std::move(result));
+      }
+    }
+  }
+  return results;
+}
+
+int RunTrainScorer(const TrainOptions& options) {
+  const auto plan = PlanOf(options);
+  if (!plan) return FailUsage(plan.error());
+  const auto fields = ScorerFields::Create(plan->config);
+  if (!fields) return FailUsage(fields.error());
+  if (const auto tasks = KuaiRandTasksOf(fields->tasks()); !tasks) return FailUsage(tasks.error());
+  const StopSignal stop;
+  const std::filesystem::path folder = options.data;
+  const auto data =
+      ReadScorerData({folder / options.log, folder / options.users, folder / options.videos}, options.test_days, plan->config, *fields, {});
+  if (!data) return data.error().code == Code::kNotFound ? FailUsage(data.error()) : Fail(data.error());
+  PrintData(*data);
+  if (options.dry_run) return kExitOk;
+  const auto results = RunAll(*plan, *fields, *data, options, stop);
+  if (!results) {
+    const int code = Fail(results.error());
+    return stop.stopped() ? static_cast<int>(kExitInterrupted) : code;
+  }
+  const RatesFigures rates = RatesOf(*fields, *data);
+  const std::string table = ScorerMarkdown(*results, rates);
+  for (const auto& [file, text] : {std::pair{"results.md", table}, std::pair{"results.json", ScorerJson(*results, rates)}}) {
+    if (const Status status = WriteFileAtomically(options.out / file, text); !status.ok()) return Fail(status);
+  }
+  std::cout << '\n' << table;
+  return kExitOk;
+}
+
+}  // namespace
+
+void RegisterTrainScorer(Program& program) {
+  auto options = std::make_shared<TrainOptions>();
+  CLI::App* train = program.AddSubcommand(
+      "train-scorer", "Train the model of the task scores on KuaiRand's log, and judge it on later days",
+      "fuseline train-scorer --data kuairand --out scorers --backbones mmoe,ple --weights none,linear --seeds 5");
+  options->settings.AddTo(*train);
+  train->add_option("--data", options->data, "folder of KuaiRand's log and side tables")->required()->type_name("DIR");
+  train->add_option("--out", options->out, "folder of the scorers, one each, and of the results; the same command goes on there")
+      ->required()
+      ->type_name("DIR");
+  train->add_option("--log", options->log, "the log in the data's folder")->capture_default_str();
+  train->add_option("--users", options->users, "the user features there")->capture_default_str();
+  train->add_option("--videos", options->videos, "the video features there")->capture_default_str();
+  train->add_option("--test-days", options->test_days, "last local days, to judge by; all before are learned from")
+      ->check(CLI::Range(1, 3650))
+      ->capture_default_str();
+  train->add_option("--backbones", options->backbones, "trained one after another; none: scorer.backbone")->delimiter(',');
+  train->add_option("--weights", options->weights, "of the losses: none, linear (RMTL), direct, constant; none given: scorer.weights")->delimiter(',');
+  train->add_option("--seeds", options->seeds, "how many from 1 on, or which: 5, 101-103, or 1,4,7")->capture_default_str();
+  train->add_flag("--dry-run", options->dry_run, "read the log, count, train nothing");
+  program.SetBody(train, [options] { return RunTrainScorer(*options); });
+}
+
+}  // namespace fuseline

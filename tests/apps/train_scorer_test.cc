@@ -1,0 +1,113 @@
+// Proven with the program itself, on a made-up log of six days: what it writes, that it goes on after an interruption to the same bytes,
+// and its exit codes.
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+
+#include "fuseline/core/child_process.h"
+#include "fuseline/core/file.h"
+#include "fuseline/core/random.h"
+#include "fuseline/test_support/matchers.h"
+#include "fuseline/test_support/temp_dir.h"
+
+namespace fuseline {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr std::int64_t kDayMs = 86'400'000;
+
+class TrainScorerTest : public ::testing::Test {
+ protected:
+  TrainScorerTest() { std::ofstream(folder_ / "log.csv") << Log(); }
+
+  // 1,800 impressions in six local days; clicks hang on the user and the video.
+  static std::string Log() {
+    std::ostringstream log;
+    log << "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,long_view,"
+           "play_time_ms,duration_ms,profile_stay_time,comment_stay_time,is_profile_enter,is_rand,tab\n";
+    Random random(3, "log", 0);
+    for (int i = 0; i < 1'800; ++i) {
+      const std::uint64_t user = random.NextBelow(30), video = random.NextBelow(40);
+      const int click = random.NextUniform() < 0.1 + 0.02 * static_cast<double>(user) + 0.005 * static_cast<double>(video) ? 1 : 0;
+      const int long_view = click != 0 && random.NextBelow(2) != 0 ? 1 : 0;
+      log << user << ',' << video << ",20231115,0," << 57'600'000 + i * (6 * kDayMs / 1'800) << ',' << click << ",0,0,0,0,0," << long_view
+          << ",3000,8000,0,0,0,0,1\n";
+    }
+    return log.str();
+  }
+
+  std::vector<std::string> Command(const std::string& out, const std::vector<std::string>& more) {
+    const std::string tables = std::string(std::getenv("FUSELINE_SOURCE_DIR")) + "/tests/datasets/data/";
+    std::vector<std::string> arguments = {std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline", "train-scorer", "--data", folder_ / "",
+                                          "--log", "log.csv", "--users", tables + "kuairand_users.csv", "--videos",
+                                          tables + "kuairand_videos.csv", "--out", folder_ / out, "--set", "scorer.epochs=2",
+                                          "--set", "scorer.batch=64"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  int Run(const std::string& out, const std::vector<std::string>& more) {
+    auto program = ChildProcess::Start(Command(out, more), folder_ / "output");
+    EXPECT_THAT(program, IsOk());
+    return program->Wait();
+  }
+  std::string Text(const std::string& name) { return ReadFile(folder_ / name).value_or(""); }
+  test::TempDir folder_;
+};
+
+TEST_F(TrainScorerTest, WritesAVersionAndItsFiguresAndGoesOnWhereItIsDone) {
+  ASSERT_EQ(Run("s", {"--backbones", "mmoe,esmm", "--weights", "none,linear", "--seeds", "2"}), 0) << Text("output");
+
+  EXPECT_THAT(Text("output"), HasSubstr("1080 (4 local days), 120 to stop by, 600 to judge by"));
+  EXPECT_THAT(Text("output"), HasSubstr("| esmm, linear |"));
+  const auto results = nlohmann::json::parse(Text("s/results.json"));
+  ASSERT_EQ(results.at("runs").size(), 8U);
+  EXPECT_GT(results.at("smoothed_rates").at("progressive").at("click").at("AUC").get<double>(), 0.5);
+  EXPECT_GT(results.at("runs")[0].at("frozen").at("click").at("auc").get<double>(), 0.4);
+  EXPECT_FALSE(Text("s/mmoe-linear-2/weights.safetensors").empty());
+  EXPECT_FALSE(Text("s/mmoe-linear-2/manifest.pb").empty());
+
+  // Again: nothing is trained, the results are the same.
+  const std::string before = Text("s/results.json");
+  ASSERT_EQ(Run("s", {"--backbones", "mmoe,esmm", "--weights", "none,linear", "--seeds", "2"}), 0);
+  EXPECT_EQ(Text("s/results.json"), before);
+  EXPECT_EQ(Run("s", {"--backbones", "mmoe", "--set", "scorer.rate=0.01"}), 5);
+}
+
+TEST_F(TrainScorerTest, InterruptedItGoesOnToTheSameBytes) {
+  const std::vector<std::string> longer = {"--set", "scorer.epochs=60", "--set", "scorer.patience=100000", "--set",
+                                           "scorer.checkpoint_every_steps=50"};
+  ASSERT_EQ(Run("whole", longer), 0) << Text("output");
+  auto program = ChildProcess::Start(Command("pieces", longer), folder_ / "output");
+  ASSERT_THAT(program, IsOk());
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!std::filesystem::exists(folder_ / "pieces/mmoe-none-1/checkpoint") && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  program->Signal(SIGINT);
+  const int code = program->Wait();
+  EXPECT_TRUE(code == 130 || code == 0) << code;  // It may have been done before the signal came.
+
+  ASSERT_EQ(Run("pieces", longer), 0) << Text("output");
+
+  EXPECT_EQ(Text("pieces/mmoe-none-1/weights.safetensors"), Text("whole/mmoe-none-1/weights.safetensors"));
+}
+
+TEST_F(TrainScorerTest, UnknownNamesAndAbsentFilesAreUsageErrorsAndTooFewDaysBadData) {
+  EXPECT_EQ(Run("s", {"--backbones", "towers"}), 2);
+  EXPECT_THAT(Text("output"), HasSubstr("shared_bottom"));
+  EXPECT_EQ(Run("s", {"--weights", "heavy"}), 2);
+  EXPECT_EQ(Run("s", {"--set", "scorer.tasks=click,share"}), 2);
+  EXPECT_EQ(Run("s", {"--set", "scorer.tasks=click,watch"}), 2);
+  EXPECT_EQ(Run("s", {"--log", "absent.csv"}), 2);
+  EXPECT_EQ(Run("s", {"--test-days", "6"}), 4);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "s"));
+}
+
+}  // namespace
+}  // namespace fuseline

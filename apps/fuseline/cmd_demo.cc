@@ -148,7 +148,7 @@ void Watch(const Users& users, const EventLog& event_log, const Pipeline& pipeli
   }
   const auto learned = [&] {
     const PipelineStatus status = pipeline.status();
-    return status.accounting().read() >= event_log.figures().written && status.idle && status.learner_backlog() == 0;
+    return status.accounting().read() >= event_log.figures().taken && status.idle && status.learner_backlog() == 0;
   };
   const std::int64_t patience_us = clock.monotonic_us() + kSettlingPatienceUs;
   while (!loop.finished() && !learned() && clock.monotonic_us() < patience_us && SleepFor(stop.token(), 20)) {
@@ -157,8 +157,8 @@ void Watch(const Users& users, const EventLog& event_log, const Pipeline& pipeli
 
 // Accelerated users wait for the loop: for the broker, which would drop what is not read, and for the learner, or they would
 // have lived their lives before the first version. A learner that idles waits for later events, and is never waited for.
-bool IsBehind(const PipelineStatus& status, std::uint64_t written) {
-  if (written > status.ingested + kLagEventsMax) return true;
+bool IsBehind(const PipelineStatus& status, std::uint64_t sent) {
+  if (sent > status.ingested + kLagEventsMax) return true;
   return !status.idle && status.learner_backlog() > kLearnerBacklogMax;
 }
 
@@ -190,14 +190,14 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   sink_options.connection = ConnectionOf(config.kafka());
   sink_options.topic = config.kafka().events_topic();
   sink_options.event_time_timestamps = true;
-  FUSELINE_ASSIGN_OR_FAIL(auto sink, OpenKafkaSink(sink_options, instruments.log, instruments.metrics));
+  FUSELINE_ASSIGN_OR_FAIL(auto sink, OpenKafkaSink(sink_options, instruments.log));
   std::atomic<const EventLog*> log_of_events = nullptr;  // Its thread asks before the constructor has returned.
   EventLogOptions log_options;
   log_options.queue_events = static_cast<std::size_t>(config.ranker().event_log_queue());
   std::atomic<bool> loop_over = false;  // Nobody waits for a loop that has failed.
   log_options.hold_back = [&] {
     const EventLog* events = log_of_events;
-    return !loop_over && events != nullptr && IsBehind(pipeline.status(), events->figures().written);
+    return !loop_over && events != nullptr && IsBehind(pipeline.status(), events->figures().taken);
   };
   EventLog event_log(std::move(log_options), std::move(sink), instruments.log, instruments.metrics);
   log_of_events = &event_log;
@@ -225,7 +225,7 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   figures.second_half = watched.half_reached ? watched.now.Since(watched.at_half) : watched.now;
   figures.pipeline = pipeline.status();
   figures.freshness = freshness.MakeReport();
-  figures.produced = event_log.figures().written;
+  figures.produced = event_log.figures().taken;
   figures.version_in_use = ranker->status().version;
   figures.wall_s = static_cast<double>(instruments.clock.monotonic_us() - begin_us) / 1e6;
   figures.event_time_h = static_cast<double>(watched.event_time_ms - kStartMs) / 3.6e6;

@@ -100,6 +100,8 @@ struct fuseline_ranker {
   fuseline::Metrics metrics;
   fuseline::SystemClock clock;
   const fuseline_shape shape;
+  const fuseline::Counter refused_total = metrics.GetCounter("fuseline_serving_bridge_requests_refused_total",
+                                                             "requests that were not ranked, by reason", {{"reason", "argument"}});
   std::unique_ptr<fuseline::Ranker> ranker;
   std::unique_ptr<fuseline::EventLog> events;  // Null: none.
 };
@@ -155,7 +157,8 @@ namespace {
 Result<fuseline::v1::Event> ExposureOf(fuseline_reader& reader, const fuseline_request& request) {
   FUSELINE_ASSIGN_OR_FAIL(const fuseline::RankingRequest view, reader.View(request));
   const auto beyond = [&](const fuseline::RankedItem& item) { return item.candidate >= view.candidates.size(); };
-  if (std::any_of(reader.decision.order.begin(), reader.decision.order.end(), beyond) || request.task_count != reader.ranker.shape.tasks) {
+  const bool has_other_tasks = request.candidates > 0 && request.task_count != reader.ranker.shape.tasks;
+  if (has_other_tasks || std::any_of(reader.decision.order.begin(), reader.decision.order.end(), beyond)) {
     return fuseline::Error(Code::kInvalidInput, "request is not the one of the reader's last decision:", view.request_id);
   }
   return reader.ranker.ranker->MakeExposureEvent(view, reader.decision);
@@ -205,12 +208,19 @@ int fuseline_ranker_open(const fuseline_ranker_options* options, fuseline_ranker
     FUSELINE_ASSIGN_OR_RETURN(fuseline::RankerOptions its_options, OptionsOf(*options));
     auto opened = std::make_unique<fuseline_ranker>(fuseline::Severity::kWarn, its_options.schema);
     if (const std::string_view file = TextOf(options->event_file); !file.empty()) {
-      FUSELINE_ASSIGN_OR_RETURN(auto sink, fuseline::OpenFileSink(file));
+      FUSELINE_ASSIGN_OR_RETURN(auto sink, fuseline::OpenFileSink(file, opened->log));
       opened->events = std::make_unique<fuseline::EventLog>(fuseline::EventLogOptions{}, std::move(sink), opened->log, opened->metrics);
     }
     FUSELINE_ASSIGN_OR_RETURN(opened->ranker, fuseline::Ranker::Open(std::move(its_options), opened->log, opened->metrics, opened->clock));
     *ranker = opened.release();
     return OkStatus();
+  });
+}
+
+int fuseline_ranker_close_events(fuseline_ranker* ranker, int64_t patience_ms) {
+  return Call([&]() -> Status {
+    if (ranker == nullptr) return Missing("ranker");
+    return ranker->events == nullptr ? OkStatus() : ranker->events->Close(patience_ms);
   });
 }
 
@@ -233,7 +243,7 @@ int fuseline_ranker_state(const fuseline_ranker* ranker, fuseline_state* state) 
     if (ranker->events == nullptr) return OkStatus();
     const fuseline::EventLog::Figures figures = ranker->events->figures();
     state->events_written = figures.written;
-    state->events_dropped = figures.dropped + figures.failed;
+    state->events_dropped = figures.dropped();
     return OkStatus();
   });
 }
@@ -266,8 +276,12 @@ void fuseline_reader_close(fuseline_reader* reader) { delete reader; }
 int fuseline_rank(fuseline_reader* reader, const fuseline_request* request, fuseline_decision* decision) {
   return Call([&]() -> Status {
     if (reader == nullptr || request == nullptr || decision == nullptr) return Missing("reader, request or decision");
-    FUSELINE_ASSIGN_OR_RETURN(const fuseline::RankingRequest view, reader->View(*request));
-    FUSELINE_RETURN_IF_ERROR(reader->ranker.ranker->Rank(view, reader->slot, reader->decision));
+    const auto view = reader->View(*request);
+    if (!view) {
+      reader->ranker.refused_total.Increment();
+      return view.error();
+    }
+    FUSELINE_RETURN_IF_ERROR(reader->ranker.ranker->Rank(*view, reader->slot, reader->decision));
     const fuseline::Decision& made = reader->decision;
     reader->order.clear();
     reader->scores.clear();

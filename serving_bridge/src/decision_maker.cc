@@ -68,11 +68,12 @@ struct DecisionMaker::Impl {
       : options(its_options),
         encoder(options.schema),
         space(std::move(its_space)),
-        check(options.schema, options.max_candidates),
+        check(options.schema, options.max_candidates, metrics),
         exposures(options.schema),
         input_fallbacks_total(Fallbacks(metrics, "input")),
         action_fallbacks_total(Fallbacks(metrics, "action")),
-        clamped_total(metrics.GetCounter("fuseline_serving_bridge_scores_clamped_total", "task scores outside their range")) {}
+        clamped_total(metrics.GetCounter("fuseline_serving_bridge_scores_clamped_total", "task scores outside their range")),
+        empty_total(metrics.GetCounter("fuseline_serving_bridge_requests_empty_total", "requests without candidates")) {}
 
   static Counter Fallbacks(Metrics& metrics, const char* reason) {
     return metrics.GetCounter("fuseline_serving_bridge_fallbacks_total", "requests that got the static weights because something was not finite",
@@ -93,7 +94,7 @@ struct DecisionMaker::Impl {
   const ActionSpace space;
   const RequestCheck check;
   const ExposureWriter exposures;
-  const Counter input_fallbacks_total, action_fallbacks_total, clamped_total;
+  const Counter input_fallbacks_total, action_fallbacks_total, clamped_total, empty_total;
 };
 
 DecisionMaker::DecisionMaker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -115,7 +116,10 @@ Status DecisionMaker::Decide(const RankingRequest& request, const ServingPolicy&
   buffers.executed.resize(values);
 
   Begin(policy, impl_->space.width(), decision);
-  if (request.candidates.empty()) return OkStatus();
+  if (request.candidates.empty()) {
+    impl_->empty_total.Increment();
+    return OkStatus();
+  }
   FUSELINE_RETURN_IF_ERROR(impl_->ChooseActions(request, policy, finite, buffers, decision));
   impl_->Order(request, buffers, decision);
   return OkStatus();

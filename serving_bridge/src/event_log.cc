@@ -15,11 +15,34 @@
 namespace fuseline {
 namespace {
 
+using SteadyClock = std::chrono::steady_clock;
+
 constexpr std::int64_t kIdleWaitLongestMs = 8;  // Between two looks into an empty ring: nobody who pushes wakes the thread.
 constexpr std::int64_t kFullWaitMs = 1;       // Between two tries of Append.
 constexpr std::int64_t kHoldBackWaitMs = 2;   // Between two questions to hold_back.
 constexpr std::int64_t kRetryFirstMs = 10;
 constexpr std::int64_t kRetryLongestMs = 1'000;
+
+// A figure that is a metric too.
+class Tally {
+ public:
+  explicit Tally(Counter total) : total_(total) {}
+  void Add(std::uint64_t events) {
+    if (events == 0) return;
+    events_ += events;
+    total_.Increment(static_cast<double>(events));
+  }
+  std::uint64_t events() const { return events_.load(); }
+
+ private:
+  std::atomic<std::uint64_t> events_ = 0;
+  const Counter total_;
+};
+
+Counter Dropped(Metrics& metrics, const char* reason) {
+  return metrics.GetCounter("fuseline_serving_bridge_events_dropped_total", "events that the log lost, by reason",
+                            {{"reason", reason}});
+}
 
 }  // namespace
 
@@ -43,30 +66,33 @@ struct EventLog::Impl {
         sink(std::move(its_sink)),
         log(its_log),
         ring(std::max<std::size_t>(options.queue_events, 2)),
-        written_total(metrics.GetCounter("fuseline_serving_bridge_events_written_total", "events taken by the event log's sink")),
-        dropped_total(metrics.GetCounter("fuseline_serving_bridge_events_dropped_total",
-                                         "events that found the event log full, or were left at its end")),
-        failed_total(metrics.GetCounter("fuseline_serving_bridge_events_failed_total", "events that the sink refused for good")),
+        offered(metrics.GetCounter("fuseline_serving_bridge_events_offered_total", "events handed to the event log")),
+        taken(metrics.GetCounter("fuseline_serving_bridge_events_taken_total", "events that its sink took")),
+        written(metrics.GetCounter("fuseline_serving_bridge_events_written_total", "events that are safe, as its sink says")),
+        full(Dropped(metrics, "full")),
+        closed(Dropped(metrics, "closed")),
+        refused(Dropped(metrics, "refused")),
+        unwritten(Dropped(metrics, "unwritten")),
+        unacknowledged(Dropped(metrics, "unacknowledged")),
         queue_events(metrics.GetGauge("fuseline_serving_bridge_event_log_queue", "events waiting to be logged")) {}
 
-  void Drop(std::uint64_t events) {
-    dropped += events;
-    dropped_total.Increment(static_cast<double>(events));
-  }
-
+  Figures figures() const;
   Status Run(std::stop_token stop);
   void WriteBatch(std::stop_token stop, std::vector<v1::Event>& batch, Backoff& backoff);
+  void SettleUp();
+  Status End(std::uint64_t left);
 
   const EventLogOptions options;
   const std::unique_ptr<EventLogSink> sink;  // The thread's alone, after it has begun.
   Log& log;
   EventRing<v1::Event> ring;
-  const Counter written_total, dropped_total, failed_total;
+  Tally offered, taken, written, full, closed, refused, unwritten, unacknowledged;
   const Gauge queue_events;
-  std::atomic<std::uint64_t> pushed = 0, written = 0, dropped = 0, failed = 0;
   std::atomic<bool> close_called = false;
-  bool waiting = false;  // For the sink, and said so. The thread's.
-  std::optional<Stage> thread;  // Last: it uses the members above.
+  std::atomic<SteadyClock::time_point> deadline = SteadyClock::time_point();  // Of the end; set before the ring is closed.
+  EventLogSink::Settled settled;  // As the sink said last. The thread's, and
+  std::string waits_why;          // this: why the sink takes nothing, as it was said; empty: it does.
+  std::optional<Stage> thread;    // Last: it uses the members above.
 };
 
 EventLog::EventLog(EventLogOptions options, std::unique_ptr<EventLogSink> sink, Log& log, Metrics& metrics)
@@ -74,43 +100,54 @@ EventLog::EventLog(EventLogOptions options, std::unique_ptr<EventLogSink> sink, 
   impl_->thread.emplace("event_log", [impl = impl_.get()](std::stop_token stop) { return impl->Run(stop); });
 }
 
-EventLog::~EventLog() { (void)Close(); }
+EventLog::~EventLog() { (void)Close(); }  // End has said and counted what was lost.
 
 bool EventLog::TryPush(v1::Event&& event) {
-  if (!impl_->ring.TryPush(event)) {
-    impl_->Drop(1);
-    return false;
-  }
-  ++impl_->pushed;
-  return true;
+  impl_->offered.Add(1);
+  if (impl_->ring.TryPush(event)) return true;
+  (impl_->ring.closed() ? impl_->closed : impl_->full).Add(1);
+  return false;
 }
 
 Status EventLog::Append(v1::Event&& event) {
+  impl_->offered.Add(1);
   while (!impl_->ring.TryPush(event)) {
     if (impl_->ring.closed()) {
-      impl_->Drop(1);
+      impl_->closed.Add(1);
       return ErrorStatus(Code::kUnavailable, "event log is closed");
     }
     SleepFor(std::stop_token(), kFullWaitMs);
   }
-  ++impl_->pushed;
   return OkStatus();
 }
 
 Status EventLog::Close(std::int64_t patience_ms) {
   Impl& impl = *impl_;
   if (impl.close_called.exchange(true)) return OkStatus();
+  const auto deadline = SteadyClock::now() + std::chrono::milliseconds(patience_ms);
+  impl.deadline = deadline;
   impl.ring.Close();
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
-  while (!impl.thread->finished() && std::chrono::steady_clock::now() < deadline) {
+  while (!impl.thread->finished() && SteadyClock::now() < deadline) {
     SleepFor(std::stop_token(), 1);
   }
   impl.thread->RequestStop();
   return impl.thread->Join();
 }
 
-EventLog::Figures EventLog::figures() const {
-  return {impl_->pushed.load(), impl_->written.load(), impl_->dropped.load(), impl_->failed.load()};
+EventLog::Figures EventLog::figures() const { return impl_->figures(); }
+
+// Offered comes last: whatever has been settled by then is in it.
+EventLog::Figures EventLog::Impl::figures() const {
+  Figures figures;
+  figures.written = written.events();
+  figures.full = full.events();
+  figures.closed = closed.events();
+  figures.refused = refused.events();
+  figures.unwritten = unwritten.events();
+  figures.unacknowledged = unacknowledged.events();
+  figures.taken = taken.events();
+  figures.offered = offered.events();
+  return figures;
 }
 
 // Ends once the queue is closed and empty; a stop ends it earlier, and what is left is dropped.
@@ -119,7 +156,7 @@ Status EventLog::Impl::Run(std::stop_token stop) {
   std::vector<v1::Event> batch;
   std::int64_t idle_wait_ms = 1;
   v1::Event event;
-  while (!stop.stop_requested() && !ring.exhausted()) {
+  for (; !stop.stop_requested() && !ring.exhausted(); SettleUp()) {
     // A closed log is on its way out: nobody can be held back any more.
     if (options.hold_back && !ring.closed() && options.hold_back()) {
       SleepFor(stop, kHoldBackWaitMs);
@@ -137,35 +174,53 @@ Status EventLog::Impl::Run(std::stop_token stop) {
   }
   std::uint64_t left = batch.size();
   while (!ring.exhausted()) left += ring.TryPop(event) ? 1 : 0;  // Whoever was inside TryPush when it was closed is awaited.
-  Drop(left);
-  const Status flushed = sink->Flush();
-  if (left > 0) return ErrorStatus(Code::kUnavailable, "event log was closed with events unwritten:", left);
-  return flushed;
+  return End(left);
 }
 
 // Leaves in `batch` what is not written, which is nothing unless a stop came in between.
 void EventLog::Impl::WriteBatch(std::stop_token stop, std::vector<v1::Event>& batch, Backoff& backoff) {
   std::span<const v1::Event> rest(batch);
   while (!rest.empty()) {
-    const auto taken = sink->Write(rest);
-    if (taken) {
-      written += *taken;
-      written_total.Increment(static_cast<double>(*taken));
-      rest = rest.subspan(*taken);
+    const auto accepted = sink->Write(rest);
+    if (accepted) {
+      taken.Add(*accepted);
+      rest = rest.subspan(*accepted);
       backoff.Reset();
-      waiting = false;
-    } else if (taken.error().code == Code::kUnavailable) {
-      if (!waiting) log.Warn("serving_bridge.event_log_waiting", "why", taken.error().message);
-      waiting = true;
+      waits_why.clear();
+    } else if (accepted.error().code == Code::kUnavailable) {
+      if (waits_why.empty()) log.Warn("serving_bridge.event_log_waiting", "why", accepted.error().message);
+      waits_why = accepted.error().message;
+      SettleUp();
       if (!SleepFor(stop, backoff.NextMs())) break;
     } else {
-      log.Error("serving_bridge.event_refused", "event_id", rest.front().event_id(), "why", taken.error().message);
-      ++failed;
-      failed_total.Increment();
+      log.Error("serving_bridge.event_refused", "event_id", rest.front().event_id(), "why", accepted.error().message);
+      refused.Add(1);
       rest = rest.subspan(1);
     }
   }
   batch.erase(batch.begin(), batch.end() - static_cast<std::ptrdiff_t>(rest.size()));
+}
+
+void EventLog::Impl::SettleUp() {
+  const EventLogSink::Settled now = sink->Settle();
+  written.Add(now.written - settled.written);
+  refused.Add(now.refused - settled.refused);
+  settled = now;
+}
+
+// Nothing is pending after it. `left`: events that the sink has not taken.
+Status EventLog::Impl::End(std::uint64_t left) {
+  const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(deadline.load() - SteadyClock::now());
+  const Status flushed = sink->Flush(std::max<std::int64_t>(0, patience.count()));
+  SettleUp();
+  const std::uint64_t unsaid = taken.events() - settled.written - settled.refused;
+  unwritten.Add(left);
+  unacknowledged.Add(unsaid);
+  queue_events.Set(0);
+  if (left == 0 && unsaid == 0 && flushed.ok()) return OkStatus();
+  const std::string& why = flushed.ok() ? waits_why : flushed.message;
+  log.Error("serving_bridge.events_lost", "unwritten", left, "unacknowledged", unsaid, "why", why);
+  return ErrorStatus(Code::kUnavailable, "event log was closed with events unwritten and unacknowledged:", left, unsaid, why);
 }
 
 }  // namespace fuseline

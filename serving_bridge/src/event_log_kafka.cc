@@ -12,10 +12,7 @@ constexpr std::int64_t kRoomWaitMs = 100;  // For a place in the producer's queu
 
 class KafkaSink final : public EventLogSink {
  public:
-  KafkaSink(KafkaSinkOptions options, Log& log, Metrics& metrics)
-      : options_(std::move(options)),
-        log_(log),
-        refused_total_(metrics.GetCounter("fuseline_serving_bridge_events_undelivered_total", "events that a broker refused for good")) {}
+  KafkaSink(KafkaSinkOptions options, Log& log) : options_(std::move(options)), log_(log) {}
 
   Status Open() {
     auto producer = kafka::Producer::Open(options_.connection, options_.producer,
@@ -29,14 +26,25 @@ class KafkaSink final : public EventLogSink {
     producer_->Poll(0);
     for (std::size_t i = 0; i < events.size(); ++i) {
       Status status = Produce(events[i]);
-      if (status.ok()) continue;
-      if (i > 0) return i;
-      return tl::unexpected<Status>(std::move(status));
+      if (status.ok()) ++taken_;
+      else if (i > 0) return i;
+      else return tl::unexpected<Status>(std::move(status));
     }
     return events.size();
   }
 
-  Status Flush() override { return producer_->Flush(options_.flush_deadline_ms); }
+  Settled Settle() override {
+    producer_->Poll(0);
+    return settled_;
+  }
+
+  // What counts are the reports, whatever the client says of its queue.
+  Status Flush(std::int64_t patience_ms) override {
+    Status flushed = producer_->Flush(patience_ms);
+    const std::uint64_t unsaid = taken_ - settled_.written - settled_.refused;
+    if (unsaid == 0 || !flushed.ok()) return flushed;
+    return ErrorStatus(Code::kUnavailable, "messages without a delivery report:", unsaid);
+  }
 
  private:
   Status Produce(const v1::Event& event) {
@@ -48,22 +56,23 @@ class KafkaSink final : public EventLogSink {
   }
 
   void Delivered(const kafka::DeliveryReport& report) {
+    ++(report.status.ok() ? settled_.written : settled_.refused);
     if (report.status.ok()) return;
-    refused_total_.Increment();
     log_.Error("serving_bridge.event_undelivered", "why", report.status.message);
   }
 
   const KafkaSinkOptions options_;
   Log& log_;
-  const Counter refused_total_;
-  std::unique_ptr<kafka::Producer> producer_;
+  std::uint64_t taken_ = 0;
+  Settled settled_;
   std::string bytes_;  // Reused from event to event.
+  std::unique_ptr<kafka::Producer> producer_;  // Last: its reports use the members above.
 };
 
 }  // namespace
 
-Result<std::unique_ptr<EventLogSink>> OpenKafkaSink(const KafkaSinkOptions& options, Log& log, Metrics& metrics) {
-  auto sink = std::make_unique<KafkaSink>(options, log, metrics);
+Result<std::unique_ptr<EventLogSink>> OpenKafkaSink(const KafkaSinkOptions& options, Log& log) {
+  auto sink = std::make_unique<KafkaSink>(options, log);
   FUSELINE_FAIL_IF_ERROR(sink->Open());
   return sink;
 }

@@ -160,8 +160,8 @@ Status Ranker::Rank(const RankingRequest& request, Reader& reader, Decision& dec
   const auto pin = reader.impl_->slot.PinCurrent();
   DecisionMaker::Workspace& workspace = reader.impl_->workspace;
   const Placed placed = Place(*pin.get(), request.user_id);
-  (placed.arm == nullptr ? impl_->outside_total : placed.arm->requests_total).Increment();
   FUSELINE_RETURN_IF_ERROR(impl_->decisions.Decide(request, placed.policy, workspace, decision));
+  (placed.arm == nullptr ? impl_->outside_total : placed.arm->requests_total).Increment();
   if (placed.experiment == nullptr || !IsShadowed(*placed.experiment, request.request_id)) return OkStatus();
   for (const ServedArm& shadow : placed.experiment->shadows) {
     FUSELINE_RETURN_IF_ERROR(impl_->decisions.ScoreShadow(request, PolicyOf(*pin.get(), shadow), workspace, decision));

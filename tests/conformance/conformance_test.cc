@@ -163,6 +163,18 @@ TEST_F(ConformanceTest, WhatIsWrongHasAnAnswerThatSaysSo) {
   view.item_dense_count = 9, view.user_id = nullptr;
   EXPECT_EQ(fuseline_rank(reader_, &view, &decision), FUSELINE_INVALID_INPUT);
   EXPECT_THAT(fuseline_last_error(), HasSubstr("user_id"));
+  view.user_id = "u1", view.item_ids = nullptr;
+  EXPECT_EQ(fuseline_rank(reader_, &view, &decision), FUSELINE_INVALID_INPUT);
+  EXPECT_THAT(fuseline_last_error(), HasSubstr("item_ids"));
+  view.candidates = 0;
+  EXPECT_EQ(fuseline_rank(reader_, &view, &decision), FUSELINE_OK);
+  EXPECT_EQ(decision.count, 0U);
+  std::string metrics(fuseline_ranker_metrics(ranker_, nullptr, 0) + 1, ' ');
+  fuseline_ranker_metrics(ranker_, metrics.data(), metrics.size());
+  for (const char* const line : {"refused_total{reason=\"candidates\"} 1\n", "refused_total{reason=\"schema\"} 2\n", "refused_total{reason=\"identity\"} 1\n",
+                                 "refused_total{reason=\"argument\"} 1\n", "empty_total 1\n"}) {
+    EXPECT_THAT(metrics, HasSubstr(std::string("fuseline_serving_bridge_requests_") + line));
+  }
   EXPECT_EQ(fuseline_rank(reader_, nullptr, &decision), FUSELINE_INVALID_INPUT);
   EXPECT_EQ(fuseline_log_exposure(reader_, &view), FUSELINE_INVALID_INPUT);
   EXPECT_EQ(Open(nullptr, {"ranker.max_candidate=39"}), FUSELINE_INVALID_INPUT);
@@ -194,6 +206,12 @@ TEST_F(ConformanceTest, ExposuresAndFeedbackReachTheFile) {
   feedback.kind = "STARE";
   EXPECT_EQ(fuseline_log_feedback(ranker_, &feedback), FUSELINE_INVALID_INPUT);
   EXPECT_THAT(fuseline_last_error(), HasSubstr("STARE"));
+  EXPECT_EQ(fuseline_ranker_close_events(ranker_, 10'000), FUSELINE_OK) << fuseline_last_error();
+  EXPECT_EQ(fuseline_log_exposure(reader_, &view), FUSELINE_UNAVAILABLE) << "closed";
+  fuseline_state state;
+  ASSERT_EQ(fuseline_ranker_state(ranker_, &state), FUSELINE_OK);
+  EXPECT_EQ(state.events_written, 2U);
+  EXPECT_EQ(state.events_dropped, 1U);
   fuseline_reader_close(std::exchange(reader_, nullptr));
   fuseline_ranker_close(std::exchange(ranker_, nullptr));
 

@@ -11,7 +11,7 @@ import unittest
 import numpy as np
 
 import fuseline_ranker
-from fuseline_ranker import InvalidInput, NotFound, Ranker
+from fuseline_ranker import InvalidInput, NotFound, Ranker, Unavailable
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -95,9 +95,18 @@ class RankerTest(unittest.TestCase):
         ranker = self.open()
         request = arguments(self.vectors["requests"][2])
         with self.assertRaisesRegex(InvalidInput, "task_scores has shape"):
+            ranker.rank(**{**request, "task_scores": request["task_scores"][:-1]})
+        with self.assertRaisesRegex(InvalidInput, "task scores disagrees with the schema: 4 instead of 5"):
             ranker.rank(**{**request, "task_scores": request["task_scores"][:, :4]})
+        with self.assertRaisesRegex(InvalidInput, "scope item"):
+            ranker.rank(**{**request, "item_features_ids": None})
         with self.assertRaisesRegex(InvalidInput, "scope user"):
             ranker.rank(**{**request, "user_ids": None})
+        with self.assertRaisesRegex(InvalidInput, "user_id"):
+            ranker.rank(**{**request, "user_id": ""})
+        self.assertEqual(len(ranker.rank(request_id="r", user_id="u", item_ids=[], task_scores=[]).order), 0)
+        for line in ('refused_total{reason="schema"} 3', 'refused_total{reason="identity"} 1', "empty_total 1"):
+            self.assertIn("fuseline_serving_bridge_requests_" + line, ranker.metrics())
         with self.assertRaisesRegex(InvalidInput, "event_file"):
             ranker.rank(**request, log=True)
         with self.assertRaisesRegex(InvalidInput, "STARE"):
@@ -115,6 +124,12 @@ class RankerTest(unittest.TestCase):
         event = ranker.feedback(event_id="f1", user_id=request["user_id"], request_id=request["request_id"], item_id=shown, kind="LIKE",
                                 event_time_ms=2_000, log=True)
         self.assertIn(shown.encode(), event)
+        ranker.close_events()
+        self.assertEqual((ranker.state().events_written, ranker.state().events_dropped), (2, 0))
+        with self.assertRaises(Unavailable):
+            ranker.rank(**request, log=True)
+        self.assertEqual(ranker.state().events_dropped, 1)
+        self.assertIn('fuseline_serving_bridge_events_dropped_total{reason="closed"} 1', ranker.metrics())
         ranker.close()
         exposure, feedback = (json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines())
         self.assertEqual(exposure["exposure"]["items"][0]["item_id"], shown)

@@ -31,6 +31,8 @@ class Collected final : public EventSink {
 
 std::string Program() { return std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline"; }
 
+constexpr std::int64_t kFlushPatienceMs = 10'000;
+
 Status WriteAll(EventLogSink& sink, std::span<const v1::Event> events) {
   while (!events.empty()) {
     const auto taken = sink.Write(events);
@@ -38,7 +40,7 @@ Status WriteAll(EventLogSink& sink, std::span<const v1::Event> events) {
     if (taken) {
       events = events.subspan(*taken);
     } else {
-      FUSELINE_RETURN_IF_ERROR(sink.Flush());  // The producer's queue is full: what is in it goes first.
+      FUSELINE_RETURN_IF_ERROR(sink.Flush(kFlushPatienceMs));  // The producer's queue is full: what is in it goes first.
     }
   }
   return OkStatus();
@@ -81,17 +83,16 @@ Status MakeEventsTopic(KafkaProcess& kafka, const std::string& topic, int partit
 
 Status AppendEvents(const KafkaProcess& kafka, const std::string& topic, const std::vector<v1::Event>& events) {
   Log log(Severity::kError);
-  Metrics metrics;
   KafkaSinkOptions options;
   options.connection.bootstrap_servers = kafka.bootstrap_servers();
   options.topic = topic;
   options.event_time_timestamps = true;
-  FUSELINE_ASSIGN_OR_RETURN(const auto sink, OpenKafkaSink(options, log, metrics));
+  FUSELINE_ASSIGN_OR_RETURN(const auto sink, OpenKafkaSink(options, log));
   constexpr std::size_t kChunk = 2'000;
   for (std::size_t i = 0; i < events.size(); i += kChunk) {
     FUSELINE_RETURN_IF_ERROR(WriteAll(*sink, std::span(events).subspan(i, std::min(kChunk, events.size() - i))));
   }
-  return sink->Flush();
+  return sink->Flush(kFlushPatienceMs);
 }
 
 ServedProcess::ServedProcess(const KafkaProcess& kafka, const std::string& subcommand, std::vector<std::string> settings)

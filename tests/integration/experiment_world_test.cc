@@ -157,7 +157,7 @@ TEST_F(ExperimentWorldTest, AnArmWhoseUsersEarnAFifthLessIsRolledBackWhileTheyPl
   sink_options.connection.bootstrap_servers = kafka->bootstrap_servers();
   sink_options.topic = "world.events";
   sink_options.event_time_timestamps = true;
-  ASSERT_OK_AND_ASSIGN(auto kafka_sink, OpenKafkaSink(sink_options, log_, metrics_));
+  ASSERT_OK_AND_ASSIGN(auto kafka_sink, OpenKafkaSink(sink_options, log_));
   EventLog event_log({}, std::move(kafka_sink), log_, metrics_);
   CountingService service(*ranker);
   BridgeEventSink sink(event_log);

@@ -38,7 +38,7 @@ class EventLogKafkaTest : public testing::Test {
   }
   std::unique_ptr<EventLog> Open(KafkaSinkOptions options, std::size_t queue_events) {
     options.connection = cluster_->connection();
-    auto sink = OpenKafkaSink(options, log_, metrics_);
+    auto sink = OpenKafkaSink(options, log_);
     EXPECT_THAT(sink, IsOk());
     return std::make_unique<EventLog>(EventLogOptions{.queue_events = queue_events}, *std::move(sink), log_, metrics_);
   }
@@ -109,10 +109,11 @@ TEST_F(EventLogKafkaTest, ABrokerThatIsAwayForAWhileLosesNothing) {
   ASSERT_THAT(cluster_->SetBrokerDown(1), IsOk());
   int pushed = 1;
   while (log->TryPush(Click(pushed))) ++pushed;  // Until everything is full: requests go on, events are dropped and counted.
-  EXPECT_EQ(log->figures().dropped, 1U);
+  EXPECT_EQ(log->figures().full, 1U);
   ASSERT_THAT(cluster_->SetBrokerUp(1), IsOk());
   ASSERT_THAT(log->Close(), IsOk());
   EXPECT_EQ(ReadAll(static_cast<std::size_t>(pushed)).size(), static_cast<std::size_t>(pushed));
+  EXPECT_EQ(log->figures().written, static_cast<std::uint64_t>(pushed));
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ namespace {
 class RankTest : public testing::Test {
  protected:
   std::unique_ptr<Ranker> Open(const RankerOptions& options) { return *Ranker::Open(options, log_, metrics_, clock_); }
+  double Counted(const std::string& name, const MetricLabels& labels = {}) { return metrics_.GetCounter(name, "", labels).value(); }
   static RankerOptions Options() { return TestOptions("/nonexistent-folder/redis.sock"); }
 
   Log log_{Severity::kError};
@@ -189,35 +190,49 @@ TEST_F(RankTest, InputThatIsNotFiniteGetsTheStaticWeightsAndAValidExposure) {
   }
 }
 
-TEST_F(RankTest, RequestsThatTheSchemaDoesNotDescribeAreRefused) {
+TEST_F(RankTest, RequestsThatTheSchemaDoesNotDescribeAreRefusedAndCountedByReason) {
   RankerOptions options = Options();
   options.max_candidates = 5;
   const auto ranker = Open(options);
   auto reader = ranker->NewReader();
-  using Change = void (*)(OwnedRequest&);
-  const Change changes[] = {
-      [](OwnedRequest& r) { r.request_id.clear(); },   [](OwnedRequest& r) { r.user_id.clear(); },
-      [](OwnedRequest& r) { r.item_ids.pop_back(); },  [](OwnedRequest& r) { r.user_dense.pop_back(); },
-      [](OwnedRequest& r) { r.user_ids.clear(); },     [](OwnedRequest& r) { r.candidates[1].task_scores = {}; },
-      [](OwnedRequest& r) { r.candidates[1].features.ids = {}; },
+  struct Case {
+    const char* reason;
+    void (*change)(OwnedRequest&);
   };
-  for (std::size_t i = 0; i < std::size(changes); ++i) {
+  const Case cases[] = {
+      {"identity", [](OwnedRequest& r) { r.request_id.clear(); }},
+      {"identity", [](OwnedRequest& r) { r.user_id.clear(); }},
+      {"candidates", [](OwnedRequest& r) { r.item_ids.pop_back(); }},
+      {"candidates", [](OwnedRequest& r) { r.candidates.push_back(r.candidates[0]); }},
+      {"schema", [](OwnedRequest& r) { r.user_dense.pop_back(); }},
+      {"schema", [](OwnedRequest& r) { r.context_dense.push_back(1); }},
+      {"schema", [](OwnedRequest& r) { r.user_ids.clear(); }},
+      {"schema", [](OwnedRequest& r) { r.candidates[1].task_scores = {}; }},
+      {"schema", [](OwnedRequest& r) { r.candidates[1].features.ids = {}; }},
+  };
+  int ranked = 0;
+  for (const Case& bad : cases) {
     OwnedRequest request(5, 1);
     EXPECT_THAT(ranker->Rank(request.view(), reader), IsOk());
-    changes[i](request);
-    EXPECT_THAT(ranker->Rank(request.view(), reader), HasCode(Code::kInvalidInput)) << i;
+    ++ranked;
+    bad.change(request);
+    const auto refused = [&] { return Counted("fuseline_serving_bridge_requests_refused_total", {{"reason", bad.reason}}); };
+    const double before = refused();
+    EXPECT_THAT(ranker->Rank(request.view(), reader), HasCode(Code::kInvalidInput)) << bad.reason;
+    EXPECT_EQ(refused(), before + 1) << bad.reason;
   }
-  const OwnedRequest too_many(6, 1);
-  EXPECT_THAT(ranker->Rank(too_many.view(), reader), HasCode(Code::kInvalidInput));
+  EXPECT_EQ(Counted("fuseline_serving_bridge_requests_total", {{"experiment", "test"}, {"arm", "learning"}}), ranked)
+      << "what is refused was not ranked";
 }
 
-TEST_F(RankTest, NoCandidatesAreAnEmptyDecision) {
+TEST_F(RankTest, NoCandidatesAreAnEmptyDecisionThatIsCounted) {
   const auto ranker = Open(Options());
   auto reader = ranker->NewReader();
   const OwnedRequest request(0, 1);
   ASSERT_OK_AND_ASSIGN(const Decision decision, ranker->Rank(request.view(5), reader));
   EXPECT_TRUE(decision.order.empty());
   EXPECT_FALSE(decision.log_density);
+  EXPECT_EQ(Counted("fuseline_serving_bridge_requests_empty_total"), 1);
 }
 
 TEST_F(RankTest, ScoresOutsideTheirTaskAreCutBeforeTheyAreFused) {

@@ -29,7 +29,7 @@ TEST(BridgeTest, TheLoopRunsThroughTheRankerClientAndItsEventLog) {
   options.name = "simulator";
   options.experiments = {LearningBesideStatic("simulated", 0.2)};
   ASSERT_OK_AND_ASSIGN(const auto ranker, Ranker::Open(options, log, metrics, clock));
-  ASSERT_OK_AND_ASSIGN(auto file, OpenFileSink(folder / "events.jsonl"));
+  ASSERT_OK_AND_ASSIGN(auto file, OpenFileSink(folder / "events.jsonl", log));
   EventLog event_log({}, std::move(file), log, metrics);
   const auto owned = test::MakeWorld(200, 3);
   const World& world = *owned;

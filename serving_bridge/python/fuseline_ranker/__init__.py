@@ -84,11 +84,13 @@ def bucket(user_id: str, salt: str) -> float:
     return _lib.fuseline_bucket(user_id.encode(), salt.encode())
 
 
-def _matrix(values, kind, name: str, rows: int, columns: int) -> np.ndarray:
-    """`values` as a C array of `kind`, [rows, columns]; None only where there are none."""
+def _matrix(values, kind, name: str, rows: int) -> np.ndarray:
+    """`values` as a C array of `kind`, [rows, …]; None: of no columns. Whether the columns are the schema's, the library says, and counts."""
     array = np.ascontiguousarray(np.empty((rows, 0)) if values is None else values, dtype=kind)
-    if array.shape != (rows, columns) and rows * columns + array.size > 0:
-        raise InvalidInput(f"{name} has shape {array.shape} instead of {(rows, columns)}")
+    if rows == 0 and array.size == 0:
+        return array.reshape(0, 0)
+    if array.ndim != 2 or array.shape[0] != rows:
+        raise InvalidInput(f"{name} has shape {array.shape} instead of {(rows, '…')}")
     return array
 
 
@@ -131,8 +133,6 @@ class Ranker:
         options = c.Options(_text(config), lines, len(settings), name.encode(), _text(version_folder), _text(event_file))
         handle = ctypes.c_void_p()
         _check(_lib.fuseline_ranker_open(options, handle))
-        self._shape = c.Shape()
-        _check(_lib.fuseline_ranker_shape(handle, self._shape))
         self._readers = weakref.WeakSet()  # Of all threads; the ranker must outlive them.
         self._thread = threading.local()
         self._handle = handle
@@ -143,6 +143,14 @@ class Ranker:
         for reader in list(readers):
             reader.close()
         _lib.fuseline_ranker_close(handle)
+
+    def close_events(self, patience_s: float = 10.0) -> None:
+        """Writes the events that wait, and ends the event log: what is logged later is dropped.
+
+        Raises Unavailable if some were lost; metrics() tells how many, and why.
+        """
+        self._reader()
+        _check(_lib.fuseline_ranker_close_events(self._handle, int(patience_s * 1000)))
 
     def close(self) -> None:
         """Writes the events that wait, and ends. No call of another thread may be under way."""
@@ -174,18 +182,16 @@ class Ranker:
         Raises InvalidInput for shapes that disagree with the schema, too many candidates, no user or request id; Unavailable if the event
         log is full (the decision is lost then: log=False and exposure=True keeps both apart).
         """
-        shape, n = self._shape, len(item_ids)
+        n = len(item_ids)
         names = (ctypes.c_char_p * n)(*(item.encode() for item in item_ids))
-        absent = item_dense is None and item_features_ids is None
-        dense_count, id_count = (0, 0) if absent else (shape.item_dense, shape.item_ids)
-        dense = _matrix(item_dense, np.float32, "item_dense", n, dense_count)
-        ids = _matrix(item_features_ids, np.uint64, "item_features_ids", n, id_count)
-        scores = _matrix(task_scores, np.float32, "task_scores", n, shape.tasks)
+        dense = _matrix(item_dense, np.float32, "item_dense", n)
+        ids = _matrix(item_features_ids, np.uint64, "item_features_ids", n)
+        scores = _matrix(task_scores, np.float32, "task_scores", n)
         user = _vector(user_dense, np.float32), _vector(user_ids, np.uint64)
         context = _vector(context_dense, np.float32), _vector(context_ids, np.uint64)
         request = c.Request(request_id.encode(), user_id.encode(), surface.encode(), event_time_ms, _features(*user), _features(*context),
-                            n, names, _pointer(dense, c.c_float_p), dense_count, _pointer(ids, c.c_uint64_p), id_count,
-                            _pointer(scores, c.c_float_p), shape.tasks, expose)
+                            n, names, _pointer(dense, c.c_float_p), dense.shape[1], _pointer(ids, c.c_uint64_p), ids.shape[1],
+                            _pointer(scores, c.c_float_p), scores.shape[1], expose)
         reader, made = self._reader(), c.Decision()
         _check(_lib.fuseline_rank(reader, request, made))
         if log:

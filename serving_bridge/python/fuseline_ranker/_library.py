@@ -69,6 +69,7 @@ def load():
         ("fuseline_ranker_abi", ctypes.c_int, []),
         ("fuseline_last_error", ctypes.c_char_p, []),
         ("fuseline_ranker_open", ctypes.c_int, [p(Options), p(pointer)]),
+        ("fuseline_ranker_close_events", ctypes.c_int, [pointer, ctypes.c_int64]),
         ("fuseline_ranker_close", None, [pointer]),
         ("fuseline_ranker_shape", ctypes.c_int, [pointer, p(Shape)]),
         ("fuseline_ranker_state", ctypes.c_int, [pointer, p(State)]),

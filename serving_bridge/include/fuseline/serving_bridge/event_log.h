@@ -29,19 +29,32 @@ struct FeedbackReport {
 };
 v1::Event MakeFeedbackEvent(const FeedbackReport& report);
 
-// Where an event log ends: Kafka (event_log_kafka.h) or a file. Called by the log's thread alone.
+// Where an event log ends: Kafka (event_log_kafka.h) or a file. Called by one thread at a time.
+//
+// A sink takes events, and says later what became of them: an event that was taken is written, refused, or on its way.
 class EventLogSink {
  public:
+  // Of all events that were taken so far.
+  struct Settled {
+    std::uint64_t written = 0;  // Safe: a repeat is not needed whatever happens next.
+    std::uint64_t refused = 0;  // Lost for good; said in the log.
+  };
+
   virtual ~EventLogSink() = default;
   // Takes events from the front, in order, and returns how many, at least one. REQUIRES: not empty.
   // Errors: kUnavailable: none was taken, try again; any other: the first can never be written.
   virtual Result<std::size_t> Write(std::span<const v1::Event> events) = 0;
-  // Returns once all that was taken is safe. Errors: kUnavailable.
-  virtual Status Flush() = 0;
+  // Goes on with what was taken as far as that needs no waiting, and tells how far it came; figures only grow.
+  virtual Settled Settle() = 0;
+  // Waits up to `patience_ms` until all that was taken is settled. Errors: kUnavailable if something is not, or was lost in it.
+  virtual Status Flush(std::int64_t patience_ms) = 0;
 };
 
-// One Event a line, as JSON, appended to `path`. Errors: kUnavailable if it cannot be opened.
-Result<std::unique_ptr<EventLogSink>> OpenFileSink(const std::filesystem::path& path);
+// One Event a line, as JSON, appended to `path`; behind half a line, which a full disk may have left, a new one begins. Never waits for
+// the file: a FIFO need have no reader yet. Written is what was synced to disk (once a second), or, of a FIFO, what was read from it.
+// A FIFO is opened for reading as well, so that its reader may come and go: whoever else reads it takes events away.
+// Errors: kUnavailable if it cannot be opened.
+Result<std::unique_ptr<EventLogSink>> OpenFileSink(const std::filesystem::path& path, Log& log);
 
 struct EventLogOptions {
   std::size_t queue_events = 65'536;  // ranker.event_log_queue
@@ -53,11 +66,12 @@ struct EventLogOptions {
 
 // The way of events out of a ranker: a bounded ring, and one thread that hands them to a sink. TryPush costs the
 // request's thread a move into the ring, without lock or system call; serialisation and network are the other thread's.
+// Every event that is offered is counted once: as written, as dropped for one reason, or, until then, as pending.
 // Thread-safe; events of one caller keep their order.
 class EventLog {
  public:
   EventLog(EventLogOptions options, std::unique_ptr<EventLogSink> sink, Log& log, Metrics& metrics);
-  ~EventLog();  // Close.
+  ~EventLog();  // Close. What is lost then is counted and logged.
 
   // Never waits. Returns false, and counts the event as dropped, when the queue is full or the log closed.
   bool TryPush(v1::Event&& event);
@@ -66,15 +80,25 @@ class EventLog {
   // Errors: kUnavailable once the log is closed.
   Status Append(v1::Event&& event);
 
-  // Writes what is queued, up to `patience_ms`, and ends the thread. What is left is counted as dropped. The second call
-  // does nothing. Errors: kUnavailable if something was left, or the sink could not be flushed.
+  // Writes what is queued and waits until the sink has settled it, both within `patience_ms`, and ends the thread. What is not
+  // written then is dropped; nothing is pending afterwards. The second call does nothing.
+  // Errors: kUnavailable if something was lost by it.
   Status Close(std::int64_t patience_ms = 10'000);
 
+  // offered = written + dropped() + pending(), at every moment.
   struct Figures {
-    std::uint64_t pushed = 0;   // Taken into the queue.
-    std::uint64_t written = 0;  // Of these: taken by the sink.
-    std::uint64_t dropped = 0;  // Full queue, or left at Close.
-    std::uint64_t failed = 0;   // Refused by the sink for good.
+    std::uint64_t offered = 0;  // To TryPush and Append.
+    std::uint64_t taken = 0;    // Of these: by the sink, whatever became of them.
+    std::uint64_t written = 0;  // Safe, by the sink's word.
+    // Dropped, by reason, as metrics name it.
+    std::uint64_t full = 0;            // The queue was.
+    std::uint64_t closed = 0;          // The log was.
+    std::uint64_t refused = 0;         // By the sink, for good.
+    std::uint64_t unwritten = 0;       // At Close: the sink had not taken it.
+    std::uint64_t unacknowledged = 0;  // At Close: the sink had taken it, and could not say it was safe. It may have arrived.
+
+    std::uint64_t dropped() const { return full + closed + refused + unwritten + unacknowledged; }
+    std::uint64_t pending() const { return offered - written - dropped(); }  // In the queue, or on its way.
   };
   Figures figures() const;
 

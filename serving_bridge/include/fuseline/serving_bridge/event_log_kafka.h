@@ -4,7 +4,6 @@
 #include <string>
 
 #include "fuseline/core/log.h"
-#include "fuseline/core/metrics.h"
 #include "fuseline/core/status.h"
 #include "fuseline/kafka/connection.h"
 #include "fuseline/kafka/producer.h"
@@ -19,11 +18,11 @@ struct KafkaSinkOptions {
   std::string topic = "events";
   // Records carry the event's time instead of the producer's clock: for simulations and imports, whose time is not the wall's.
   bool event_time_timestamps = false;
-  std::int64_t flush_deadline_ms = 10'000;
 };
 
 // Events → the topic of events: protobuf bytes, key = user id (murmur2, as Java's client), idempotent, all in-sync replicas.
-// A record that a broker refuses for good is counted and logged. Errors: kInvalidInput as the producer's.
-Result<std::unique_ptr<EventLogSink>> OpenKafkaSink(const KafkaSinkOptions& options, Log& log, Metrics& metrics);
+// Written is what all in-sync replicas have acknowledged; a record that a broker refuses for good is refused, and logged.
+// Errors: kInvalidInput as the producer's.
+Result<std::unique_ptr<EventLogSink>> OpenKafkaSink(const KafkaSinkOptions& options, Log& log);
 
 }  // namespace fuseline

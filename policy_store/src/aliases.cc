@@ -11,6 +11,8 @@
 namespace fuseline {
 namespace {
 
+constexpr std::uint64_t kCountedMax = std::uint64_t{1} << 53;  // Beyond it Lua's numbers do not count.
+
 Result<const v1::AliasChange*> LiveOf(const v1::AliasState& seen) {
   const v1::AliasChange* const live = FindAlias(seen, kLiveAlias);
   if (live == nullptr) return Error(Code::kNotFound, "the alias live points nowhere yet");
@@ -32,6 +34,9 @@ Result<v1::AliasState> ReadAliases(RedisConnection& redis, const PolicyKeys& key
   v1::AliasState state;
   FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t epoch_number, ParseNumber(values[0].is_nil() ? "0" : values[0].text));
   FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t change_number, ParseNumber(values[1].is_nil() ? "0" : values[1].text));
+  if (std::max(epoch_number, change_number) > kCountedMax) {
+    return Error(Code::kCorrupt, "redis holds an epoch or change number that nobody has counted to:", epoch_number, change_number);
+  }
   state.set_epoch(epoch_number);
   state.set_change(change_number);
   for (std::size_t i = 1; i < values[2].elements.size(); i += 2) {

@@ -7,14 +7,31 @@
 #include "number.h"
 
 namespace fuseline {
+namespace {
+
+// Before anything is fetched: the parts have the sizes that the manifest says, which is within limits. One round trip.
+Status CheckSizes(RedisConnection& redis, const v1::PolicyManifest& manifest, const std::vector<std::string>& names) {
+  std::vector<RedisCommand> commands;
+  for (const std::string& name : names) commands.push_back({"STRLEN", name});
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<RedisReply> sizes, redis.Pipeline(commands));
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (sizes[i].integer == 0) return ErrorStatus(Code::kNotFound, "redis lacks a part:", names[i]);
+    if (static_cast<std::uint64_t>(sizes[i].integer) != manifest.parts(static_cast<int>(i)).size_bytes()) {
+      return ErrorStatus(Code::kCorrupt, "part has another size than the manifest says:", names[i], sizes[i].integer);
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace
 
 Result<std::vector<std::uint64_t>> PublishedVersions(RedisConnection& redis, const PolicyKeys& keys) {
   const std::string key = keys.versions();
   FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis.Command({"ZRANGE", key, "0", "-1"}));
   std::vector<std::uint64_t> versions;
   for (const RedisReply& element : reply.elements) {
-    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ParseNumber(element.text));
-    versions.push_back(version);
+    // What is no version's number is nothing that anybody of ours made complete.
+    if (const auto version = ParseNumber(element.text)) versions.push_back(*version);
   }
   return versions;
 }
@@ -51,6 +68,7 @@ Result<ArchivedVersion> FetchVersion(RedisConnection& redis, const PolicyKeys& k
 
   std::vector<std::string> names;
   for (int i = 0; i < manifest.parts_size(); ++i) names.push_back(keys.part(version, static_cast<std::size_t>(i)));
+  FUSELINE_FAIL_IF_ERROR(CheckSizes(redis, manifest, names));
   std::vector<RedisCommand> commands;
   for (const std::string& name : names) commands.push_back({"GET", name});
   FUSELINE_ASSIGN_OR_FAIL(std::vector<RedisReply> replies, redis.Pipeline(commands));

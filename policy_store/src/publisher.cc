@@ -14,7 +14,6 @@
 #include "fuseline/policy_store/aliases.h"
 #include "fuseline/policy_store/fetch.h"
 #include "fuseline/proto/schema.h"
-#include "number.h"
 #include "scripts.h"
 #include "upload.h"
 
@@ -314,13 +313,10 @@ Result<std::vector<std::uint64_t>> Publisher::Retain() {
                           DeleteOldVersions(*impl_->redis, impl_->keys, impl_->known, impl_->epoch, impl_->options.retention,
                                             /*note=*/nullptr));
   impl_->deleted.Increment(static_cast<double>(deleted.size()));
-  FUSELINE_ASSIGN_OR_FAIL(const RedisReply left, impl_->redis->Command({"ZRANGE", impl_->keys.versions(), "0", "-1"}));
+  FUSELINE_ASSIGN_OR_FAIL(const std::vector<std::uint64_t> left, PublishedVersions(*impl_->redis, impl_->keys));
   std::set<std::uint64_t> kept;
   for (const v1::AliasChange& alias : impl_->known.aliases()) kept.insert(alias.to_version());
-  for (const RedisReply& reply : left.elements) {
-    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ParseNumber(reply.text));
-    kept.insert(version);
-  }
+  kept.insert(left.begin(), left.end());
   const auto keep = static_cast<std::uint64_t>(impl_->options.retention.keep_versions);
   FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const auto pruned, impl_->archive.Prune(keep, kept));
   return deleted;

@@ -1,7 +1,9 @@
 #include "fuseline/policy_store/retention.h"
 
+#include <charconv>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "alias_moves.h"
 #include "fuseline/policy_store/experiments.h"
@@ -31,6 +33,15 @@ Result<bool> Delete(RedisConnection& redis, const PolicyKeys& keys, std::uint64_
   return reply.integer == 1;
 }
 
+// Whether what an alias left at `left_ms` (as Redis holds it: any number at all, or none) must stay at `now_ms`. In floating point, as
+// the script that deletes: nothing overflows. What is no time keeps its version: it takes more than garbage to delete one.
+bool MustStay(std::string_view left_ms, double now_ms, const RetentionRule& rule) {
+  double left = 0;
+  const auto [end, error] = std::from_chars(left_ms.data(), left_ms.data() + left_ms.size(), left);
+  if (error != std::errc() || end != left_ms.data() + left_ms.size()) return true;
+  return !(now_ms - left >= static_cast<double>(rule.keep_pointed_ms));
+}
+
 // An arm may serve a version that no alias points to.
 Status KeepThoseOfExperiments(RedisConnection& redis, const PolicyKeys& keys, std::set<std::uint64_t>& kept) {
   FUSELINE_ASSIGN_OR_RETURN(const auto experiments, ReadExperiments(redis, keys));
@@ -56,15 +67,15 @@ Result<std::vector<std::uint64_t>> OldVersions(RedisConnection& redis, const Pol
   FUSELINE_FAIL_IF_ERROR(KeepThoseOfExperiments(redis, keys, kept));
   if (replies[2].elements.empty()) return Error(Code::kUnavailable, "Redis does not tell its time");
   FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t now_s, ParseNumber(replies[2].elements[0].text));
+  const double now_ms = 1'000 * static_cast<double>(now_s);
   for (std::size_t i = 0; i + 1 < replies[1].elements.size(); i += 2) {
-    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ParseNumber(replies[1].elements[i].text));
-    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t left_ms, ParseNumber(replies[1].elements[i + 1].text));
-    if (now_s * 1000 < left_ms + static_cast<std::uint64_t>(rule.keep_pointed_ms)) kept.insert(version);
+    const auto version = ParseNumber(replies[1].elements[i].text);
+    if (version && MustStay(replies[1].elements[i + 1].text, now_ms, rule)) kept.insert(*version);
   }
   std::vector<std::uint64_t> candidates;
   for (const RedisReply& reply : replies[0].elements) {
-    FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t version, ParseNumber(reply.text));
-    if (!kept.contains(version)) candidates.push_back(version);
+    const auto version = ParseNumber(reply.text);
+    if (version && !kept.contains(*version)) candidates.push_back(*version);
   }
   return candidates;
 }

@@ -72,13 +72,17 @@ std::optional<PolicyVersion> VersionFetcher::ByDelta(const std::string& bytes, c
   return std::nullopt;
 }
 
-// Errors: those of the connection; kNotFound if a part is not there; kCorrupt if a digest differs.
+// The manifest's sizes are within limits, and no part is kept that has another one: so this holds no more than was promised and one reply.
+// Errors: those of the connection; kNotFound if a part is not there; kCorrupt if a size or digest differs.
 Result<PolicyVersion> VersionFetcher::ByParts(RedisConnection& redis, v1::PolicyManifest manifest) {
   const std::uint64_t number = manifest.version();
   std::vector<std::string> parts;
   for (int i = 0; i < manifest.parts_size(); ++i) {
     FUSELINE_ASSIGN_OR_FAIL(RedisReply part, redis.Command({"GET", keys_.part(number, static_cast<std::size_t>(i))}));
     if (!part.is_string()) return Error(Code::kNotFound, "part is not in Redis, version and part:", number, i);
+    if (part.text.size() != manifest.parts(i).size_bytes()) {
+      return Error(Code::kCorrupt, "part has another size than the manifest says, version and part:", number, i);
+    }
     parts.push_back(std::move(part.text));
   }
   return AssembleVersion(std::move(manifest), parts);

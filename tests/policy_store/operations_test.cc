@@ -197,6 +197,44 @@ TEST_F(OperationsTest, AnExportedVersionIsImportedOnceAndSparedByRetention) {
   EXPECT_THAT(ImportVersion(*redis_, "other", Aliases(), read, note), HasCode(Code::kInvalidInput));
 }
 
+// Whoever can write there can write anything; it must not end retention, nor make it delete what is protected.
+TEST_F(OperationsTest, TimesThatAreNoneKeepTheirVersionsAndEndNothing) {
+  for (const std::uint64_t version : {1, 2, 3, 4, 5, 6, 7, 8}) Publish(version);
+  ASSERT_THAT(redis_->Command({"ZADD", keys_.left(), "18446744073709551615", "1", "+inf", "2", "-inf", "3", "9223372036854775807", "4",
+                               "-1e300", "5", "1e308", "6", "1", "not a version"}), IsOk());
+  ASSERT_THAT(redis_->Command({"ZADD", keys_.versions(), "0", "not a version", "9", "99999999999999999999"}), IsOk());
+
+  ASSERT_OK_AND_ASSIGN(const auto deleted, publisher_->Retain());
+
+  EXPECT_THAT(deleted, ElementsAre(3, 5)) << "the two that left long ago";
+  EXPECT_EQ(Where(), "last_good 7, live 8");
+}
+
+TEST_F(OperationsTest, NumbersThatNobodyHasCountedToAreRefused) {
+  Publish(1);
+  for (const std::string& key : {keys_.change(), keys_.epoch()}) {
+    const std::string before = redis_->Command({"GET", key})->text;
+    for (const char* const number : {"18446744073709551615", "9007199254740993", "-1", "1e3", "99999999999999999999"}) {
+      ASSERT_THAT(redis_->Command({"SET", key, number}), IsOk());
+      EXPECT_THAT(ReadAliases(*redis_, keys_), HasCode(Code::kCorrupt)) << key << ' ' << number;
+    }
+    ASSERT_THAT(redis_->Command({"SET", key, before}), IsOk());
+  }
+  EXPECT_THAT(ReadAliases(*redis_, keys_), IsOk());
+}
+
+TEST_F(OperationsTest, APartOfAnotherSizeIsNotFetched) {
+  Publish(1);
+  const auto bytes_read = [&] {
+    const std::string info = redis_->Command({"INFO", "stats"})->text;
+    return std::stoull(std::string(RedisInfoField(info, "total_net_output_bytes")));
+  };
+  ASSERT_THAT(redis_->Command({"SETRANGE", keys_.part(1, 0), "30000000", "x"}), IsOk());
+  const auto before = bytes_read();
+  EXPECT_THAT(FetchVersion(*redis_, keys_, 1, {}), AllOf(HasCode(Code::kCorrupt), MessageNames(keys_.part(1, 0))));
+  EXPECT_LT(bytes_read() - before, 100'000U);
+}
+
 TEST_F(OperationsTest, TheAuditTrailKeepsEveryChangeOnceThroughRestartsAndLosses) {
   const auto lines = [&] {
     const std::string text = ReadFile(folder_ / "changes.jsonl").value_or("");

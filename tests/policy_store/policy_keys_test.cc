@@ -75,6 +75,15 @@ TEST(PolicyKeysTest, AManifestIsTakenOnlyUnderItsDigestItsVersionAndTheLimit) {
   EXPECT_THAT(DecodeManifest(bytes, {}, 4), HasCode(Code::kCorrupt));
   EXPECT_THAT(DecodeManifest(bytes, {}, 3, /*max_weights_bytes=*/99), HasCode(Code::kCorrupt));
   EXPECT_THAT(DecodeManifest("\xFF\xFF", {}, 3), HasCode(Code::kCorrupt));
+
+  for (const std::uint64_t size : {std::uint64_t{0}, kPartBytesMax + 1, std::uint64_t{1} << 31, ~std::uint64_t{0}}) {
+    v1::PolicyManifest hostile = version.manifest;
+    hostile.mutable_parts(1)->set_size_bytes(size);
+    EXPECT_THAT(DecodeManifest(CanonicalBytes(hostile), {}, 3), HasCode(Code::kCorrupt)) << size;
+  }
+  v1::PolicyManifest many = version.manifest;  // Each within the limit, their sum not, and not around it either.
+  for (int i = 0; i < 4'096; ++i) *many.add_parts() = many.parts(0), many.mutable_parts()->rbegin()->set_size_bytes(kPartBytesMax);
+  EXPECT_THAT(DecodeManifest(CanonicalBytes(many), {}, 3), HasCode(Code::kCorrupt));
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ inline constexpr std::string_view kNoteField = "note";  // Of an entry that move
 //   fuseline:{NAME}:v:N:signature string      64 bytes: Ed25519 over v:N:manifest; absent: the version is not signed
 //   fuseline:{NAME}:v:N:parts:I   string      bytes of manifest.parts[I], I from 0; one after another they are the weights file
 //   fuseline:{NAME}:v:N:delta     hash        decimal version that it was made from → VersionDelta; absent: there are only the parts
-//   fuseline:{NAME}:acks          hash        ranker → "CHANGE VERSION WALL_MS", decimal
+//   fuseline:{NAME}:acks          hash        ranker → what serves there since when (acknowledgement.h)
 //   fuseline:{NAME}:experiments   hash        name → Experiment (canonical bytes)
 //   fuseline:{NAME}:figures       hash        experiment → ExperimentTotals at the last look, without users
 //
@@ -77,11 +77,13 @@ Result<v1::AliasChange> DecodeAliasChange(std::string_view bytes);
 // Cuts `weights` into manifest.parts of at most `part_bytes` and fills weights_sha256. REQUIRES: part_bytes > 0.
 void SealManifest(v1::PolicyManifest& manifest, std::string_view weights, std::uint64_t part_bytes);
 
+inline constexpr std::uint64_t kPartBytesMax = 8 << 20;
+
 // Bytes of part `index` inside `weights`. REQUIRES: the manifest is sealed over these weights.
 std::string_view PartOf(const v1::PolicyManifest& manifest, std::string_view weights, std::size_t index);
 
 // Errors: kCorrupt unless SHA-256(bytes) = `manifest_sha256` (an empty one is not asked), the bytes are a manifest of `version`, and its
-// part sizes are positive and sum to at most `max_weights_bytes`.
+// part sizes are positive, at most kPartBytesMax each, and sum to at most `max_weights_bytes`. So nothing larger is ever asked for.
 Result<v1::PolicyManifest> DecodeManifest(std::string_view bytes, std::string_view manifest_sha256, std::uint64_t version,
                                           std::uint64_t max_weights_bytes = std::uint64_t{1} << 30);
 

@@ -21,7 +21,10 @@ Histogram StageOf(Metrics& metrics, const std::string& stage) {
   return metrics.GetHistogram("fuseline_pipeline_delay_ms", "closed session to its use by a ranker, wall time, by stage", BoundsMs(), {{"stage", stage}});
 }
 
-float Between(std::int64_t from_ms, std::int64_t to_ms) { return static_cast<float>(std::max<std::int64_t>(0, to_ms - from_ms)); }
+// As floating point: a ranker's time is what it wrote into Redis, and may be any number.
+float Between(std::int64_t from_ms, std::int64_t to_ms) {
+  return static_cast<float>(std::max(0.0, static_cast<double>(to_ms) - static_cast<double>(from_ms)));
+}
 
 Freshness::Quantiles QuantilesOf(std::vector<float> values) {
   Freshness::Quantiles quantiles;
@@ -72,27 +75,35 @@ void Freshness::Learned(std::uint64_t version, const std::map<std::int32_t, v1::
   for (const Session& session : sessions) trained_ms_.Observe(Between(session.closed_ms, wall_ms));
 }
 
-void Freshness::Published(std::uint64_t version, std::int64_t wall_ms) {
+void Freshness::Published(std::uint64_t version, bool is_live, std::int64_t wall_ms) {
   const auto [sessions, waited_ms] = state_.With([&](State& state) {
     const auto found = state.lessons.find(version);
     if (found == state.lessons.end() || found->second.published_ms != 0) return std::pair<std::size_t, float>(0, 0.0F);
     found->second.published_ms = wall_ms;
+    found->second.is_held = !is_live;
     return std::pair(found->second.sessions.size(), Between(found->second.made_ms, wall_ms));
   });
   for (std::size_t i = 0; i < sessions; ++i) published_ms_.Observe(waited_ms);
 }
 
-void Freshness::InUse(std::uint64_t version, std::int64_t wall_ms) {
+void Freshness::Observe(const Lesson& lesson, std::int64_t wall_ms, std::vector<Observation>& observations) {
+  const std::int64_t published_ms = lesson.published_ms == 0 ? wall_ms : lesson.published_ms;
+  for (const Session& session : lesson.sessions) {
+    observations.push_back({session.decision_ms, Between(session.closed_ms, lesson.made_ms), Between(lesson.made_ms, published_ms),
+                            Between(published_ms, wall_ms)});
+  }
+}
+
+void Freshness::InUse(const std::string& ranker, std::uint64_t version, std::int64_t wall_ms) {
   const auto observed = state_.With([&](State& state) {
     std::vector<Observation> of_ranker;
-    const auto found = state.lessons.find(version);
-    if (found == state.lessons.end()) return of_ranker;
-    const Lesson& lesson = found->second;
-    const std::int64_t published_ms = lesson.published_ms == 0 ? wall_ms : lesson.published_ms;
-    for (const Session& session : lesson.sessions) {
-      of_ranker.push_back({session.decision_ms, Between(session.closed_ms, lesson.made_ms), Between(lesson.made_ms, published_ms),
-                           Between(published_ms, wall_ms)});
+    const auto [newest, is_new] = state.newest_of.emplace(ranker, version);
+    if (is_new || version <= newest->second) return of_ranker;
+    auto lesson = state.lessons.upper_bound(newest->second);
+    for (; lesson != state.lessons.end() && lesson->first <= version; ++lesson) {
+      if (!lesson->second.is_held) Observe(lesson->second, wall_ms, of_ranker);
     }
+    newest->second = version;
     const std::size_t room = kObservationsMax - std::min(kObservationsMax, state.observations.size());
     state.observations.insert(state.observations.end(), of_ranker.begin(),
                               of_ranker.begin() + static_cast<std::ptrdiff_t>(std::min(room, of_ranker.size())));
@@ -103,6 +114,10 @@ void Freshness::InUse(std::uint64_t version, std::int64_t wall_ms) {
     pipeline_ms_.Observe(PipelineOf(seen));
     sum_ms_.Observe(seen.decision_ms + PipelineOf(seen));
   }
+}
+
+void Freshness::Gone(const std::string& ranker) {
+  state_.With([&](State& state) { state.newest_of.erase(ranker); });
 }
 
 float Freshness::PipelineOf(const Observation& seen) { return seen.trained_ms + seen.published_ms + seen.in_use_ms; }

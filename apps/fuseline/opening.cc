@@ -179,8 +179,13 @@ Result<std::unique_ptr<Publication>> OpenPublication(const v1::Config& config, s
   options.config = config;
   options.folder = StateFolders(config.fuseline().state_dir()).versions.string();
   options.epoch = epoch;
-  options.on_published = [&freshness, &clock = instruments.clock](std::uint64_t version) { freshness.Published(version, clock.wall_ms()); };
-  options.on_use = [&freshness](std::uint64_t version, std::int64_t wall_ms) { freshness.InUse(version, wall_ms); };
+  options.on_published = [&freshness, &clock = instruments.clock](std::uint64_t version, bool is_live) {
+    freshness.Published(version, is_live, clock.wall_ms());
+  };
+  options.on_use = [&freshness](const std::string& ranker, std::uint64_t version, std::int64_t wall_ms) {
+    freshness.InUse(ranker, version, wall_ms);
+  };
+  options.on_gone = [&freshness](const std::string& ranker) { freshness.Gone(ranker); };
   return Publication::Open(std::move(options), instruments);
 }
 

@@ -81,7 +81,9 @@ std::string OperatorPages::MetricsText() {
   instruments_.metrics.GetGauge("fuseline_policy_store_live_version", "version that the alias live points to")
       .Set(static_cast<double>(status.publication.live_version));
   std::uint64_t current = 0, others = 0;
-  for (const auto& [version, rankers] : status.publication.rankers) (version == status.publication.live_version ? current : others) += rankers;
+  for (const auto& [ranker, word] : status.publication.rankers) {
+    ++(word.version == status.publication.live_version ? current : others);
+  }
   const auto set_rankers = [&](const std::string& at, std::uint64_t count) {
     instruments_.metrics.GetGauge("fuseline_policy_store_rankers", "rankers by the version that they acknowledged last", {{"at", at}})
         .Set(static_cast<double>(count));

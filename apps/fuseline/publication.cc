@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <deque>
 #include <map>
-#include <sstream>
 #include <utility>
 
 #include "fuseline/core/backoff.h"
@@ -25,6 +24,7 @@ namespace fuseline {
 namespace {
 
 constexpr std::int64_t kLookMs = 20;  // Between two looks for versions and acknowledgements.
+constexpr std::size_t kRankersMax = 100'000;  // Lines beyond are not looked at: who can write one can write many.
 constexpr int kLooksPerAliases = 10;  // The aliases are looked at with every so many of these.
 
 PublisherOptions PublisherOptionsOf(const v1::Config& config, const SigningKey* signing_key, const PublicKeys& trusted) {
@@ -76,6 +76,8 @@ struct Publication::Impl {
   Status Repair(const Status& why);
   Status Restore();
   void ReadAcknowledgements();
+  void Hear(const std::string& ranker, const std::string& text, std::int64_t now_us);
+  void ForgetTheSilent(std::int64_t now_us);
   void FollowLive();
   Status FollowExperiments();
   void LookAtExperiments();
@@ -107,13 +109,19 @@ struct Publication::Impl {
   int looks = 0;
   bool look_for_lost = false;               // Redis had lost something: perhaps also what no alias points to.
   std::int64_t retain_from_us = 0;          // Before it nothing is deleted: with the rest, Redis lost what had left an alias when.
-  std::map<std::string, std::uint64_t> version_of_ranker;
+  struct Heard {
+    std::string text;  // Its line.
+    Acknowledgement word;
+    std::int64_t at_us = 0;   // When the line was last another one.
+    bool is_gone = false;     // The line could not be deleted.
+  };
+  std::map<std::string, Heard> rankers;
   Guarded<Shared> shared;
   std::optional<Stage> stage;  // Last: it uses all above.
 };
 
-// Redis' part of the work is retried for ever, a refusal (its memory policy, our password) included, for somebody may mend it.
-// The disk's is not: without an archive nothing may go on.
+// Redis' part of the work is retried for ever: it may refuse us (its memory policy, our password) until somebody mends it, and may lose
+// what it holds in the midst of being repaired, as often as it likes. The disk's is not: without an archive nothing may go on.
 Status Publication::Impl::Run(std::stop_token stop) {
   std::int64_t wait_ms = 0;
   do {
@@ -124,7 +132,7 @@ Status Publication::Impl::Run(std::stop_token stop) {
       NoteError(published);
       if (published.ok()) {
         backoff.Reset();
-      } else if (published.code == Code::kUnavailable || published.code == Code::kInvalidInput) {
+      } else if (published.code == Code::kUnavailable || published.code == Code::kInvalidInput || published.code == Code::kNotFound) {
         publisher.reset();
         wait_ms = backoff.NextMs();
       } else {
@@ -169,6 +177,7 @@ Status Publication::Impl::Connect() {
   auto reader = RedisConnection::Connect(RedisOptionsOf(options.config.redis()));
   if (!reader) return std::move(reader).error();
   ack_reader.emplace(std::move(*reader));
+  for (auto& [ranker, heard] : rankers) heard.at_us = instruments.clock.monotonic_us();  // Nobody could be heard meanwhile.
 
   return FindUnpublished();
 }
@@ -208,7 +217,8 @@ Status Publication::Impl::PublishNext() {
     FUSELINE_RETURN_IF_ERROR(Publish(number, PointLive::kYes));
     to_publish.pop_front();
     published_any = true;
-    if (options.on_published) options.on_published(number);
+    const v1::AliasChange* const live = FindAlias(publisher->aliases(), kLiveAlias);
+    if (options.on_published) options.on_published(number, live != nullptr && live->to_version() == number);
   }
   // Only now: among many that waited for Redis, retention would take those that are still to come.
   if (published_any && instruments.clock.monotonic_us() >= retain_from_us) {
@@ -259,25 +269,47 @@ void Publication::Impl::NoteError(const Status& status) {
   if (changed && !status.ok()) instruments.log.Warn("policy_store.redis_unavailable", "reason", status.message);
 }
 
-// A ranker's word is "change version wall_ms".
 void Publication::Impl::ReadAcknowledgements() {
   const auto reply = ack_reader->Command({"HGETALL", keys.acks()});
   if (!reply) {
     publisher.reset();  // The connections are made anew together.
     return;
   }
-  for (std::size_t i = 0; i + 1 < reply->elements.size(); i += 2) {
-    std::istringstream word(reply->elements[i + 1].text);
-    std::uint64_t change = 0;
-    std::uint64_t version = 0;
-    std::int64_t wall_ms = 0;
-    if (!(word >> change >> version >> wall_ms)) continue;  // Some other client's; it informs, it decides nothing.
-    const bool is_new = std::exchange(version_of_ranker[reply->elements[i].text], version) != version;
-    if (is_new && options.on_use) options.on_use(version, wall_ms);
+  const std::int64_t now_us = instruments.clock.monotonic_us();
+  for (std::size_t i = 0; i + 1 < reply->elements.size(); i += 2) Hear(reply->elements[i].text, reply->elements[i + 1].text, now_us);
+  ForgetTheSilent(now_us);
+  std::map<std::string, Acknowledgement> words;
+  for (const auto& [ranker, heard] : rankers) {
+    if (!heard.is_gone) words.emplace(ranker, heard.word);
   }
-  std::map<std::uint64_t, std::uint64_t> rankers;
-  for (const auto& [ranker, version] : version_of_ranker) ++rankers[version];
-  shared.With([&](Shared& state) { state.status.rankers = std::move(rankers); });
+  shared.With([&](Shared& state) { state.status.rankers = std::move(words); });
+}
+
+void Publication::Impl::Hear(const std::string& ranker, const std::string& text, std::int64_t now_us) {
+  const auto known = rankers.find(ranker);
+  if (known != rankers.end() && known->second.text == text) return;
+  const auto word = ParseAcknowledgement(text);
+  if (!word || (known == rankers.end() && rankers.size() >= kRankersMax)) return;  // Some other client's, or one of too many.
+  const bool is_news = known == rankers.end() || known->second.is_gone || known->second.word.version != word->version;
+  rankers[ranker] = {text, *word, now_us};
+  if (is_news && options.on_use) options.on_use(ranker, word->version, word->since_ms);
+}
+
+// A ranker of before writes only when something changes: it is never taken for silent.
+void Publication::Impl::ForgetTheSilent(std::int64_t now_us) {
+  for (auto heard = rankers.begin(); heard != rankers.end();) {
+    const auto& [ranker, last] = *heard;
+    const bool is_silent = last.word.seen_ms != 0 && now_us - last.at_us > kRankerGoneMs * 1'000;
+    if (!is_silent || last.is_gone) {
+      ++heard;
+      continue;
+    }
+    instruments.log.Info("policy_store.ranker_gone", "ranker", ranker, "version", last.word.version);
+    if (options.on_gone) options.on_gone(ranker);
+    heard->second.is_gone = true;
+    const auto deleted = ack_reader->Command({"HDEL", keys.acks(), ranker});
+    heard = deleted ? rankers.erase(heard) : std::next(heard);  // Without the right to delete, it is at least not counted.
+  }
 }
 
 void Publication::Impl::FollowLive() {

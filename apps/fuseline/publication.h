@@ -11,6 +11,7 @@
 #include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
 #include "fuseline/core/status.h"
+#include "fuseline/fusion/acknowledgement.h"
 #include "fuseline/fusion/policy_version.h"
 #include "fuseline/v1/config.pb.h"
 #include "fuseline/v1/policy.pb.h"
@@ -31,7 +32,7 @@ struct PublicationStatus {
   std::uint64_t live_version = 0;  // Where the alias `live` points; 0: nowhere yet.
   std::optional<v1::AliasChange> pin;  // What holds `live` there, if anything does.
   std::uint64_t waiting = 0;       // Accepted versions that Redis does not know yet.
-  std::map<std::uint64_t, std::uint64_t> rankers;  // Version → how many have acknowledged it last.
+  std::map<std::string, Acknowledgement> rankers;  // By name: those that are heard of.
   std::string last_error;          // Empty when all is well.
 };
 
@@ -47,8 +48,11 @@ class Publication {
     v1::Config config;
     std::string folder;                                            // Of the archive.
     std::uint64_t epoch = 0;                                       // 0: archive only, no Redis.
-    std::function<void(std::uint64_t version)> on_published;       // On the publication's thread.
-    std::function<void(std::uint64_t version, std::int64_t wall_ms)> on_use;  // A ranker took it up then, by its clock.
+    // All on the publication's thread. Redis has it; `live` points to it, unless somebody holds it elsewhere.
+    std::function<void(std::uint64_t version, bool is_live)> on_published;
+    // A ranker is heard of for the first time, or has taken up another version; it began with it then, by its clock. 0: the static weights.
+    std::function<void(const std::string& ranker, std::uint64_t version, std::int64_t wall_ms)> on_use;
+    std::function<void(const std::string& ranker)> on_gone;  // Silent for kRankerGoneMs; its line in Redis is deleted.
   };
 
   // Errors: kUnavailable (disk); kInvalidInput for keys of policy_store that are none; a Redis that is away is no error.

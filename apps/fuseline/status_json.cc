@@ -1,6 +1,8 @@
 #include "status_json.h"
 
+#include <algorithm>
 #include <iomanip>
+#include <map>
 #include <optional>
 #include <sstream>
 
@@ -8,11 +10,14 @@
 
 #include "fuseline/ingest/accounting.h"
 #include "fuseline/proto/trajectory_name.h"
+#include "time_text.h"
 
 namespace fuseline {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kRankersShown = 40;  // As text; JSON has them all.
 
 Json ToJson(const v1::Accounting& accounting) { return Json::parse(AccountingJson(accounting)); }
 
@@ -75,10 +80,32 @@ Json PublicationJson(const PublicationStatus& publication) {
     pin = {{"version", publication.pin->to_version()}, {"who", publication.pin->who()}, {"why", publication.pin->why()},
            {"wall_ms", publication.pin->wall_ms()}};
   }
-  Json rankers = Json::object();
-  for (const auto& [version, count] : publication.rankers) rankers[std::to_string(version)] = count;
-  return {{"connected", publication.connected}, {"epoch", publication.epoch},           {"waiting", publication.waiting},
-          {"pin", pin},                         {"rankers_of_version", rankers}, {"last_error", publication.last_error}};
+  std::map<std::uint64_t, std::uint64_t> count_of;
+  Json rankers = Json::array(), rankers_of_version = Json::object();
+  for (const auto& [name, word] : publication.rankers) {
+    ++count_of[word.version];
+    rankers.push_back({{"name", name}, {"version", word.version}, {"change", word.change}, {"since_ms", word.since_ms}, {"seen_ms", word.seen_ms}});
+  }
+  for (const auto& [version, count] : count_of) rankers_of_version[std::to_string(version)] = count;
+  return {{"connected", publication.connected}, {"epoch", publication.epoch}, {"waiting", publication.waiting},
+          {"pin", pin}, {"rankers_of_version", rankers_of_version}, {"rankers", rankers}, {"last_error", publication.last_error}};
+}
+
+// One line each, those that are not at `live` first.
+std::string RankersText(const Json& rankers, const Json& live) {
+  std::vector<Json> lines(rankers.begin(), rankers.end());
+  std::stable_partition(lines.begin(), lines.end(), [&](const Json& ranker) { return ranker["version"] != live; });
+  std::ostringstream out;
+  for (std::size_t i = 0; i < std::min(lines.size(), kRankersShown); ++i) {
+    const Json& ranker = lines[i];
+    const std::int64_t since_ms = ranker["since_ms"], seen_ms = ranker["seen_ms"];
+    out << "ranker           " << ranker["name"].get<std::string>() << "  version " << ranker["version"];
+    if (since_ms != 0) out << "  since " << TimeText(since_ms);
+    if (seen_ms != 0) out << "  last heard of " << TimeText(seen_ms);
+    out << '\n';
+  }
+  if (lines.size() > kRankersShown) out << "                 and " << lines.size() - kRankersShown << " more: --json\n";
+  return out.str();
 }
 
 std::string BehindText(const Json& lag_ms) {
@@ -98,6 +125,7 @@ std::string LiveText(const Json& json) {
   for (const auto& [version, rankers] : rankers_of_version.items()) {
     out << "rankers          " << rankers << " at version " << version << '\n';
   }
+  out << RankersText(publication.value("rankers", Json::array()), json["live_version"]);
   if (freshness["sum"]["observations"] == 0) return out.str();
   for (const char* const stage : {"decision_delay", "trained", "published", "in_use", "pipeline_delay", "sum"}) {
     if (!freshness.contains(stage)) continue;

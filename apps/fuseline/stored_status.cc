@@ -9,11 +9,9 @@ namespace fuseline {
 namespace {
 
 // Where the aliases stood when Redis was last seen.
-Status ReadLive(const v1::Config& config, const StateFolders& folders, PublicationStatus& status) {
+Status ReadLive(const StateFolders& folders, PublicationStatus& status) {
   DiskFileSystem files;
-  const auto part_bytes = static_cast<std::uint64_t>(config.policy_store().part_bytes());
-  FUSELINE_ASSIGN_OR_RETURN(const Archive archive, Archive::Open(folders.versions, part_bytes, files));
-  FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState aliases, archive.LoadAliases());
+  FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState aliases, Archive::OpenReadOnly(folders.versions, files).LoadAliases());
   const v1::AliasChange* live = FindAlias(aliases, kLiveAlias);
   if (live == nullptr) return OkStatus();
   status.live_version = live->to_version();
@@ -47,7 +45,7 @@ Result<PipelineStatus> ReadStoredStatus(const std::filesystem::path& state) {
   status.learner = learner->progress();
   status.learned_names = learner->DurableNames();
   status.weights_sha256 = learner->WeightsSha256();
-  FUSELINE_FAIL_IF_ERROR(ReadLive(config, folders, status.publication));
+  FUSELINE_FAIL_IF_ERROR(ReadLive(folders, status.publication));
   return status;
 }
 

@@ -17,6 +17,7 @@ constexpr std::int64_t kReconnectFirstMs = 50;
 constexpr std::int64_t kReconnectLongestMs = 5'000;
 constexpr std::int64_t kRetryFirstMs = 200;       // Of a refused version: its publisher may repair it.
 constexpr std::int64_t kRetryLongestMs = 60'000;
+constexpr std::int64_t kSayAgainMs = 1'000;       // After Redis refused an acknowledgement.
 constexpr std::int64_t kMicrosPerMilli = 1'000;
 
 }  // namespace
@@ -34,6 +35,8 @@ PickUp::PickUp(const RankerOptions& options, SnapshotStore<ServingState>& store,
       retry_(kRetryFirstMs, kRetryLongestMs, Fnv1a64(options.name)),
       experiments_(options.experiments, metrics),
       taken_total_(metrics.GetCounter("fuseline_serving_bridge_versions_taken_total", "versions that began to serve")),
+      lost_total_(metrics.GetCounter("fuseline_serving_bridge_redis_lost_total", "times that Redis was lost, or was not there from the beginning")),
+      unheard_total_(metrics.GetCounter("fuseline_serving_bridge_acknowledgements_failed_total", "acknowledgements that Redis did not take; each is sent again")),
       connected_gauge_(metrics.GetGauge("fuseline_serving_bridge_redis_connected", "1 while versions can be followed")),
       version_gauge_(metrics.GetGauge("fuseline_serving_bridge_live_version", "version being served; 0: the static weights")),
       held_gauge_(metrics.GetGauge("fuseline_serving_bridge_versions_held", "old versions that a reader still holds")) {}
@@ -70,8 +73,8 @@ Status PickUp::Follow(std::stop_token stop, Backoff& backoff) {
   // The stream's end is read before the alias: what changes in between is then seen by one of them.
   FUSELINE_ASSIGN_OR_RETURN(std::string after, NewestChangeId());
   SetConnected(true, OkStatus());  // By a server that answers, not only one that lets us in.
-  FUSELINE_RETURN_IF_ERROR(ReadAlias(stop));
-  FUSELINE_RETURN_IF_ERROR(ReadExperiments());
+  say_at_us_ = 0;  // Another server may never have heard of us.
+  FUSELINE_RETURN_IF_ERROR(Look(stop));
   backoff.Reset();
   std::int64_t polled_us = clock_.monotonic_us();
   while (!stop.stop_requested()) {
@@ -82,13 +85,20 @@ Status PickUp::Follow(std::stop_token stop, Backoff& backoff) {
     const bool poll = now_us - polled_us >= kMicrosPerMilli * options_.poll_interval_ms;
     const bool retry = (retry_at_us_ != 0 && now_us >= retry_at_us_) || (rebuild_at_us_ != 0 && now_us >= rebuild_at_us_);
     if (!entries.empty() || poll || retry) {
-      FUSELINE_RETURN_IF_ERROR(ReadAlias(stop));
-      FUSELINE_RETURN_IF_ERROR(ReadExperiments());
+      FUSELINE_RETURN_IF_ERROR(Look(stop));
       polled_us = clock_.monotonic_us();
     }
+    FUSELINE_RETURN_IF_ERROR(Acknowledge());
     held_gauge_.Set(static_cast<double>(store_.Reclaim()));
   }
   return OkStatus();
+}
+
+// The live version first, and its acknowledgement: experiments may have much to fetch.
+Status PickUp::Look(std::stop_token stop) {
+  FUSELINE_RETURN_IF_ERROR(ReadAlias(stop));
+  FUSELINE_RETURN_IF_ERROR(Acknowledge());
+  return ReadExperiments();
 }
 
 Result<std::string> PickUp::NewestChangeId() {
@@ -163,7 +173,9 @@ Status PickUp::Take(const v1::AliasChange& change, std::stop_token stop) {
       current->change.to_version() == change.to_version()) {
     last_ = change;  // The version that serves already, said anew.
     status_.With([&](RankerStatus& status) { status.epoch = change.epoch(), status.change = change.change(); });
-    return Acknowledge(change);
+    word_.change = change.change();
+    say_at_us_ = 0;
+    return OkStatus();
   }
   if (!SleepFor(stop, static_cast<std::int64_t>(jitter_.NextBelow(static_cast<std::uint64_t>(options_.fetch_jitter_ms) + 1)))) {
     return OkStatus();
@@ -175,7 +187,7 @@ Status PickUp::Take(const v1::AliasChange& change, std::stop_token stop) {
 
   fetcher_.Hold(*std::move(version));
   Serve(*std::move(admitted));
-  return Acknowledge(change);
+  return OkStatus();
 }
 
 void PickUp::Serve(LiveVersion version) {
@@ -183,6 +195,8 @@ void PickUp::Serve(LiveVersion version) {
   const LiveVersion& serving = *store_.current()->live;
   const std::int64_t wall_ms = clock_.wall_ms();
   last_ = serving.change;
+  word_ = {.change = last_.change(), .version = last_.to_version(), .since_ms = wall_ms};
+  say_at_us_ = 0;
   taken_total_.Increment();
   version_gauge_.Set(static_cast<double>(last_.to_version()));
   status_.With([&](RankerStatus& status) {
@@ -195,11 +209,23 @@ void PickUp::Serve(LiveVersion version) {
   if (options_.on_version) options_.on_version(serving.network.manifest(), last_, wall_ms);
 }
 
-Status PickUp::Acknowledge(const v1::AliasChange& change) {
-  const std::string value = std::to_string(change.change()) + ' ' + std::to_string(change.to_version()) + ' ' +
-                            std::to_string(clock_.wall_ms());
-  auto reply = redis_->Command({"HSET", keys_.acks(), options_.name, value});
-  return reply ? OkStatus() : std::move(reply).error();
+// Errors: only those that leave the connection; the word is said by the next one then. A Redis that refuses it (no right, no memory) is asked
+// again, and followed all the same.
+Status PickUp::Acknowledge() {
+  const std::int64_t now_us = clock_.monotonic_us();
+  if (now_us < say_at_us_) return OkStatus();
+  word_.seen_ms = clock_.wall_ms();
+  const std::string text = AcknowledgementText(word_);
+  const auto reply = redis_->Command({"HSET", keys_.acks(), options_.name, text});
+  say_at_us_ = now_us + kMicrosPerMilli * (reply ? kAcknowledgeEveryMs : kSayAgainMs);
+  if (reply) {
+    said_unheard_ = false;
+    return OkStatus();
+  }
+  unheard_total_.Increment();
+  if (!redis_->connected()) return reply.error();
+  if (!std::exchange(said_unheard_, true)) log_.Warn("serving_bridge.acknowledgement_refused", "why", reply.error().message);
+  return OkStatus();
 }
 
 Status PickUp::NotFetched(const Refusal& refusal) {
@@ -223,6 +249,7 @@ void PickUp::SetConnected(bool connected, const Status& why) {
   connected_gauge_.Set(connected ? 1 : 0);
   if (connected && !was) log_.Info("serving_bridge.redis_connected", "policy", options_.policy);
   if (!connected && (was || !said_outage_)) {
+    lost_total_.Increment();
     log_.Warn("serving_bridge.redis_lost", "why", why.message, "serving", last_.to_version());
     said_outage_ = true;
   }

@@ -12,6 +12,7 @@
 #include "fuseline/core/backoff.h"
 #include "fuseline/core/guarded.h"
 #include "fuseline/core/random.h"
+#include "fuseline/fusion/acknowledgement.h"
 #include "fuseline/fusion/policy_keys.h"
 #include "fuseline/redis/connection.h"
 #include "fuseline/serving_bridge/ranker.h"
@@ -41,6 +42,7 @@ class PickUp {
 
  private:
   Status Follow(std::stop_token stop, Backoff& backoff);  // While the connection lasts.
+  Status Look(std::stop_token stop);       // At everything.
   Result<std::string> NewestChangeId();    // Of the stream; "0" while it is empty.
   Status ReadAlias(std::stop_token stop);  // Takes what the alias says, if that is new.
   Status ReadExperiments();                // And what their arms serve.
@@ -48,7 +50,7 @@ class PickUp {
   void Serve(std::shared_ptr<const LiveVersion> live, std::vector<RunningExperiment> experiments);
   Status Take(const v1::AliasChange& change, std::stop_token stop);
   Status NotFetched(const Refusal& refusal);  // Leaves the connection if it must, else refuses the version.
-  Status Acknowledge(const v1::AliasChange& change);
+  Status Acknowledge();                    // If it is time to.
   Status Refused(std::string_view reason, const Status& status);
   void SetConnected(bool connected, const Status& why);
 
@@ -67,12 +69,15 @@ class PickUp {
   std::string alias_bytes_;         // The last that the alias said,
   std::int64_t retry_at_us_ = 0;    // and when to try it again, if it was refused; 0: it was not.
   Backoff retry_;
+  Acknowledgement word_;            // What is to be acknowledged,
+  std::int64_t say_at_us_ = 0;      // and when: 0: at once.
+  bool said_unheard_ = false;       // That Redis refuses it.
   RunningExperiments experiments_;
   std::map<std::string, std::string> defined_, aliases_;  // As last looked at,
   std::int64_t rebuild_at_us_ = 0;                        // and when to look again at what was refused; 0: nothing was.
   bool said_outage_ = false;        // Of a Redis that was not there from the beginning.
 
-  const Counter taken_total_;
+  const Counter taken_total_, lost_total_, unheard_total_;
   const Gauge connected_gauge_, version_gauge_, held_gauge_;
   Guarded<RankerStatus> status_;
 };

@@ -3,6 +3,8 @@
 #include "freshness.h"
 
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 
@@ -36,6 +38,14 @@ class FreshnessTest : public testing::Test {
     return at == std::string::npos ? std::nan("") : std::stod(text.substr(at + line.size()));
   }
 
+  // A session closes, and a version that knows it is made and published in the same moment.
+  void Teach(std::uint64_t version, std::int64_t wall_ms, bool is_live = true) {
+    freshness_.Closed(Session(0, static_cast<std::int64_t>(version), 0, 10), wall_ms);
+    freshness_.Learned(version, UpTo(0, static_cast<std::int64_t>(version)), wall_ms);
+    freshness_.Published(version, is_live, wall_ms);
+  }
+  std::uint64_t Observations() { return freshness_.MakeReport().sum.observations; }
+
   Metrics metrics_;
   Freshness freshness_{metrics_};
 };
@@ -45,8 +55,9 @@ TEST_F(FreshnessTest, StagesAddUpToThePipelineDelayAndWithTheDecisionDelayToTheS
   freshness_.Closed(Session(0, 7, /*last_ms=*/50'000, /*stream_time_ms=*/80'000), /*wall_ms=*/1'000);
   // When a version knows it at 1,400, is published at 1,410 and in use at 1,425
   freshness_.Learned(3, UpTo(0, 7), 1'400);
-  freshness_.Published(3, 1'410);
-  freshness_.InUse(3, 1'425);
+  freshness_.Published(3, true, 1'410);
+  freshness_.InUse("r", 0, 1);
+  freshness_.InUse("r", 3, 1'425);
   // Then
   const Freshness::Report report = freshness_.MakeReport();
   EXPECT_EQ(report.decision.p50_ms, 30'000);
@@ -69,8 +80,8 @@ TEST_F(FreshnessTest, AStageThatStandsStillShowsInTheHistogramOfThoseBeforeIt) {
   freshness_.Learned(1, UpTo(0, 2), 250);
   EXPECT_EQ(Metric("fuseline_pipeline_delay_ms_count{stage=\"trained\"}"), 2);
   EXPECT_EQ(Metric("fuseline_pipeline_delay_ms_count{stage=\"published\"}"), 0) << "Redis is away";
-  freshness_.Published(1, 9'250);
-  freshness_.Published(1, 99'250);  // A repeat is no second publication.
+  freshness_.Published(1, true, 9'250);
+  freshness_.Published(1, true, 99'250);  // A repeat is no second publication.
   EXPECT_EQ(Metric("fuseline_pipeline_delay_ms_count{stage=\"published\"}"), 2);
   EXPECT_EQ(Metric("fuseline_pipeline_delay_ms_sum{stage=\"published\"}"), 18'000);
   EXPECT_EQ(freshness_.MakeReport().sum.observations, 0U) << "no ranker has taken it up";
@@ -82,23 +93,79 @@ TEST_F(FreshnessTest, ASessionCountsForTheFirstVersionThatKnowsItAndOnceForEachR
   freshness_.Closed(Session(1, 1, 0, 10), 100);
   freshness_.Learned(1, UpTo(0, 1), 200);
   freshness_.Learned(2, {{0, UpTo(0, 1).at(0)}, {1, UpTo(1, 1).at(1)}}, 300);
-  for (const std::uint64_t version : {1, 2}) freshness_.Published(version, 300);
-  freshness_.InUse(1, 400);
-  EXPECT_EQ(freshness_.MakeReport().sum.observations, 1U);
+  for (const std::uint64_t version : {1, 2}) freshness_.Published(version, true, 300);
+  for (const std::string ranker : {"a", "b"}) freshness_.InUse(ranker, 0, 1);
+  freshness_.InUse("a", 1, 400);
+  EXPECT_EQ(Observations(), 1U);
   EXPECT_EQ(freshness_.MakeReport().pipeline.p99_ms, 300);
-  freshness_.InUse(2, 400);
-  freshness_.InUse(2, 500);
-  EXPECT_EQ(freshness_.MakeReport().sum.observations, 3U);
-  EXPECT_EQ(freshness_.MakeReport().pipeline.p99_ms, 300) << "p99 of {300, 300, 400}, from below";
-  freshness_.InUse(7, 600);
-  EXPECT_EQ(freshness_.MakeReport().sum.observations, 3U) << "a version of another life";
+  freshness_.InUse("a", 2, 400);
+  freshness_.InUse("b", 2, 500);  // Version 1 was followed by 2 before it looked.
+  EXPECT_EQ(Observations(), 4U);
+  EXPECT_EQ(freshness_.MakeReport().pipeline.p99_ms, 400);
+  EXPECT_EQ(Metric("fuseline_pipeline_delay_ms_count{stage=\"in_use\"}"), 4);
+  EXPECT_EQ(Metric("fuseline_pipeline_delay_ms_sum{stage=\"in_use\"}"), 100 + 100 + 200 + 200);
+  freshness_.InUse("a", 7, 600);
+  EXPECT_EQ(Observations(), 4U) << "a version of another life";
+}
+
+TEST_F(FreshnessTest, ARollbackAndTheWayBackAreNoSecondUse) {
+  Teach(1, 100);
+  Teach(2, 200);
+  freshness_.InUse("r", 0, 1);
+  freshness_.InUse("r", 1, 150);
+  freshness_.InUse("r", 2, 250);
+  EXPECT_EQ(Observations(), 2U);
+  for (const std::uint64_t version : {1, 2, 1, 2}) freshness_.InUse("r", version, 90'000);
+  EXPECT_EQ(Observations(), 2U);
+  Teach(3, 90'100);
+  freshness_.InUse("r", 3, 90'150);
+  EXPECT_EQ(Observations(), 3U);
+  EXPECT_EQ(freshness_.MakeReport().in_use.p99_ms, 50);
+}
+
+TEST_F(FreshnessTest, ARankerThatBeginsLaterCountsFromItsSecondVersionOn) {
+  Teach(1, 100);
+  freshness_.InUse("new", 1, 3'600'000);  // Started an hour later.
+  EXPECT_EQ(Observations(), 0U);
+  Teach(2, 3'700'000);
+  freshness_.InUse("new", 2, 3'700'020);
+  EXPECT_EQ(Observations(), 1U);
+  EXPECT_EQ(freshness_.MakeReport().in_use.p99_ms, 20);
+  freshness_.Gone("new");
+  Teach(3, 3'800'000);
+  freshness_.InUse("new", 3, 9'000'000);  // Heard of again, after a long time.
+  EXPECT_EQ(Observations(), 1U);
+}
+
+TEST_F(FreshnessTest, WhatWasPublishedWhileLiveWasHeldElsewhereIsNoDelayOfThePipeline) {
+  freshness_.InUse("r", 0, 1);
+  Teach(1, 100);
+  freshness_.InUse("r", 1, 110);
+  Teach(2, 200, /*is_live=*/false);
+  freshness_.InUse("r", 2, 90'000);  // It was let go.
+  EXPECT_EQ(Observations(), 1U);
+  Teach(3, 90'100);
+  freshness_.InUse("r", 3, 90'110);
+  EXPECT_EQ(Observations(), 2U);
+}
+
+TEST_F(FreshnessTest, HostileTimesOfARankerAreNumbersLikeAnyOther) {
+  Teach(1, 100);
+  Teach(2, 200);
+  freshness_.InUse("r", 0, std::numeric_limits<std::int64_t>::min());
+  freshness_.InUse("r", 1, std::numeric_limits<std::int64_t>::max());
+  freshness_.InUse("r", 2, std::numeric_limits<std::int64_t>::min());
+  EXPECT_EQ(Observations(), 2U);
+  EXPECT_EQ(freshness_.MakeReport().in_use.p50_ms, 0);
+  EXPECT_TRUE(std::isfinite(Metric("fuseline_pipeline_whole_delay_ms_sum")));
 }
 
 TEST_F(FreshnessTest, ARankersClockThatIsBehindMakesNoNegativeDelay) {
   freshness_.Closed(Session(0, 1, 0, 10), 1'000);
   freshness_.Learned(1, UpTo(0, 1), 1'100);
-  freshness_.Published(1, 1'120);
-  freshness_.InUse(1, 500);
+  freshness_.Published(1, true, 1'120);
+  freshness_.InUse("r", 0, 1);
+  freshness_.InUse("r", 1, 500);
   const Freshness::Report report = freshness_.MakeReport();
   EXPECT_EQ(report.in_use.p50_ms, 0);
   EXPECT_EQ(report.pipeline.p50_ms, 120);

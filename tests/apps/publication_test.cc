@@ -21,6 +21,7 @@
 #include "fuseline/test_support/eventually.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/redis_process.h"
+#include "fuseline/test_support/shifted_clock.h"
 #include "fuseline/test_support/temp_dir.h"
 
 namespace fuseline {
@@ -48,11 +49,14 @@ class PublicationTest : public testing::Test {
   void Open(std::uint64_t epoch) { Open(publication_, folder_, epoch); }
   void Open(std::unique_ptr<Publication>& publication, const test::TempDir& folder, std::uint64_t epoch) {
     Publication::Options options{.config = config_, .folder = folder.path(), .epoch = epoch};
-    options.on_published = [this](std::uint64_t version) {
+    options.on_published = [this](std::uint64_t version, bool) {
       published_.With([&](auto& all) { all.push_back(version); });
     };
-    options.on_use = [this](std::uint64_t version, std::int64_t wall_ms) {
-      used_.With([&](auto& all) { all.emplace_back(version, wall_ms); });
+    options.on_use = [this](const std::string& ranker, std::uint64_t version, std::int64_t wall_ms) {
+      heard_.With([&](auto& all) { all.push_back(ranker + ' ' + std::to_string(version) + ' ' + std::to_string(wall_ms)); });
+    };
+    options.on_gone = [this](const std::string& ranker) {
+      heard_.With([&](auto& all) { all.push_back(ranker + " gone"); });
     };
     ASSERT_OK_AND_ASSIGN(publication, Publication::Open(std::move(options), {log_, metrics_, clock_}));
   }
@@ -91,7 +95,7 @@ class PublicationTest : public testing::Test {
     return act;
   }
 
-  SystemClock clock_;
+  test::ShiftedClock clock_;
   Log log_{Severity::kError};
   Metrics metrics_;
   v1::Config config_ = DefaultSettings();
@@ -99,7 +103,7 @@ class PublicationTest : public testing::Test {
   test::TempDir folder_;
   std::unique_ptr<test::RedisProcess> server_;
   Guarded<std::vector<std::uint64_t>> published_;
-  Guarded<std::vector<std::pair<std::uint64_t, std::int64_t>>> used_;
+  Guarded<std::vector<std::string>> heard_;
   std::unique_ptr<Publication> publication_;  // Last: its thread uses those above.
 };
 
@@ -202,18 +206,53 @@ TEST_F(PublicationTest, ARollbackIsAnActThatHoldsAndAnUnpinningOneThatDoesNot) {
   EXPECT_FALSE(publication_->status().pin.has_value());
 }
 
-TEST_F(PublicationTest, AcknowledgementsAreTakenOnceAndTheFleetIsCountedByVersion) {
+TEST_F(PublicationTest, AcknowledgementsAreTakenOnceAndTheFleetIsKnownByName) {
   Open(1);
   for (const std::uint64_t number : {1, 2}) Store(number);
   ASSERT_TRUE(IsLive(2));
   RedisConnection redis = Connect();
-  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "1 1 1000", "b", "2 2 1001", "c", "2 2 1002", "d", "not an acknowledgement"}), IsOk());
-  ASSERT_TRUE(Eventually([&] { return used_.Copy().size() == 3; }));
-  ASSERT_TRUE(Eventually([&] { return publication_->status().rankers == std::map<std::uint64_t, std::uint64_t>{{1, 1}, {2, 2}}; }));
-  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "2 2 1009"}), IsOk());
-  ASSERT_TRUE(Eventually([&] { return publication_->status().rankers == std::map<std::uint64_t, std::uint64_t>{{2, 3}}; }));
-  EXPECT_EQ(used_.Copy().size(), 4U);
-  EXPECT_EQ(used_.Copy().back(), (std::pair<std::uint64_t, std::int64_t>(2, 1009)));
+  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "1 1 1000 5000", "b", "2 2 1001 5000", "c", "2 2 1002", "d", "not an acknowledgement",
+                             "e", "1 1 1 -5", "f", "0 0 0 5000"}), IsOk());
+  ASSERT_TRUE(Eventually([&] { return publication_->status().rankers.size() == 4; }));
+  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "2 2 1009 6000"}), IsOk());
+  ASSERT_TRUE(Eventually([&] { return publication_->status().rankers.at("a").version == 2; }));
+  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "2 2 1009 7000"}), IsOk());  // Still there.
+  ASSERT_TRUE(Eventually([&] { return publication_->status().rankers.at("a").seen_ms == 7000; }));
+
+  EXPECT_THAT(heard_.Copy(), testing::UnorderedElementsAre("a 1 1000", "b 2 1001", "c 2 1002", "f 0 0", "a 2 1009"));
+  const auto rankers = publication_->status().rankers;
+  EXPECT_EQ(rankers.at("a"), (Acknowledgement{.change = 2, .version = 2, .since_ms = 1009, .seen_ms = 7000}));
+  EXPECT_EQ(rankers.at("c").seen_ms, 0) << "a ranker of before";
+  EXPECT_FALSE(rankers.contains("d") || rankers.contains("e"));
+}
+
+TEST_F(PublicationTest, ARankerThatFallsSilentIsGoneAndItsLineToo) {
+  // given: a monotonic clock that the test moves; one ranker goes on, one is silent, one is of before and speaks only when something changes
+  Open(1);
+  Store(1);
+  ASSERT_TRUE(IsLive(1));
+  RedisConnection redis = Connect();
+  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "silent", "1 1 1000 1000", "alive", "1 1 1000 1000", "before", "1 1 1000"}), IsOk());
+  ASSERT_TRUE(Eventually([&] { return publication_->status().rankers.size() == 3; }));
+
+  // when
+  for (std::int64_t ms = 0; ms <= kRankerGoneMs + kAcknowledgeEveryMs; ms += kAcknowledgeEveryMs) {
+    clock_.Advance(kAcknowledgeEveryMs);
+    const std::string word = "1 1 1000 " + std::to_string(2'000 + ms);
+    ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "alive", word}), IsOk());
+    ASSERT_TRUE(Eventually([&] { return publication_->status().rankers.at("alive").seen_ms == 2'000 + ms; }));
+  }
+
+  // then
+  ASSERT_TRUE(Eventually([&] { return publication_->status().rankers.size() == 2; }));
+  EXPECT_FALSE(publication_->status().rankers.contains("silent"));
+  EXPECT_EQ(heard_.Copy().back(), "silent gone");
+  EXPECT_TRUE(Eventually([&] { return redis.Command({"HEXISTS", keys_.acks(), "silent"})->integer == 0; }));
+
+  // and it may come back
+  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "silent", "1 1 1000 9000"}), IsOk());
+  ASSERT_TRUE(Eventually([&] { return publication_->status().rankers.contains("silent"); }));
+  EXPECT_EQ(heard_.Copy().back(), "silent 1 1000");
 }
 
 // Redis alone knows what left an alias when. A version that is published at the very moment of the loss must not let retention go by what is left.
@@ -235,6 +274,25 @@ TEST_F(PublicationTest, WhatLeftAnAliasBeforeALossIsKeptAfterItToo) {
   publication_.reset();
   DiskFileSystem files;
   EXPECT_EQ(Archive::OpenReadOnly(folder_.path(), files).List().value(), (std::vector<std::uint64_t>{1, 2, 3, 4, 5, 6}));
+}
+
+// A second loss may meet any step of the repair of the first.
+TEST_F(PublicationTest, ARedisThatKeepsLosingEverythingIsRepairedWhenItStops) {
+  Open(1);
+  for (const std::uint64_t number : {1, 2}) Store(number);
+  ASSERT_TRUE(IsLive(2));
+  RedisConnection redis = Connect();
+  for (int i = 0; i < 60; ++i) {
+    ASSERT_THAT(redis.Command({"FLUSHALL"}), IsOk());
+    ASSERT_TRUE(Eventually([&] { return redis.Command({"DBSIZE"})->integer > i % 8 || publication_->failure().has_value(); }));
+    ASSERT_FALSE(publication_->failure().has_value()) << publication_->failure()->message << ", after losses: " << i + 1;
+  }
+  EXPECT_TRUE(Eventually([&] {
+    const auto seen = ReadAliases(redis, keys_);
+    const v1::AliasChange* const live = seen ? FindAlias(*seen, kLiveAlias) : nullptr;
+    return live != nullptr && live->to_version() == 2 && FetchVersion(redis, keys_, 2, live->manifest_sha256()).has_value();
+  }));
+  EXPECT_FALSE(publication_->failure().has_value());
 }
 
 TEST_F(PublicationTest, WhatRedisLostComesBackWithoutAnyNewVersion) {

@@ -14,6 +14,7 @@
 #include "fuseline/core/child_process.h"
 #include "fuseline/core/file.h"
 #include "fuseline/policy_store/aliases.h"
+#include "fuseline/policy_store/fetch.h"
 #include "fuseline/policy_store/publisher.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/redis_process.h"
@@ -64,7 +65,7 @@ class Loop {
     EXPECT_THAT(publisher_->Retain(), IsOk());
     EXPECT_TRUE(Eventually([&] {
       const auto acknowledged = redis.Command({"HGET", keys.acks(), "ranker-1"});
-      return acknowledged && acknowledged->is_string();
+      return acknowledged && acknowledged->text.find(" 2 ") != std::string::npos;
     }));
   }
   Status Publish(std::uint64_t version) {
@@ -114,6 +115,8 @@ TEST(RedisAccessTest, TheDocumentedRightsAreEnoughAndARankersChangeNothingElse) 
     EXPECT_THAT(stranger.Command(command), AllOf(HasCode(Code::kInvalidInput), MessageNames("redis.user"))) << command[0];
   }
   ASSERT_OK_AND_ASSIGN(RedisConnection writer, RedisConnection::Connect(learner));
+  EXPECT_THAT(FetchVersion(writer, keys, 2, {}), IsOk());
+  EXPECT_THAT(writer.Command({"HDEL", keys.acks(), "ranker-1"}), IsOk()) << "of one that is gone";
   EXPECT_THAT(writer.Command({"FLUSHALL"}), HasCode(Code::kInvalidInput));
   EXPECT_THAT(writer.Command({"SET", "fuseline:{other}:epoch", "9"}), HasCode(Code::kInvalidInput));
 }

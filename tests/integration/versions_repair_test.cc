@@ -29,6 +29,7 @@ constexpr std::int64_t kPatienceMs = 6 * 5'000;  // The promise, on a machine th
 
 class VersionsRepairTest : public testing::Test {
  protected:
+  void SetUp() override { ASSERT_OK_AND_ASSIGN(server_, RedisProcess::Start()); }
   RedisConnection Connect() {
     auto redis = RedisConnection::Connect({.address = "unix:" + server_->socket_path(), .command_timeout_ms = 60'000});
     EXPECT_THAT(redis, IsOk());
@@ -50,7 +51,6 @@ class VersionsRepairTest : public testing::Test {
 
   // Until it has learned all there is, and Redis knows it.
   void StartOn(KafkaProcess& kafka, const std::string& topic) {
-    ASSERT_OK_AND_ASSIGN(server_, RedisProcess::Start());
     const auto events = SimulatedEvents(/*seed=*/7, kEvents);
     ASSERT_TRUE(events);
     ASSERT_THAT(MakeEventsTopic(kafka, topic, /*partitions=*/2, *events), IsOk());
@@ -116,11 +116,12 @@ TEST_F(VersionsRepairTest, TheRunningProgramPutsBackWhateverRedisLost) {
 
 TEST_F(VersionsRepairTest, StatusSaysWhoPinnedWhichRankersServeWhatAndHowOldItIs) {
   FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
-  ASSERT_NO_FATAL_FAILURE(StartOn(*kafka, "status.events"));
   const std::string address = "unix:" + server_->socket_path();
   Log log(Severity::kError);
   Metrics metrics;
   ASSERT_OK_AND_ASSIGN(const auto ranker, Ranker::Open(OptionsOfRanker(address, "ranker-1"), log, metrics, clock_));
+  ASSERT_TRUE(Eventually([&] { return Connect().Command({"HEXISTS", keys_.acks(), "ranker-1"})->integer == 1; })) << "it is there before any version";
+  ASSERT_NO_FATAL_FAILURE(StartOn(*kafka, "status.events"));
   std::string output;
   ASSERT_EQ(RunFuseline({"versions", "pin", "--execute", "--reason", "over night", "--set", "redis.address=" + address, "--state", run_->state()}, &output), 0)
       << output;
@@ -133,10 +134,15 @@ TEST_F(VersionsRepairTest, StatusSaysWhoPinnedWhichRankersServeWhatAndHowOldItIs
   const std::string live = status["live_version"].dump();
   EXPECT_EQ(status["publication"]["pin"]["why"], "over night");
   EXPECT_EQ(status["publication"]["rankers_of_version"][live], 1);
+  const nlohmann::json& said = status["publication"]["rankers"].at(0);
+  EXPECT_EQ(said["name"], "ranker-1");
+  EXPECT_EQ(said["version"], status["live_version"]);
+  EXPECT_GT(said["since_ms"], 0);
+  EXPECT_GE(said["seen_ms"], said["since_ms"]);
   const nlohmann::json& freshness = status["freshness"];
   EXPECT_GE(freshness["pipeline_delay"]["p99_ms"], freshness["in_use"]["p99_ms"]);
   EXPECT_EQ(RunFuseline({"status", "--state", run_->state()}, &output), 0);
-  for (const char* const part : {"pinned           at ", ": over night", "rankers          1 at version ", "freshness        trained", "freshness        in_use"}) {
+  for (const char* const part : {"pinned           at ", ": over night", "rankers          1 at version ", "ranker           ranker-1  version ", "  last heard of 20", "freshness        trained", "freshness        in_use"}) {
     EXPECT_THAT(output, testing::HasSubstr(part));
   }
   const auto metrics_page = HttpGet(ReadFile(run_->state() + "/http_address").value(), "/metrics", 10'000);

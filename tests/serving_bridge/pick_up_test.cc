@@ -5,8 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#include "fuseline/fusion/acknowledgement.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/redis_process.h"
+#include "fuseline/test_support/shifted_clock.h"
 
 #include "ranker_fixture.h"
 
@@ -38,7 +40,7 @@ class PickUpTest : public testing::Test {
 
   Log log_{Severity::kError};
   Metrics metrics_;
-  SystemClock clock_;
+  test::ShiftedClock clock_;
   std::unique_ptr<test::RedisProcess> redis_;
   RankerOptions options_;
 };
@@ -55,15 +57,64 @@ TEST_F(PickUpTest, APublishedVersionServesAndIsAcknowledged) {
   publisher.Publish(VersionThatSays(3, options_), /*epoch=*/1, /*change=*/7);
 
   // then
-  ASSERT_TRUE(Eventually([&] { return publisher.AckOf("ranker-1") != ""; }));
+  ASSERT_TRUE(Eventually([&] { return publisher.AckOf("ranker-1").starts_with("7 3 "); }));
   EXPECT_EQ(ServedVersion(*ranker, reader), 3U);
-  EXPECT_EQ(publisher.AckOf("ranker-1").substr(0, 4), "7 3 ");
   EXPECT_EQ(told, 3U);
   const RankerStatus status = ranker->status();
   EXPECT_EQ(status.version, 3U);
   EXPECT_EQ(status.epoch, 1U);
   EXPECT_EQ(status.change, 7U);
   EXPECT_TRUE(status.redis_connected);
+}
+
+TEST_F(PickUpTest, ARankerSaysThatItIsThereBeforeItHasAnythingAndAgainWhileNothingChanges) {
+  HandPublisher publisher(options_);
+  const auto ranker = Open();
+  const auto word = [&] { return ParseAcknowledgement(publisher.AckOf("ranker-1")).value_or(Acknowledgement()); };
+  ASSERT_TRUE(Eventually([&] { return word().seen_ms != 0; }));
+  EXPECT_EQ(word().version, 0U);
+  publisher.Publish(VersionThatSays(3, options_), 1, 7);
+  ASSERT_TRUE(Eventually([&] { return word().version == 3; }));
+  const Acknowledgement first = word();
+  EXPECT_GE(first.seen_ms, first.since_ms);
+
+  clock_.Advance(kAcknowledgeEveryMs);
+
+  ASSERT_TRUE(Eventually([&] { return word().seen_ms >= first.seen_ms + kAcknowledgeEveryMs; }));
+  EXPECT_EQ(word().since_ms, first.since_ms) << "it still is the time at which the version began to serve";
+}
+
+TEST_F(PickUpTest, AnAcknowledgementThatWasLostIsSaidAgain) {
+  // given: Redis refuses it, and nothing else
+  HandPublisher publisher(options_);
+  auto redis = RedisConnection::Connect(options_.redis).value();
+  const PolicyKeys keys(options_.policy);
+  ASSERT_THAT(redis.Command({"SET", keys.acks(), "not a hash"}), IsOk());
+  const auto ranker = Open();
+  publisher.Publish(VersionThatSays(3, options_), 1, 7);
+  const auto failed = [&] { return metrics_.GetCounter("fuseline_serving_bridge_acknowledgements_failed_total", "").value(); };
+  ASSERT_TRUE(Eventually([&] { return ranker->status().version == 3 && failed() > 0; }));
+  EXPECT_TRUE(ranker->status().redis_connected) << "it follows all the same";
+  publisher.Publish(VersionThatSays(4, options_), 1, 8);
+  ASSERT_TRUE(Eventually([&] { return ranker->status().version == 4; }));
+
+  // when: it takes it again
+  ASSERT_THAT(redis.Command({"DEL", keys.acks()}), IsOk());
+  clock_.Advance(2'000);
+
+  // then
+  EXPECT_TRUE(Eventually([&] { return publisher.AckOf("ranker-1").starts_with("8 4 "); }));
+  EXPECT_EQ(metrics_.GetCounter("fuseline_serving_bridge_redis_lost_total", "").value(), 0);
+}
+
+TEST_F(PickUpTest, ARedisThatForgotIsToldAgainWhatServes) {
+  const auto ranker = Open();
+  HandPublisher(options_).Publish(VersionThatSays(3, options_), 1, 7);
+  ASSERT_TRUE(Eventually([&] { return HandPublisher(options_).AckOf("ranker-1").starts_with("7 3 "); }));
+  redis_->Kill();
+  ASSERT_TRUE(Eventually([&] { return !ranker->status().redis_connected; }));
+  ASSERT_THAT(redis_->Restart(), IsOk());
+  EXPECT_TRUE(Eventually([&] { return HandPublisher(options_).AckOf("ranker-1").starts_with("7 3 "); }));
 }
 
 TEST_F(PickUpTest, ARollbackIsAChangeLikeAnyOther) {
@@ -188,6 +239,38 @@ TEST_F(PickUpTest, VersionsThatAreNotForThisRankerAreRefusedByReason) {
   }
 }
 
+TEST_F(PickUpTest, SizesBeyondTheLimitsAreRefusedBeforeAnythingIsFetched) {
+  // given: manifests that promise more than a ranker would hold; their parts are not there, and would be missed if they were asked for
+  HandPublisher publisher(options_);
+  const auto ranker = Open();
+  auto reader = ranker->NewReader();
+  publisher.Publish(VersionThatSays(1, options_), 1, 1);
+  ASSERT_TRUE(Eventually([&] { return ranker->status().taken == 1; }));
+  const auto redis = [&] { return RedisConnection::Connect(options_.redis).value(); };
+  std::uint64_t number = 2;
+  for (const std::uint64_t size : {kPartBytesMax + 1, std::uint64_t{1} << 40, ~std::uint64_t{0}}) {
+    PolicyVersion version = VersionThatSays(number, options_);
+    version.manifest.mutable_parts(0)->set_size_bytes(size);
+    ASSERT_THAT(redis().Command({"SET", PolicyKeys(options_.policy).manifest(number), CanonicalBytes(version.manifest)}), IsOk());
+    const double before = Refused("digest");
+    publisher.Point(version, 1, number++);
+    ASSERT_TRUE(Eventually([&] { return Refused("digest") > before; })) << size;
+  }
+
+  // and a part that is larger than its manifest says
+  const PolicyVersion version = VersionThatSays(number, options_);
+  publisher.PutParts(version);
+  ASSERT_THAT(redis().Command({"SETRANGE", PolicyKeys(options_.policy).part(number, 0), "20000000", "x"}), IsOk());
+  const double before = Refused("digest");
+  publisher.Point(version, 1, number);
+  ASSERT_TRUE(Eventually([&] { return Refused("digest") > before; }));
+
+  // then
+  EXPECT_EQ(Refused("absent"), 0);
+  EXPECT_EQ(ServedVersion(*ranker, reader), 1U);
+  EXPECT_TRUE(ranker->status().redis_connected);
+}
+
 TEST_F(PickUpTest, AChangeThatIsNotGreaterIsRefused) {
   HandPublisher publisher(options_);
   const auto ranker = Open();
@@ -227,6 +310,7 @@ TEST_F(PickUpTest, WhileRedisIsAwayTheLastVersionServesAndThenTheNextIsPickedUp)
   // then: it says so, and serves
   ASSERT_TRUE(Eventually([&] { return !ranker->status().redis_connected; }));
   EXPECT_EQ(ServedVersion(*ranker, reader), 1U);
+  EXPECT_EQ(metrics_.GetCounter("fuseline_serving_bridge_redis_lost_total", "").value(), 1);
 
   // when: it is back, and has forgotten everything
   ASSERT_THAT(redis_->Restart(), IsOk());

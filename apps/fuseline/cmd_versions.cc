@@ -10,7 +10,6 @@
 #include "fuseline/core/file.h"
 #include "fuseline/policy_store/audit_trail.h"
 #include "fuseline/policy_store/fetch.h"
-#include "fuseline/policy_store/import.h"
 #include "fuseline/policy_store/retention.h"
 #include "fuseline/policy_store/version_difference.h"
 #include "fuseline/policy_store/version_file.h"
@@ -122,8 +121,7 @@ Status ExportVersion(const VersionsOptions& options, const v1::Config&, VersionD
   return OkStatus();
 }
 
-Status ImportFile(const VersionsOptions& options, const v1::Config& config, VersionDesk& desk) {
-  FUSELINE_ASSIGN_OR_RETURN(RedisConnection* const redis, desk.Redis());
+Status ImportFile(const VersionsOptions& options, const v1::Config&, VersionDesk& desk) {
   FUSELINE_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(options.file));
   auto version = DecodeVersionFile(bytes, desk.trusted());
   if (!version) return ErrorStatus(version.error().code, options.file + ":", version.error().message);
@@ -131,13 +129,11 @@ Status ImportFile(const VersionsOptions& options, const v1::Config& config, Vers
             << (version->version.signature.empty() ? "not signed" : desk.trusted().empty() ? "signed by whom is not checked" : "signed by a trusted key")
             << '\n';
   if (!options.execute) {
-    std::cout << "nothing was changed; --execute puts it into redis, where versions promote finds it\n";
+    std::cout << "nothing was changed; --execute puts it into the archive and redis, where versions promote finds it\n";
     return OkStatus();
   }
-  FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState seen, desk.Aliases());
-  FUSELINE_ASSIGN_OR_RETURN(const bool was_there,
-                            ImportVersion(*redis, config.policy().name(), seen, *version, desk.Note(options.reason)));
-  std::cout << (was_there ? "it was there before\n" : "it is in redis now\n");
+  FUSELINE_ASSIGN_OR_RETURN(const bool was_there, desk.Import(*version, options.reason));
+  std::cout << (was_there ? "it was there before\n" : "it is in the archive and in redis now\n");
   return OkStatus();
 }
 
@@ -260,7 +256,7 @@ void RegisterVersions(Program& program) {
   RegisterMoving(registration);
   registration.AddChanging("gc", "Delete from Redis what retention gives up: neither pointed to, nor left lately, nor among the newest",
                            "fuseline versions gc", CollectGarbage);
-  const auto imported = registration.AddChanging("import", "Verify an exported version and put it into Redis; no alias moves",
+  const auto imported = registration.AddChanging("import", "Verify an exported version and put it into the archive, then into Redis; no alias moves",
                                                  "fuseline versions import policy-12.fuseline --reason 'from staging' --execute", ImportFile);
   imported.command->add_option("file", imported.options->file, "what versions export wrote")->required()->type_name("FILE");
 

@@ -37,7 +37,7 @@ Result<VersionDesk> VersionDesk::Open(const v1::Config& config) {
   FUSELINE_ASSIGN_OR_FAIL(PublicKeys trusted, PublicKeys::FromHex(config.policy_store().public_keys()));
   VersionDesk desk(config, std::move(trusted));
   const std::filesystem::path folder = StateFolders(config.fuseline().state_dir()).versions;
-  if (std::filesystem::exists(folder / "versions")) desk.archive_ = Archive::OpenReadOnly(folder, *desk.files_);
+  if (std::filesystem::exists(folder / "versions")) desk.archive_ = Archive::OpenBeside(folder, std::to_string(::getpid()), *desk.files_);
   auto redis = RedisConnection::Connect(RedisOptionsOf(config.redis()));
   if (redis) desk.redis_ = std::move(*redis);
   else desk.redis_error_ = redis.error();
@@ -91,6 +91,21 @@ Result<ArchivedVersion> VersionDesk::Get(std::uint64_t version) {
   }
   if (!redis_) return Error(Code::kNotFound, "the archive has no version", version, "and redis is away:", redis_error_.message);
   return FetchVersion(*redis_, keys_, version, {}, trusted_);
+}
+
+Result<bool> VersionDesk::Import(const ArchivedVersion& version, const std::string& why) {
+  FUSELINE_ASSIGN_OR_FAIL(RedisConnection* const redis, Redis());
+  if (!archive_) {
+    return Error(Code::kNotFound, "no archive is here, and what is not in it is lost with redis: import where the learner's state is (--state), not",
+                 config_.fuseline().state_dir());
+  }
+  const std::string& policy = config_.policy().name();
+  FUSELINE_ASSIGN_OR_FAIL(const v1::AliasState seen, Aliases());
+  FUSELINE_FAIL_IF_ERROR(CheckImport(*redis, policy, seen, version));
+  FUSELINE_FAIL_IF_ERROR(archive_->Put(version.version));
+  FUSELINE_ASSIGN_OR_FAIL(const bool was_there, ImportVersion(*redis, policy, seen, version, Note(why)));
+  FUSELINE_FAIL_IF_ERROR(archive_->Put(version.version));  // Before Redis had it, the learner might have pruned it.
+  return was_there;
 }
 
 ChangeNote VersionDesk::Note(const std::string& why) const {

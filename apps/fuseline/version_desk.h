@@ -18,7 +18,7 @@ namespace fuseline {
 std::string UserAtHost();  // Who runs this command, as the audit trail names him.
 
 // Where operators' commands find versions and move aliases: Redis, where it answers, and the archive, where the state folder is here.
-// It works beside a running learner and on another machine; the archive is only read.
+// It works beside a running learner and on another machine; the archive is only read, but by an import.
 // Errors of what needs Redis: kUnavailable when it is away, besides their own.
 class VersionDesk {
  public:
@@ -49,6 +49,10 @@ class VersionDesk {
   // A version that only the archive holds is put into Redis first. Errors: those of the plan and of MoveAlias; kConflict if the gate refused
   // the version and `despite_gate` is not set, or if what the plan says now is something else.
   Result<Moved> Move(const Plan& plan, bool despite_gate, bool execute, const std::string& why);
+
+  // Puts a verified version into the archive and then into Redis; moves no alias. Returns whether Redis had it before.
+  // Errors: kNotFound without an archive here; those of ImportVersion and Archive::Put, with nothing changed, or the archive alone.
+  Result<bool> Import(const ArchivedVersion& version, const std::string& why);
 
   ChangeNote Note(const std::string& why) const;  // By user@host, now.
 

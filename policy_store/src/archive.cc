@@ -59,6 +59,12 @@ Archive Archive::OpenReadOnly(std::filesystem::path folder, FileSystem& files) {
   return {std::move(folder), /*part_bytes=*/1, files};
 }
 
+Archive Archive::OpenBeside(std::filesystem::path folder, const std::string& writer, FileSystem& files) {
+  Archive archive = OpenReadOnly(std::move(folder), files);
+  archive.unfinished_suffix_ = "." + writer;
+  return archive;
+}
+
 std::filesystem::path Archive::FolderOf(std::uint64_t version) const { return versions_ / NameOf(version); }
 
 Status Archive::Put(const PolicyVersion& version, const SigningKey* sign_with) {
@@ -89,7 +95,7 @@ Status Archive::Write(const PolicyVersion& version, const SigningKey* sign_with)
   if (manifest.parts().empty()) SealManifest(manifest, version.weights, part_bytes_);
   const std::string bytes = CanonicalBytes(manifest);
   const std::string name = NameOf(manifest.version());
-  const std::filesystem::path unfinished = versions_ / (kUnfinished + name);
+  const std::filesystem::path unfinished = versions_ / (kUnfinished + name + unfinished_suffix_);
   FUSELINE_RETURN_IF_ERROR(files_->Remove(unfinished));
   FUSELINE_RETURN_IF_ERROR(files_->MakeFolders(unfinished));
   FUSELINE_RETURN_IF_ERROR(files_->Write(unfinished / kManifestFile, bytes));

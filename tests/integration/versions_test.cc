@@ -15,6 +15,7 @@
 #include "fuseline/core/file.h"
 #include "fuseline/core/guarded.h"
 #include "fuseline/policy_store/aliases.h"
+#include "fuseline/policy_store/fetch.h"
 #include "fuseline/policy_store/publisher.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/redis_process.h"
@@ -173,6 +174,7 @@ TEST_F(VersionsTest, AVersionTravelsAsAFileAndDamageIsRefused) {
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
   ASSERT_THAT(WriteFileAtomically(file, bytes), IsOk());
   EXPECT_EQ(Versions({"import", file}).code, 4);
+  EXPECT_EQ(Versions({"import", file, "--execute", "--reason", "damaged"}).code, 4);
 
   const std::string key = files_ / "key.pem";
   EXPECT_THAT(Run({"keygen", key}).output, HasSubstr("public key:  "));
@@ -182,6 +184,64 @@ TEST_F(VersionsTest, AVersionTravelsAsAFileAndDamageIsRefused) {
   EXPECT_GT(difference["tensors"]["actor.0.bias"]["distance"], 0.0);
   EXPECT_EQ(difference["tensors"]["actor.0.weight"]["distance"], 0.0);
   EXPECT_GT(difference["actions"]["mean_absolute"], 0.0);
+}
+
+// From one house to another: the archive there has it first, so it outlives the loss of Redis there.
+TEST_F(VersionsTest, AnImportedVersionIsInTheArchiveAndInRedis) {
+  Publish(1);
+  const std::string file = files_ / "v1.fuseline";
+  ASSERT_EQ(Versions({"export", "1", "--to", file}).code, 0);
+
+  // given: another archive and Redis, whose learner has come to 3
+  ASSERT_OK_AND_ASSIGN(const auto server, test::RedisProcess::Start());
+  const test::TempDir state;
+  ASSERT_OK_AND_ASSIGN(Archive archive, Archive::Open(state / "policy", /*part_bytes=*/8 << 20, disk_));
+  const auto connect = [&] { return RedisConnection::Connect({.address = "unix:" + server->socket_path()}); };
+  ASSERT_OK_AND_ASSIGN(Publisher publisher, Publisher::Open({}, archive, connect, clock_, log_, metrics_));
+  ASSERT_THAT(publisher.Claim(1), IsOk());
+  const auto there = [&](std::vector<std::string> arguments, const std::string& folder) {
+    arguments.insert(arguments.end(), {"--set", "redis.address=unix:" + server->socket_path(), "--state", folder});
+    return Run(arguments);
+  };
+  const std::vector<std::string> import = {"import", file, "--execute", "--reason", "from staging"};
+  ASSERT_THAT(publisher.Publish(AcceptedVersion(3), PointLive::kYes), IsOk());
+
+  // when: nothing is imported ahead of the learner, without an archive, or damaged; then it is
+  std::string bytes = ReadFile(file).value();
+  ASSERT_THAT(WriteFileAtomically(files_ / "damaged", bytes.substr(0, bytes.size() - 1)), IsOk());
+  EXPECT_EQ(there({"import", files_ / "damaged", "--execute", "--reason", "damaged"}, state.path()).code, 4);
+  const test::TempDir nobodys;
+  const Answer homeless = there(import, nobodys.path());
+  EXPECT_EQ(homeless.code, 4);
+  EXPECT_THAT(homeless.output, HasSubstr("no archive is here"));
+  EXPECT_THAT(archive.List().value(), testing::ElementsAre(3));
+  const Answer done = there(import, state.path());
+  ASSERT_EQ(done.code, 0) << done.output;
+
+  // then: the same bytes are in both, and come back when Redis loses them
+  ASSERT_OK_AND_ASSIGN(const ArchivedVersion here, archive_->Get(1));
+  ASSERT_OK_AND_ASSIGN(const ArchivedVersion moved, archive.Get(1));
+  EXPECT_EQ(moved.manifest_bytes, here.manifest_bytes);
+  EXPECT_EQ(moved.version.weights, here.version.weights);
+  ASSERT_OK_AND_ASSIGN(RedisConnection redis, connect());
+  const PolicyKeys keys("default");
+  ASSERT_OK_AND_ASSIGN(const ArchivedVersion fetched, FetchVersion(redis, keys, 1, {}));
+  EXPECT_EQ(fetched.manifest_bytes, here.manifest_bytes);
+  ASSERT_EQ(there({"promote", "1", "--alias", "canary", "--execute", "--reason", "try it"}, state.path()).code, 0);
+  ASSERT_THAT(publisher.Check(), IsOk());
+  ASSERT_THAT(redis.Command({"FLUSHALL"}), IsOk());
+  EXPECT_THAT(publisher.Check(), HasCode(Code::kNotFound));
+  ASSERT_THAT(publisher.Restore(), IsOk());
+  EXPECT_THAT(FetchVersion(redis, keys, 1, {}), IsOk());
+
+  // and what would not be taken does not get into the archive
+  const Answer other = there({"import", file, "--execute", "--reason", "x", "--set", "policy.name=another"}, state.path());
+  EXPECT_EQ(other.code, 4) << other.output;
+  Publish(2);
+  Publish(4);
+  ASSERT_EQ(Versions({"export", "4", "--to", file}).code, 0);
+  EXPECT_EQ(there(import, state.path()).code, 5) << "ahead of the learner";
+  EXPECT_THAT(archive.List().value(), testing::ElementsAre(1, 3));
 }
 
 TEST_F(VersionsTest, WithoutRedisTheArchiveIsShownAndNothingMoves) {

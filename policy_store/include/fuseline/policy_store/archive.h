@@ -42,6 +42,11 @@ class Archive {
   // To look at, also beside the process that owns it: nothing is made or removed. REQUIRES: only const methods are called.
   static Archive OpenReadOnly(std::filesystem::path folder, FileSystem& files);
 
+  // The same, and to add whole versions, whose manifests have their parts, beside the process that owns it. What is being written has a name
+  // of `writer`'s own; the owner may remove it when it opens the archive anew: Put fails then, and can be repeated.
+  // REQUIRES: `writer` is not empty and nobody else's. Only const methods and Put are called.
+  static Archive OpenBeside(std::filesystem::path folder, const std::string& writer, FileSystem& files);
+
   // Durable when it returns. The same version again is accepted as done; the manifest may come without parts. `sign_with`, if any,
   // signs it when it is first stored; else the signature that it brings is.
   // Errors: kInvalidInput for version 0, no weights or a weights_sha256 that is not of these weights; kConflict if another manifest or
@@ -72,6 +77,7 @@ class Archive {
   std::filesystem::path versions_;
   std::uint64_t part_bytes_;
   FileSystem* files_;
+  std::string unfinished_suffix_;  // Of names of what is being written.
 };
 
 }  // namespace fuseline

@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace fuseline {
 namespace {
 
 constexpr double kShare = 0.9;                // Robust while fewer than one session in ten is hostile.
-constexpr std::uint64_t kSessionsMin = 100;   // Before so many, what an item can earn stands for what sessions earn.
+constexpr std::uint64_t kSessionsMin = 100;   // Before so many, nobody knows what sessions earn.
 constexpr std::size_t kUserBytes = 8 + 8 * kRewardGroups;
 
 }  // namespace
@@ -64,8 +65,8 @@ GroupMagnitudes RewardGuard::Limit(double multiple) const {
   GroupMagnitudes limit{};
   for (std::size_t group = 0; group < kRewardGroups; ++group) {
     const RewardHistogram& earned = earned_[group];
-    const double usual = earned.sessions() < kSessionsMin ? item_[group] : earned.Quantile(kShare);
-    limit[group] = std::max(multiple * usual, item_[group]);
+    limit[group] = earned.sessions() < kSessionsMin ? std::numeric_limits<double>::infinity()
+                                                    : std::max(multiple * earned.Quantile(kShare), item_[group]);
   }
   return limit;
 }
@@ -122,7 +123,8 @@ std::string RewardGuard::UserBytes() const {
 Status RewardGuard::Restore(const v1::RewardGuardState& state, std::string_view users) {
   if (state.groups_size() != static_cast<int>(kRewardGroups) || users.size() % kUserBytes != 0)
     return ErrorStatus(Code::kCorrupt, "what sessions and users have earned cannot be read from the checkpoint");
-  for (std::size_t group = 0; group < kRewardGroups; ++group) earned_[group].Restore(state.groups(static_cast<int>(group)));
+  for (std::size_t group = 0; group < kRewardGroups; ++group)
+    earned_[group].Restore(state.groups(static_cast<int>(group)));
   window_ = state.window();
   for (std::size_t at = 0; at < users.size(); at += kUserBytes) {
     std::uint64_t user = 0;

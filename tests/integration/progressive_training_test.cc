@@ -110,6 +110,7 @@ TEST_F(ProgressiveTrainingTest, AnAcceptedVersionBecomesTheBaselineOfExploration
                    "learner.actor_delay_steps=0", "learner.actor_rate=0.001", "learner.warmup_transitions=100",
                    "learner.steps_per_transition=1", "learner.version_every_steps=100",
                    "gate.max_ensemble_deviation=1e9", "gate.gauc_tolerance=1", "gate.ncis_tolerance=10",
+                   "gate.static_gauc_tolerance=1", "gate.static_ncis_tolerance=10",
                    "gate.max_outside_share=1", "policy_store.keep_versions=1000"});
   ASSERT_THAT(run.Start(), IsOk());
   ASSERT_THAT(run.WaitUntilLearned(first.size(), kPatienceMs), IsOk());

@@ -53,7 +53,9 @@ std::vector<std::string> Settings() {
           "learner.actor_delay_steps=0",
           "gate.max_outside_share=1",
           "gate.gauc_tolerance=1",
-          "gate.ncis_tolerance=10"};
+          "gate.ncis_tolerance=10",
+          "gate.static_gauc_tolerance=1",
+          "gate.static_ncis_tolerance=10"};
 }
 
 std::vector<std::string> With(std::vector<std::string> arguments,

@@ -60,6 +60,8 @@ inline v1::Config SmallConfig() {
   config.mutable_gate()->set_max_sessions(20);
   config.mutable_gate()->set_gauc_tolerance(1);
   config.mutable_gate()->set_ncis_tolerance(10);
+  config.mutable_gate()->set_static_gauc_tolerance(1);
+  config.mutable_gate()->set_static_ncis_tolerance(10);
   return config;
 }
 

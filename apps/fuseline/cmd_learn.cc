@@ -16,7 +16,8 @@ namespace fuseline {
 namespace {
 
 // A state goes on as it began: its lineage says where.
-Result<kafka::StartPosition> WhereItBegan(const v1::Config& config, const Learner& learner, const kafka::StartPosition& asked) {
+Result<kafka::StartPosition> WhereItBegan(const v1::Config& config, const Learner& learner,
+                                          const kafka::StartPosition& asked) {
   const v1::Lineage lineage = learner.lineage();
   const std::string began = ReadInputWords(lineage.inputs().rbegin()->input(), config).input.from;
   if (asked.kind != kafka::StartPosition::Kind::kEarliest && FromOf(asked) != began) {
@@ -27,13 +28,15 @@ Result<kafka::StartPosition> WhereItBegan(const v1::Config& config, const Learne
 }
 
 // Learner and publication behind the topic of trajectories, until a stop is asked for.
-Status LearnFromTopic(const v1::Config& config, const KafkaReading& reading, const std::vector<std::string>& history, StopSignal& stop, Instruments instruments) {
+Status LearnFromTopic(const v1::Config& config, const KafkaReading& reading, const std::vector<std::string>& history,
+                      StopSignal& stop, Instruments instruments) {
   FUSELINE_ASSIGN_OR_RETURN(const std::string input, DescribeTopic(config, config.kafka().trajectories_topic()));
   FUSELINE_ASSIGN_OR_RETURN(const OpenFolder state, OpenFolder::Open(config, input));
   FUSELINE_RETURN_IF_ERROR(BeginFromPublished(config, state.folders, instruments));
   FUSELINE_RETURN_IF_ERROR(WarmStart(config, history, state.folders, stop, instruments));
   if (stop.stopped()) return OkStatus();
-  FUSELINE_ASSIGN_OR_RETURN(auto learner, OpenLearner(config, state.folders, {.words = input, .from = FromOf(reading.from)}, instruments));
+  const LearnerInput read{.words = input, .from = FromOf(reading.from)};
+  FUSELINE_ASSIGN_OR_RETURN(auto learner, OpenLearner(config, state.folders, read, instruments));
   FUSELINE_ASSIGN_OR_RETURN(const kafka::StartPosition from, WhereItBegan(config, *learner, reading.from));
   if (from.kind != kafka::StartPosition::Kind::kEarliest) learner->BeginAnywhere();
   FUSELINE_RETURN_IF_ERROR(RememberSettings(config, state.folders));
@@ -72,9 +75,10 @@ void RegisterLearn(Program& program) {
   options->AddTo(*learn, /*reads_events=*/false);
   const auto history = AddWarmStartTo(*learn);
   program.SetBody(learn, [options, history] {
-    return Serve(*options, Role::kLearn, [&](const v1::Config& config, const KafkaReading& reading, StopSignal& stop, Instruments instruments) {
-      return LearnFromTopic(config, reading, *history, stop, instruments);
-    });
+    return Serve(*options, Role::kLearn,
+                 [&](const v1::Config& config, const KafkaReading& reading, StopSignal& stop, Instruments instruments) {
+                   return LearnFromTopic(config, reading, *history, stop, instruments);
+                 });
   });
 }
 

@@ -82,7 +82,9 @@ Result<std::unique_ptr<TrajectoryReader>> TrajectoryReader::Open(const v1::Confi
       FUSELINE_ASSIGN_OR_FAIL(const kafka::Watermarks log, reader->consumer_->QueryWatermarks(partition));
       cursor.next = log.high;
     }
-    starts[partition] = cursor.next >= 0 ? kafka::StartPosition::Offset(cursor.next) : cursor.durable ? kafka::StartPosition::Earliest() : from;
+    starts[partition] = cursor.next >= 0   ? kafka::StartPosition::Offset(cursor.next)
+                        : cursor.durable ? kafka::StartPosition::Earliest()
+                                         : from;
   }
   FUSELINE_FAIL_IF_ERROR(reader->WritePositions());
   FUSELINE_FAIL_IF_ERROR(reader->consumer_->Assign(starts));

@@ -166,14 +166,14 @@ Status CheckBase(const DerivationBase& base, const std::vector<v1::Regime>& regi
     return ErrorStatus(Code::kNotFound, "version", manifest.version(), "was learned under", regimes.size(),
                        "regimes, of which number", i + 1, "had other settings than the last, which began at trajectory",
                        last.first_trajectory(), "and step", last.first_step(),
-                       "; it can be derived from a full checkpoint from there on alone, and the state",
-                       "has none (--state names it)");
+                       "(it can be derived from a full checkpoint from there on alone, and there is none;",
+                       "--state names the folder that keeps them)");
   }
   const v1::Regime& first = regimes.front();
   if (first.first_step() > base.steps || first.first_trajectory() > base.trajectories) {
     return ErrorStatus(Code::kNotFound, "version", manifest.version(),
                        "does not say under what its learner computed before trajectory",
-                       first.first_trajectory(), ", and no full checkpoint from there on is kept");
+                       first.first_trajectory(), "(and no full checkpoint from there on is kept)");
   }
   return OkStatus();
 }

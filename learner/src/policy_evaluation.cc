@@ -299,14 +299,16 @@ Status CheckRanges(const v1::PolicyManifest& manifest, const v1::ActionRanges& i
   const auto differs = [&](const char* keys, int first, int end) {
     for (int d = first; d < end; ++d) {
       if (its.lower(d) == in_force.lower(d) && its.upper(d) == in_force.upper(d)) continue;
-      return ErrorStatus(Code::kInvalidInput, "version", manifest.version(), "was learned within other ranges than those of the settings:", keys, "of task",
-                         d - first, "were", its.lower(d), "and", its.upper(d), ", the settings say", in_force.lower(d), "and", in_force.upper(d));
+      return ErrorStatus(Code::kInvalidInput, "version", manifest.version(),
+                         "was learned within other ranges than those of the settings:", keys, "of task", d - first, "were",
+                         its.lower(d), "and", its.upper(d), "then, and are", in_force.lower(d), "and", in_force.upper(d));
     }
     return OkStatus();
   };
   const int width = in_force.lower_size();
   if (its.lower_size() != width || its.upper_size() != width)
-    return ErrorStatus(Code::kInvalidInput, "version", manifest.version(), "was learned for", its.lower_size() / 2, "tasks, the settings have", width / 2);
+    return ErrorStatus(Code::kInvalidInput, "version", manifest.version(), "was learned for", its.lower_size() / 2,
+                       "tasks, the settings have", width / 2);
   FUSELINE_RETURN_IF_ERROR(differs("policy.power_min and policy.power_max", 0, width / 2));
   return differs("policy.bias_min and policy.bias_max", width / 2, width);
 }

@@ -332,7 +332,7 @@ TEST_F(LiveVerificationTest, ARestartWithOtherSettingsIsDerivedAgainFromTheState
     ASSERT_EQ(report["differences"].size(), 1U) << answer.output;
     EXPECT_EQ(report["differences"][0]["what"], "settings");
     EXPECT_EQ(report["differences"][0]["regime"], 1);
-    EXPECT_EQ(report["differences"][0]["keys"], json({{"learner.actor_rate", {"0.0001", "0.0007"}}})) << answer.output;
+    EXPECT_EQ(report["differences"][0]["keys"], json({{"learner.actor_rate", {"1e-04", "7e-04"}}})) << answer.output;
   }
   const Answer older = verify(old_version, "--state", run.state());
   EXPECT_EQ(older.code, 0) << older.output << "it was made before the change";

@@ -3,6 +3,7 @@
 #include <map>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -52,7 +53,8 @@ struct Desk {
 
   // Writes it, or says what would be written.
   Status Put(const v1::Experiment* seen, const v1::Experiment& next, bool execute) {
-    if (execute) FUSELINE_RETURN_IF_ERROR(WriteExperiment(redis, keys, epoch, seen, next, config.policy_store().changes_kept()));
+    const auto among = seen == nullptr ? std::optional(experiments.size()) : std::nullopt;  // A new one was compared with all.
+    if (execute) FUSELINE_RETURN_IF_ERROR(WriteExperiment(redis, keys, epoch, seen, next, config.policy_store().changes_kept(), among));
     std::cout << (execute ? "" : "would be (--execute does it): ") << "experiment " << next.name() << ' '
               << v1::Experiment::State_Name(next.state()) << " at " << next.coverage() / 100.0 << " %, revision " << next.revision() << '\n';
     return OkStatus();
@@ -67,6 +69,11 @@ Status Create(const ExperimentOptions& options, Desk& desk) {
   if (const Status valid = ValidateExperiment(experiment); !valid.ok()) return ErrorStatus(valid.code, options.file + ':', valid.message);
   if (desk.experiments.contains(experiment.name()))
     return ErrorStatus(Code::kConflict, "there is one of this name, whose figures would be mixed with this one's:", experiment.name());
+  for (const auto& [name, other] : desk.experiments) {
+    if (!IsServing(other) || !MayShareUsers(experiment, other)) continue;
+    return ErrorStatus(Code::kConflict, "users would be in another experiment too: stop that one first, or give both disjoint parts of one namespace "
+                       "(within):", name);
+  }
   FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState aliases, ReadAliases(desk.redis, desk.keys));
   for (const v1::Arm& arm : experiment.arms()) {
     if (!arm.alias().empty() && FindAlias(aliases, arm.alias()) == nullptr)
@@ -123,6 +130,7 @@ using Body = std::function<Status(const ExperimentOptions&, Desk&)>;
 int Run(const ExperimentOptions& options, const Body& body) {
   const auto config = options.settings.Load();
   if (!config) return FailUsage(config.error());
+  if (const Status said = CheckReason(options.execute, options.reason); !said.ok()) return FailUsage(said);
   auto desk = Desk::Open(*config);
   if (!desk) return Fail(desk.error());
   const Status done = body(options, *desk);
@@ -146,19 +154,19 @@ void RegisterExperiment(Program& program) {
   };
   const auto changes = [](const std::pair<CLI::App*, std::shared_ptr<ExperimentOptions>>& command) {
     command.first->add_flag("--execute", command.second->execute, "do it; without: say what would be done");
-    command.first->add_option("--reason", command.second->reason, "why, for the audit trail");
+    command.first->add_option("--reason", command.second->reason, "why; for the audit trail")->type_name("TEXT");
   };
   const auto create = add("create", "Begin an experiment as its file says, at 1 % unless it says another coverage",
                           "fuseline experiment create canary.yaml --reason 'first look at version 7' --execute", Create);
   create.first->add_option("file", create.second->file, "the experiment (docs/rollout.md)")->required()->type_name("FILE");
   changes(create);
   const auto ramp = add("ramp", "Let more users in: the next of 1, 5, 10, 25, 50, 100 %; nobody leaves an arm",
-                        "fuseline experiment ramp canary --execute", Ramp);
+                        "fuseline experiment ramp canary --reason 'no harm seen' --execute", Ramp);
   ramp.first->add_option("name", ramp.second->name, "the experiment")->required();
   ramp.first->add_option("--to", ramp.second->to_percent, "another coverage, larger than now, in percent")->check(CLI::Range(0.01, 100.0));
   ramp.first->add_flag("--resume", ramp.second->resume, "go on with one that is paused");
   changes(ramp);
-  const auto stop = add("stop", "End an experiment: what is live serves everybody again", "fuseline experiment stop canary --execute", Stop);
+  const auto stop = add("stop", "End an experiment: what is live serves everybody again", "fuseline experiment stop canary --reason 'decided' --execute", Stop);
   stop.first->add_option("name", stop.second->name, "the experiment")->required();
   changes(stop);
   const auto status = add("status", "How experiments stand: figures of each arm, confidence sequences, sample ratio, history",

@@ -155,9 +155,7 @@ int MakeKey(const std::string& file) {
 int Run(const VersionsOptions& options, const Body& body) {
   const auto config = options.settings.LoadOfState();
   if (!config) return FailUsage(config.error());
-  if (options.execute && options.reason.empty()) {
-    return FailUsage(ErrorStatus(Code::kInvalidInput, "--execute wants a --reason: who reads the audit trail must know why"));
-  }
+  if (const Status said = CheckReason(options.execute, options.reason); !said.ok()) return FailUsage(said);
   auto desk = VersionDesk::Open(*config);
   if (!desk) return Fail(desk.error());
   const Status done = body(options, *config, *desk);

@@ -1,10 +1,12 @@
 #include "experiment_keeper.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "fuseline/core/file.h"
 #include "fuseline/policy_store/experiments.h"
 #include "fuseline/proto/schema.h"
+#include "fuseline/rollout/experiment.h"
 
 namespace fuseline {
 
@@ -19,13 +21,17 @@ Result<ExperimentKeeper> ExperimentKeeper::Open(const std::filesystem::path& fol
 
 Status ExperimentKeeper::Follow(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, std::int64_t changes_kept,
                                 Instruments instruments) {
-  FUSELINE_ASSIGN_OR_RETURN(const auto held, ReadExperiments(redis, keys));
-  if (held.empty() && kept_.experiments_size() > 0) {
-    for (const v1::Experiment& experiment : kept_.experiments())
-      FUSELINE_RETURN_IF_ERROR(WriteExperiment(redis, keys, epoch, nullptr, experiment, changes_kept));
-    instruments.log.Warn("rollout.experiments_restored", "experiments", kept_.experiments_size());
-    return OkStatus();
+  FUSELINE_ASSIGN_OR_RETURN(auto held, ReadExperiments(redis, keys));
+  int restored = 0;
+  for (const v1::Experiment& kept : kept_.experiments()) {
+    const auto found = held.find(kept.name());
+    const v1::Experiment* const seen = found == held.end() ? nullptr : &found->second;
+    if (seen != nullptr && !IsFurther(kept, *seen)) continue;
+    FUSELINE_RETURN_IF_ERROR(RestoreExperiment(redis, keys, epoch, seen, kept, changes_kept));
+    held[kept.name()] = kept;
+    ++restored;
   }
+  if (restored > 0) instruments.log.Warn("rollout.experiments_restored", "experiments", restored);
   v1::ExperimentList list;
   for (const auto& [name, experiment] : held) *list.add_experiments() = experiment;
   std::string bytes = CanonicalBytes(list);
@@ -33,6 +39,14 @@ Status ExperimentKeeper::Follow(RedisConnection& redis, const PolicyKeys& keys, 
   FUSELINE_RETURN_IF_ERROR(WriteFileAtomically(file_, bytes));
   kept_ = std::move(list);
   return OkStatus();
+}
+
+bool ExperimentKeeper::doubts_live() const {
+  const auto doubts = [](const v1::Experiment& experiment) {
+    const auto is_live = [](const v1::Arm& arm) { return arm.alias() == kLiveAlias; };
+    return experiment.state() == v1::Experiment::PAUSED && std::any_of(experiment.arms().begin(), experiment.arms().end(), is_live);
+  };
+  return std::any_of(kept_.experiments().begin(), kept_.experiments().end(), doubts);
 }
 
 }  // namespace fuseline

@@ -11,16 +11,20 @@
 
 namespace fuseline {
 
-// Experiments outlive what happens to Redis: those last seen there lie in FOLDER/experiments.pb, beside the archive, and are written again
-// where Redis holds none any more. One thread; one process owns the folder.
+// Experiments outlive what happens to Redis: as far as each was ever seen to go, it lies in FOLDER/experiments.pb, beside the archive. One that
+// Redis has lost, or holds as it was at an earlier time (a failover to a replica that was behind, an old dump), is written again. One
+// thread; one process owns the folder.
 class ExperimentKeeper {
  public:
   // What an earlier process kept. Errors: kCorrupt if the file cannot be read.
   static Result<ExperimentKeeper> Open(const std::filesystem::path& folder);
 
-  // Keeps what Redis holds, or brings back what it lost. One round trip when nothing changed.
-  // Errors: those of the connection and the disk; kConflict from a newer writer.
+  // Keeps what Redis holds, and brings back what it lost. One round trip when nothing changed.
+  // Errors: those of the connection and the disk; kConflict from a newer writer, or of somebody who changed one meanwhile: call again.
   Status Follow(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, std::int64_t changes_kept, Instruments instruments);
+
+  // Whether a guardrail has paused an experiment that compares `live` with something, as of the last Follow.
+  bool doubts_live() const;
 
  private:
   explicit ExperimentKeeper(std::filesystem::path file) : file_(std::move(file)) {}

@@ -30,6 +30,11 @@ std::string UserAtHost() {
   return (user == nullptr ? std::to_string(::getuid()) : std::string(user->pw_name)) + '@' + host.data();
 }
 
+Status CheckReason(bool execute, const std::string& reason) {
+  if (!execute || !reason.empty()) return OkStatus();
+  return ErrorStatus(Code::kInvalidInput, "--execute wants a --reason: who reads the audit trail must know why");
+}
+
 VersionDesk::VersionDesk(const v1::Config& config, PublicKeys trusted)
     : config_(config), keys_(config.policy().name()), trusted_(std::move(trusted)), files_(std::make_unique<DiskFileSystem>()) {}
 

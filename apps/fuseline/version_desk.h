@@ -16,6 +16,8 @@
 namespace fuseline {
 
 std::string UserAtHost();  // Who runs this command, as the audit trail names him.
+// Errors: kInvalidInput for what acts and does not say why.
+Status CheckReason(bool execute, const std::string& reason);
 
 // Where operators' commands find versions and move aliases: Redis, where it answers, and the archive, where the state folder is here.
 // It works beside a running learner and on another machine; the archive is only read, but by an import.

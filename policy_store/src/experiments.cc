@@ -1,5 +1,6 @@
 #include "fuseline/policy_store/experiments.h"
 
+#include <string_view>
 #include <utility>
 
 #include "fuseline/proto/schema.h"
@@ -8,16 +9,27 @@
 namespace fuseline {
 namespace {
 
-std::string NoteOf(const v1::Experiment& experiment, std::uint64_t epoch) {
+std::string NoteOf(const v1::Experiment& experiment, std::uint64_t epoch, std::string_view before) {
   v1::AliasChange note;
   note.set_epoch(epoch);
   if (experiment.history_size() == 0) return CanonicalBytes(note);
   const v1::ExperimentChange& change = *experiment.history().rbegin();
   note.set_who(change.who());
-  note.set_why("experiment " + experiment.name() + ": " + v1::Experiment::State_Name(change.state()) + " at coverage " +
+  note.set_why(std::string(before) + "experiment " + experiment.name() + ": " + v1::Experiment::State_Name(change.state()) + " at coverage " +
                std::to_string(change.coverage()) + (change.why().empty() ? "" : "; " + change.why()));
   note.set_wall_ms(change.wall_ms());
   return CanonicalBytes(note);
+}
+
+Status Write(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen, const v1::Experiment& next,
+             std::int64_t changes_kept, std::optional<std::size_t> among, const std::string& note) {
+  const std::string mine = std::to_string(epoch), before = seen == nullptr ? std::string() : CanonicalBytes(*seen);
+  const std::string bytes = CanonicalBytes(next), kept = std::to_string(changes_kept);
+  const std::string count = among ? std::to_string(*among) : std::string();
+  const std::string names[] = {keys.epoch(), keys.experiments(), keys.changes()};
+  auto reply = redis.Eval(WriteExperimentScript(), {names[0], names[1], names[2]},
+                          {mine, next.name(), before, bytes, kept, note, count});
+  return reply ? OkStatus() : std::move(reply).error();
 }
 
 }  // namespace
@@ -35,12 +47,13 @@ Result<std::map<std::string, v1::Experiment>> ReadExperiments(RedisConnection& r
 }
 
 Status WriteExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen,
-                       const v1::Experiment& next, std::int64_t changes_kept) {
-  const std::string mine = std::to_string(epoch), before = seen == nullptr ? std::string() : CanonicalBytes(*seen);
-  const std::string bytes = CanonicalBytes(next), kept = std::to_string(changes_kept), note = NoteOf(next, epoch);
-  const std::string names[] = {keys.epoch(), keys.experiments(), keys.changes()};
-  auto reply = redis.Eval(WriteExperimentScript(), {names[0], names[1], names[2]}, {mine, next.name(), before, bytes, kept, note});
-  return reply ? OkStatus() : std::move(reply).error();
+                       const v1::Experiment& next, std::int64_t changes_kept, std::optional<std::size_t> among) {
+  return Write(redis, keys, epoch, seen, next, changes_kept, among, NoteOf(next, epoch, ""));
+}
+
+Status RestoreExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen,
+                         const v1::Experiment& lost, std::int64_t changes_kept) {
+  return Write(redis, keys, epoch, seen, lost, changes_kept, std::nullopt, NoteOf(lost, epoch, "restored from the archive; "));
 }
 
 Status WriteFigures(RedisConnection& redis, const PolicyKeys& keys, const v1::ExperimentTotals& totals) {

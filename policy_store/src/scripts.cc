@@ -125,6 +125,9 @@ end
 local stored = redis.call('HGET', KEYS[2], ARGV[2]) or ''
 if stored == ARGV[4] then return 0 end
 if stored ~= ARGV[3] then return redis.error_reply('REFUSED experiment was changed by somebody else') end
+if ARGV[7] ~= '' and #redis.call('HGETALL', KEYS[2]) ~= 2 * tonumber(ARGV[7]) then
+  return redis.error_reply('REFUSED another experiment was begun by somebody else')
+end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'note', ARGV[6])
 return 1

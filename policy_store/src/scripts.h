@@ -39,7 +39,7 @@ const RedisScript& DeleteScript();
 const RedisScript& NoteScript();
 
 // Sets an experiment whose stored bytes are those that were seen. KEYS epoch, experiments, changes.
-// ARGV epoch (0: not asked), name, bytes seen (empty: it was absent), bytes, changes kept, bytes of a note.
+// ARGV epoch (0: not asked), name, bytes seen (empty: it was absent), bytes, changes kept, bytes of a note, how many were seen ('': not asked).
 const RedisScript& WriteExperimentScript();
 
 }  // namespace fuseline

@@ -134,6 +134,17 @@ Result<v1::Experiment> Changed(v1::Experiment experiment, v1::Experiment::State 
   return experiment;
 }
 
+bool IsFurther(const v1::Experiment& a, const v1::Experiment& b) {
+  if (IsServing(a) != IsServing(b)) return IsServing(b);
+  if (a.coverage() != b.coverage()) return a.coverage() > b.coverage();
+  return a.revision() > b.revision();
+}
+
+bool MayShareUsers(const v1::Experiment& a, const v1::Experiment& b) {
+  if (!a.has_within() || !b.has_within() || a.within().name() != b.within().name()) return true;
+  return a.within().begin() < b.within().end() && b.within().begin() < a.within().end();
+}
+
 Result<ArmChooser> ArmChooser::Create(const v1::Experiment& experiment) {
   FUSELINE_FAIL_IF_ERROR(ValidateExperiment(experiment));
   ArmChooser chooser;

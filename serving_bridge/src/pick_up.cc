@@ -138,9 +138,9 @@ Result<std::map<std::string, std::string>> PickUp::ReadHash(const std::string& k
 // Errors: only those of the connection, as ReadAlias.
 Status PickUp::ReadExperiments() {
   FUSELINE_ASSIGN_OR_RETURN(auto defined, ReadHash(keys_.experiments()));
-  if (defined.empty() && defined_.empty() && options_.experiments.empty()) return OkStatus();
+  if (defined.empty() && !experiments_.knows_any()) return OkStatus();
   FUSELINE_ASSIGN_OR_RETURN(auto aliases, ReadHash(keys_.aliases()));
-  if (defined.empty() && aliases.empty()) return OkStatus();  // Redis forgot: what we have serves on.
+  if (defined.empty() && aliases.empty()) return OkStatus();  // Redis forgot, or is new: what we have serves on.
   const bool same = defined == defined_ && aliases == aliases_;
   if (same && (rebuild_at_us_ == 0 || clock_.monotonic_us() < rebuild_at_us_)) return OkStatus();
   rebuild_at_us_ = 0;

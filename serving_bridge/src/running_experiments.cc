@@ -31,22 +31,26 @@ Result<v1::AliasChange> ChangeOfAlias(const std::string& alias, const std::map<s
 }  // namespace
 
 std::map<std::string, v1::Experiment> RunningExperiments::Definitions(const std::map<std::string, std::string>& defined,
-                                                                      const Refuse& refuse) const {
-  std::map<std::string, v1::Experiment> definitions;
-  for (const v1::Experiment& experiment : built_in_) definitions[experiment.name()] = experiment;
+                                                                      const Refuse& refuse) {
   for (const auto& [name, bytes] : defined) {
     v1::Experiment experiment;
-    if (!experiment.ParseFromString(bytes) || experiment.name() != name) {
-      refuse(ErrorStatus(Code::kCorrupt, "experiment cannot be read:", name));
+    const bool is_read = experiment.ParseFromString(bytes) && experiment.name() == name;
+    const Status valid = is_read ? ValidateExperiment(experiment) : ErrorStatus(Code::kCorrupt, "experiment cannot be read:", name);
+    if (!valid.ok()) {
+      refuse(valid);
       continue;
     }
-    definitions[name] = std::move(experiment);
+    const auto seen = seen_.find(name);
+    if (seen == seen_.end() || !IsFurther(seen->second, experiment)) seen_[name] = std::move(experiment);
   }
+  std::map<std::string, v1::Experiment> definitions = seen_;
+  for (const v1::Experiment& experiment : built_in_) definitions.emplace(experiment.name(), experiment);
   return definitions;
 }
 
 Result<ServedArm> RunningExperiments::Serve(const std::string& experiment, const v1::Arm& arm,
-                                            const std::map<std::string, std::string>& aliases, const Fetch& fetch, const Refuse& refuse) {
+                                            const std::map<std::string, std::string>& aliases, const Fetch& fetch, const Refuse& refuse,
+                                            Held& held_versions) {
   ServedArm served{.name = arm.name(),
                    .explore = arm.explore(),
                    .requests_total = metrics_.GetCounter("fuseline_serving_bridge_requests_total", "requests ranked",
@@ -56,7 +60,7 @@ Result<ServedArm> RunningExperiments::Serve(const std::string& experiment, const
   if (served.follows_live) return served;
 
   auto change = arm.alias().empty() ? Result<v1::AliasChange>(ChangeOfVersion(arm.version())) : ChangeOfAlias(arm.alias(), aliases, followed_);
-  std::shared_ptr<const LiveVersion>& held = versions_[experiment + '/' + arm.name()];
+  std::shared_ptr<const LiveVersion>& held = held_versions[arm.name()];
   if (change && held != nullptr && held->change.to_version() == change->to_version() &&
       held->change.manifest_sha256() == change->manifest_sha256()) {
     served.version = held;
@@ -79,12 +83,13 @@ Result<RunningExperiment> RunningExperiments::Begin(const v1::Experiment& defini
                                                     const Fetch& fetch, const Refuse& refuse) {
   FUSELINE_ASSIGN_OR_FAIL(ArmChooser chooser, ArmChooser::Create(definition));
   RunningExperiment running{definition, std::move(chooser), {}, {}};
+  HeldVersions& held = versions_[definition.name()];
   for (const v1::Arm& arm : definition.arms()) {
-    FUSELINE_ASSIGN_OR_FAIL(ServedArm served, Serve(definition.name(), arm, aliases, fetch, refuse));
+    FUSELINE_ASSIGN_OR_FAIL(ServedArm served, Serve(definition.name(), arm, aliases, fetch, refuse, held.arms));
     running.arms.push_back(std::move(served));
   }
   for (const v1::Arm& arm : definition.shadows()) {
-    auto served = Serve(definition.name() + "/shadow", arm, aliases, fetch, refuse);
+    auto served = Serve(definition.name() + "/shadow", arm, aliases, fetch, refuse, held.shadows);
     if (served) {
       running.shadows.push_back(*std::move(served));
     } else if (served.error().code == Code::kUnavailable) {
@@ -101,7 +106,10 @@ Result<std::vector<RunningExperiment>> RunningExperiments::Build(const std::map<
                                                                  const Refuse& refuse) {
   std::vector<RunningExperiment> running;
   for (const auto& [name, definition] : Definitions(defined, refuse)) {
-    if (!IsServing(definition)) continue;
+    if (!IsServing(definition)) {
+      versions_.erase(name);
+      continue;
+    }
     auto begun = Begin(definition, aliases, fetch, refuse);
     if (begun) {
       running.push_back(*std::move(begun));

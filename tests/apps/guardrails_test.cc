@@ -187,5 +187,57 @@ TEST_F(GuardrailsTest, ExperimentsComeBackAfterRedisHasLostThem) {
   EXPECT_EQ(Stored().SerializeAsString(), before.SerializeAsString());
 }
 
+// A failover to a replica that was behind looks the same: it is all there, as it was.
+TEST_F(GuardrailsTest, AnOldDumpOfRedisUndoesNoRampAndBeginsNothingAgain) {
+  // Given two experiments, and a dump of that time
+  v1::Experiment other = experiment_;
+  other.set_name("other");
+  ASSERT_THAT(WriteExperiment(*redis_, keys_, kEpoch, nullptr, other, 100), IsOk());
+  ASSERT_THAT(server_->Command({"SAVE"}), IsOk());
+
+  // and what came later: one was ramped and stopped, the other paused, a third one begun
+  test::TempDir folder;
+  const Instruments instruments{log_, metrics_, clock_};
+  ASSERT_OK_AND_ASSIGN(ExperimentKeeper keeper, ExperimentKeeper::Open(folder.path()));
+  ASSERT_OK_AND_ASSIGN(const v1::Experiment stopped, Changed(Stored(), v1::Experiment::STOPPED, kWholeShare, "ann@host", "", 1));
+  ASSERT_OK_AND_ASSIGN(const v1::Experiment paused, Changed(other, v1::Experiment::PAUSED, other.coverage(), "ann@host", "", 2));
+  v1::Experiment third = experiment_;
+  third.set_name("third");
+  ASSERT_THAT(WriteExperiment(*redis_, keys_, kEpoch, &experiment_, stopped, 100), IsOk());
+  ASSERT_THAT(WriteExperiment(*redis_, keys_, kEpoch, &other, paused, 100), IsOk());
+  ASSERT_THAT(WriteExperiment(*redis_, keys_, kEpoch, nullptr, third, 100), IsOk());
+  ASSERT_THAT(keeper.Follow(*redis_, keys_, kEpoch, 100, instruments), IsOk());
+  EXPECT_TRUE(keeper.doubts_live()) << "one that compares live is paused";
+
+  // When Redis comes back with the dump
+  server_->Kill();
+  ASSERT_THAT(server_->Restart(), IsOk());
+  ASSERT_THAT(redis_->Reconnect(), IsOk());
+  ASSERT_OK_AND_ASSIGN(const auto old, ReadExperiments(*redis_, keys_));
+  ASSERT_EQ(old.size(), 2U);
+  ASSERT_EQ(old.at("experiment").state(), v1::Experiment::RUNNING);
+  ASSERT_THAT(keeper.Follow(*redis_, keys_, kEpoch, 100, instruments), IsOk());
+
+  // Then each is again where it had come to, and the trail says why
+  ASSERT_OK_AND_ASSIGN(const auto now, ReadExperiments(*redis_, keys_));
+  ASSERT_EQ(now.size(), 3U);
+  EXPECT_EQ(now.at("experiment").SerializeAsString(), stopped.SerializeAsString());
+  EXPECT_EQ(now.at("other").SerializeAsString(), paused.SerializeAsString());
+  EXPECT_EQ(now.at("third").SerializeAsString(), third.SerializeAsString());
+  ASSERT_OK_AND_ASSIGN(const auto entries, redis_->ReadStream(keys_.changes(), "0", 1'000, 0));
+  ASSERT_GE(entries.size(), 3U);
+  v1::AliasChange note;
+  ASSERT_TRUE(note.ParseFromString(entries[entries.size() - 3].fields[0].second));
+  EXPECT_EQ(note.why(), "restored from the archive; experiment experiment: STOPPED at coverage 10000");
+}
+
+TEST_F(GuardrailsTest, WhoBeginsOneSawAllOthers) {
+  v1::Experiment next = experiment_;
+  next.set_name("next");
+  EXPECT_THAT(WriteExperiment(*redis_, keys_, kEpoch, nullptr, next, 100, /*among=*/0), HasCode(Code::kConflict));
+  EXPECT_THAT(WriteExperiment(*redis_, keys_, kEpoch, nullptr, next, 100, /*among=*/1), IsOk());
+  EXPECT_THAT(WriteExperiment(*redis_, keys_, kEpoch, nullptr, next, 100, /*among=*/1), IsOk()) << "the same again";
+}
+
 }  // namespace
 }  // namespace fuseline

@@ -79,8 +79,8 @@ TEST(ExperimentLoopTest, APlantedWorseArmEndsItsExperimentAndNoSessionCountsTwic
   // Given an experiment that somebody began, after looking at what it would be
   ASSERT_EQ(RunFuseline({"experiment", "create", folder / "planted.yaml", "--set", address}, &output), 0);
   EXPECT_EQ(RunFuseline({"experiment", "status", "planted", "--set", address}, &output), 2) << "a dry run writes nothing";
-  ASSERT_EQ(RunFuseline({"experiment", "create", folder / "planted.yaml", "--execute", "--set", address}, &output), 0);
-  EXPECT_EQ(RunFuseline({"experiment", "create", folder / "planted.yaml", "--execute", "--set", address}, &output), 5);
+  ASSERT_EQ(RunFuseline({"experiment", "create", folder / "planted.yaml", "--execute", "--reason", "a test", "--set", address}, &output), 0);
+  EXPECT_EQ(RunFuseline({"experiment", "create", folder / "planted.yaml", "--execute", "--reason", "a test", "--set", address}, &output), 5);
 
   // and the events of its users
   v1::Experiment definition;
@@ -124,7 +124,7 @@ TEST(ExperimentLoopTest, APlantedWorseArmEndsItsExperimentAndNoSessionCountsTwic
   EXPECT_THAT(output, testing::HasSubstr("by guardrail: VALID of arm worse"));
   const std::size_t said = output.find("by guardrail");
   std::cout << output.substr(said, output.find('\n', said) - said) << '\n';
-  EXPECT_EQ(RunFuseline({"experiment", "ramp", "planted", "--execute", "--set", address}, &output), 5) << "it has ended";
+  EXPECT_EQ(RunFuseline({"experiment", "ramp", "planted", "--execute", "--reason", "a test", "--set", address}, &output), 5) << "it has ended";
   EXPECT_EQ(RunFuseline({"experiment", "explain", "u42", "--set", address}, &output), 0);
   EXPECT_THAT(output, testing::HasSubstr("ROLLED_BACK"));
 }

@@ -141,7 +141,7 @@ TEST_F(ExperimentWorldTest, AnArmWhoseUsersEarnAFifthLessIsRolledBackWhileTheyPl
   const TempDir folder;
   ASSERT_THAT(WriteFileAtomically(folder / "planted.yaml", kExperiment), IsOk());
   std::string output;
-  ASSERT_EQ(RunFuseline({"experiment", "create", folder / "planted.yaml", "--execute", "--set", "redis.address=" + address}, &output), 0);
+  ASSERT_EQ(RunFuseline({"experiment", "create", folder / "planted.yaml", "--execute", "--reason", "a test", "--set", "redis.address=" + address}, &output), 0);
 
   // and the whole program, which judges and does not learn
   ASSERT_THAT(kafka->CreateTopic("world.events", /*partitions=*/1, {{"retention.ms", "-1"}, {"message.timestamp.type", "CreateTime"}}), IsOk());

@@ -2,7 +2,10 @@
 #include "fuseline/rollout/experiment.h"
 
 #include <functional>
+#include <initializer_list>
+#include <iterator>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -93,6 +96,58 @@ TEST(ExperimentTest, ExperimentsInDisjointPartsOfANamespaceShareNobody) {
     first += in_one.Choose(id) != kNoArm ? 1 : 0;
   }
   EXPECT_NEAR(first, 2'500, 180);
+}
+
+TEST(ExperimentTest, OfTwoHistoriesWhatCannotBeUndoneIsFurther) {
+  // Along one history: by revision.
+  const v1::Experiment first = TwoArms("s", 500);
+  const v1::Experiment paused = *Changed(first, v1::Experiment::PAUSED, 500, "ann@host", "", 1);
+  const v1::Experiment grown = *Changed(paused, v1::Experiment::RUNNING, 1'000, "ann@host", "", 2);
+  const v1::Experiment stopped = *Changed(grown, v1::Experiment::STOPPED, 1'000, "ann@host", "", 3);
+  const v1::Experiment* const history[] = {&first, &paused, &grown, &stopped};
+  for (std::size_t i = 0; i < std::size(history); ++i) {
+    for (std::size_t j = 0; j < std::size(history); ++j) EXPECT_EQ(IsFurther(*history[i], *history[j]), i > j) << i << ' ' << j;
+  }
+  // Another one from the first on, that knows nothing of it: more revisions do not begin again what has ended, nor send users home.
+  const v1::Experiment again = *Changed(*Changed(first, v1::Experiment::PAUSED, 500, "bob@host", "", 4), v1::Experiment::PAUSED, 500, "bob@host", "", 5);
+  ASSERT_EQ(again.revision(), grown.revision());
+  const v1::Experiment later = *Changed(*Changed(again, v1::Experiment::PAUSED, 500, "bob@host", "", 6), v1::Experiment::RUNNING, 500, "bob@host", "", 7);
+  EXPECT_TRUE(IsFurther(stopped, later));
+  EXPECT_TRUE(IsFurther(grown, later));
+  EXPECT_FALSE(IsFurther(later, grown));
+}
+
+TEST(ExperimentTest, ARampOfOneNeverReachesAUserOfAnother) {
+  // Every pair that may run at once, over parts that touch, overlap, or are of another namespace.
+  std::vector<v1::Experiment> all = {TwoArms("whole")};
+  for (const auto& [name, begin, end] : std::initializer_list<std::tuple<const char*, double, double>>{
+           {"feed", 0, 0.3}, {"feed", 0.3, 0.6}, {"feed", 0.5, 1}, {"search", 0, 0.3}}) {
+    all.push_back(TwoArms("salt " + std::to_string(all.size())));
+    all.back().mutable_within()->set_name(name);
+    all.back().mutable_within()->set_begin(begin);
+    all.back().mutable_within()->set_end(end);
+  }
+  int apart = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    for (std::size_t j = 0; j < all.size(); ++j) {
+      const bool may = MayShareUsers(all[i], all[j]);
+      EXPECT_EQ(may, MayShareUsers(all[j], all[i]));
+      int shared = 0;
+      const ArmChooser other = *ArmChooser::Create(all[j]);
+      for (const std::uint32_t stage : kRampStages) {
+        v1::Experiment ramped = all[i];
+        ramped.set_coverage(stage);
+        const ArmChooser chooser = *ArmChooser::Create(ramped);
+        for (int user = 0; user < 2'000; ++user) {
+          const std::string id = "u" + std::to_string(user);
+          shared += chooser.Choose(id) != kNoArm && other.Choose(id) != kNoArm ? 1 : 0;
+        }
+      }
+      EXPECT_EQ(shared > 0, may) << i << ' ' << j;
+      apart += may ? 0 : 1;
+    }
+  }
+  EXPECT_EQ(apart, 4) << "two pairs, each way";
 }
 
 }  // namespace

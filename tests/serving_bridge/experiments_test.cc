@@ -74,6 +74,19 @@ class ExperimentsTest : public testing::Test {
     }
     return census;
   }
+  // Once a second version is live, the ranker has looked at the experiments that stood beside the first one.
+  void PassALook(std::uint64_t change) {
+    for (const std::uint64_t version : {4U, 3U}) {
+      publisher_->Publish(VersionThatSays(version, options_), 1, ++change);
+      ASSERT_TRUE(Eventually([&] { return ranker_->status().change == change; }));
+    }
+  }
+  // Who is in which arm.
+  static std::map<std::string, std::set<std::string>> Arms(const std::map<std::string, std::set<std::string>>& census) {
+    std::map<std::string, std::set<std::string>> arms;
+    for (const auto& [arm_and_version, users] : census) arms[arm_and_version.substr(0, arm_and_version.find(' '))].insert(users.begin(), users.end());
+    return arms;
+  }
   bool Serves(const std::string& arm_and_version) {
     return Eventually([&] { return Census().contains(arm_and_version); });
   }
@@ -185,6 +198,63 @@ TEST_F(ExperimentsTest, AShadowIsScoredAndChangesNothing) {
     EXPECT_EQ(decision.shadows[1].policy_version(), 7U);
     EXPECT_NEAR(decision.shadows[1].action_difference(), std::abs(ActionOf(7) - ActionOf(3)), 1e-5);
   }
+}
+
+TEST_F(ExperimentsTest, NobodyLeavesHisArmWhenRedisForgetsTheExperiment) {
+  publisher_->Point(VersionThatSays(7, options_), 1, 2, kCanaryAlias);
+  Write(Canary());
+  ASSERT_TRUE(Serves("canary 7"));
+  const auto before = Census();
+  auto redis = *RedisConnection::Connect(options_.redis);
+
+  // When everything is lost, and first only the versions come back
+  ASSERT_THAT(redis.Command({"FLUSHALL"}), IsOk());
+  ASSERT_NO_FATAL_FAILURE(PassALook(1'000));
+  // Then everybody is where he was
+  EXPECT_EQ(Arms(Census()), Arms(before));
+  // and a ranker that still knows follows its alias.
+  publisher_->PutParts(VersionThatSays(9, options_));
+  publisher_->Point(VersionThatSays(9, options_), 1, 1'100, kCanaryAlias);
+  EXPECT_TRUE(Serves("canary 9"));
+
+  // When something stands there that nobody can read
+  ASSERT_THAT(redis.Command({"HSET", PolicyKeys(options_.policy).experiments(), "canary", "no experiment"}), IsOk());
+  ASSERT_NO_FATAL_FAILURE(PassALook(1'200));
+  EXPECT_EQ(Arms(Census()), Arms(before));
+
+  // Only its end ends it.
+  v1::Experiment ended = Canary();
+  ended.set_state(v1::Experiment::STOPPED);
+  Write(ended);
+  EXPECT_TRUE(Eventually([&] { return Census().size() == 1; }));
+}
+
+TEST_F(ExperimentsTest, NobodyLeavesHisArmWhenRedisGoesBackInTime) {
+  // Given a dump of when the experiment was small, and its ramp since
+  publisher_->Point(VersionThatSays(7, options_), 1, 2, kCanaryAlias);
+  Write(Canary(2'500));
+  ASSERT_TRUE(Serves("canary 7"));
+  ASSERT_THAT(redis_->Command({"SAVE"}), IsOk());
+  Write(Canary(10'000));
+  ASSERT_TRUE(Eventually([&] { return !Census().contains("learning 3"); }));
+  const auto before = Census();
+
+  // When Redis comes back with the dump
+  publisher_.reset();
+  redis_->Kill();
+  ASSERT_THAT(redis_->Restart(), IsOk());
+  publisher_.emplace(options_);
+  ASSERT_NO_FATAL_FAILURE(PassALook(1'000));
+
+  // Then the larger coverage serves on; and what has ended does not begin again
+  EXPECT_EQ(Arms(Census()), Arms(before));
+  v1::Experiment ended = Canary();
+  ended.set_state(v1::Experiment::STOPPED);
+  Write(ended);
+  ASSERT_TRUE(Eventually([&] { return Census().size() == 1; }));
+  Write(Canary());
+  ASSERT_NO_FATAL_FAILURE(PassALook(2'000));
+  EXPECT_EQ(Census().size(), 1U);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "fuseline/core/status.h"
@@ -11,17 +13,24 @@
 
 namespace fuseline {
 
-// Experiments in Redis. Rankers look at them whenever the change stream moves.
+// Experiments in Redis. Rankers look at them whenever the change stream moves. None is ever taken out: one that has ended stays, and its state
+// says so. So what is not there was lost, and whoever has seen it keeps it.
 // Errors of all, besides their own: those of the connection.
 
 // All, by name. Errors: kCorrupt, naming the one that cannot be read.
 Result<std::map<std::string, v1::Experiment>> ReadExperiments(RedisConnection& redis, const PolicyKeys& keys);
 
 // Writes `next` in place of `seen` (null: there must be none), and a note into the change stream; who and why are those of its last change.
-// One script. The same again is accepted as done. `epoch`: of the writer, or 0: anybody's.
-// Errors: kConflict if it was changed meanwhile, or a newer writer claimed; kNotFound if Redis lost the epoch.
+// One script. The same again is accepted as done. `epoch`: of the writer, or 0: anybody's. `among`: how many experiments the writer saw,
+// should it matter to him that there are no others.
+// Errors: kConflict if it was changed, or another one was added, meanwhile, or a newer writer claimed; kNotFound if Redis lost the epoch.
 Status WriteExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen,
-                       const v1::Experiment& next, std::int64_t changes_kept);
+                       const v1::Experiment& next, std::int64_t changes_kept, std::optional<std::size_t> among = std::nullopt);
+
+// Writes again, as it was, what Redis lost, or in place of `seen`, an earlier state that Redis fell back to. The note says that it was restored.
+// Errors: as WriteExperiment.
+Status RestoreExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen,
+                         const v1::Experiment& lost, std::int64_t changes_kept);
 
 // What the stream said at the last look, for whoever asks how an experiment stands.
 Status WriteFigures(RedisConnection& redis, const PolicyKeys& keys, const v1::ExperimentTotals& totals);

@@ -37,6 +37,15 @@ std::uint32_t NextStage(const v1::Experiment& experiment);
 Result<v1::Experiment> Changed(v1::Experiment experiment, v1::Experiment::State state, std::uint32_t coverage, std::string_view who,
                                std::string_view why, std::int64_t wall_ms);
 
+// Whether `a` is further along than `b`: one experiment at two times. It has ended and the other has not; or else it lets more users in; or else its
+// revision is greater. Along one history this is the order of revisions. A failover that loses the newest ones may make two histories;
+// then what cannot be undone decides: what has ended stays so, and a coverage never shrinks.
+bool IsFurther(const v1::Experiment& a, const v1::Experiment& b);
+
+// Whether a user may be in both: unless they take disjoint parts of one namespace. Coverages are not looked at, since they grow: so no ramp of
+// one of two experiments that share nobody ever reaches a user of the other.
+bool MayShareUsers(const v1::Experiment& a, const v1::Experiment& b);
+
 // Which arm of an experiment a user is in. Immutable; thread-safe; Choose allocates nothing.
 class ArmChooser {
  public:

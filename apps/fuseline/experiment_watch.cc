@@ -39,7 +39,9 @@ void ExperimentWatch::See(const v1::Trajectory& trajectory) {
   for (const v1::Step& step : trajectory.steps()) {
     for (const v1::ShadowScore& score : step.exposure().shadows()) evaluation_.ObserveShadow(step.exposure().experiment(), score);
   }
-  if (trajectory.steps().empty() || trajectory.steps(0).exposure().experiment().empty()) return;
+  if (trajectory.steps().empty()) return;
+  publication_.Served(trajectory.steps(0).exposure().policy_version());
+  if (trajectory.steps(0).exposure().experiment().empty()) return;
   const ObservedSession session = SessionOf(trajectory, rewards_);
   const v1::ExperimentTotals* totals = evaluation_.Find(session.experiment);
   const std::uint64_t before = totals == nullptr ? 0 : totals->sessions();

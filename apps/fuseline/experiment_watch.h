@@ -14,7 +14,8 @@ namespace fuseline {
 
 // Trajectories as the learner merges them → what the stream says of the experiments, durable with the learner's checkpoint. Every
 // rollout.look_every_sessions of an experiment its sums go to the publication, which judges. So whether anybody looks is a function of
-// the log; what comes of a look (an alias that moves) comes back through the act log. One thread: the learner's.
+// the log; what comes of a look (an alias that moves) comes back through the act log. It is also told which version each session met, as
+// evidence for it. One thread: the learner's.
 class ExperimentWatch {
  public:
   // Takes up what rode in the learner's checkpoint, and rides on. Both are borrowed. A state that cannot be read is set aside with an alarm: the

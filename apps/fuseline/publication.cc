@@ -19,6 +19,7 @@
 #include "fuseline/serving_bridge/redis_options.h"
 #include "experiment_keeper.h"
 #include "guardrails.h"
+#include "last_good.h"
 
 namespace fuseline {
 namespace {
@@ -62,7 +63,8 @@ struct Publication::Impl {
         signing_key(std::move(made_key)),
         trusted(std::move(made_trusted)),
         keys(options.config.policy().name()),
-        backoff(20, 2'000, options.config.fuseline().seed()) {
+        backoff(20, 2'000, options.config.fuseline().seed()),
+        last_good(options.config.rollout().good_after_sessions()) {
     shared.With([&](Shared& state) { state.status.epoch = options.epoch; });
   }
 
@@ -80,6 +82,7 @@ struct Publication::Impl {
   void ForgetTheSilent(std::int64_t now_us);
   void FollowLive();
   Status FollowExperiments();
+  Status FollowLastGood();
   void LookAtExperiments();
   void NoteError(const Status& status);
 
@@ -104,6 +107,7 @@ struct Publication::Impl {
   std::optional<Publisher> publisher;       // While connected and claimed.
   std::optional<RedisConnection> ack_reader;
   std::optional<ExperimentKeeper> keeper;
+  LastGood last_good;
   std::deque<std::uint64_t> to_publish;     // Archived and accepted, ascending.
   std::uint64_t last_act = 0;               // Its change number.
   int looks = 0;
@@ -243,6 +247,7 @@ Status Publication::Impl::LookAround() {
   if (std::exchange(look_for_lost, false)) FUSELINE_RETURN_IF_ERROR(FindUnpublished());
   FollowLive();
   FUSELINE_RETURN_IF_ERROR(FollowExperiments());
+  FUSELINE_RETURN_IF_ERROR(FollowLastGood());
   return trail.Follow(*ack_reader, keys);
 }
 
@@ -343,6 +348,14 @@ Status Publication::Impl::FollowExperiments() {
   return OkStatus();
 }
 
+// Who moved an alias meanwhile, or replaced us, is seen at the next look.
+Status Publication::Impl::FollowLastGood() {
+  if (!publisher || !keeper) return OkStatus();
+  const Status followed = last_good.Follow(*ack_reader, keys, publisher->aliases(), keeper->doubts_live(),
+                                           options.config.policy_store().changes_kept(), instruments.clock);
+  return followed.code == Code::kUnavailable ? followed : OkStatus();
+}
+
 // What fails is tried again with the next sums, or sooner if Redis was away; nothing else waits for it.
 void Publication::Impl::LookAtExperiments() {
   const auto waiting = shared.With([](Shared& state) { return std::exchange(state.looks, {}); });
@@ -407,6 +420,8 @@ void Publication::Look(v1::ExperimentTotals totals) {
     state.looks[name] = std::move(totals);
   });
 }
+
+void Publication::Served(std::uint64_t policy_version) { impl_->last_good.Count(policy_version); }
 
 std::optional<Status> Publication::failure() const {
   return impl_->shared.With([](const Impl::Shared& state) { return state.failure; });

@@ -68,6 +68,8 @@ class Publication {
   std::optional<v1::Act> TakeAct();
   // An experiment's sums, without users, to be judged when Redis can be reached; a later one of the same experiment replaces it.
   void Look(v1::ExperimentTotals totals);
+  // A session closed whose first request that version decided: evidence for it (last_good.h).
+  void Served(std::uint64_t policy_version);
   // Why it ended, if it has: the archive's disk failed, or this writer was fenced.
   std::optional<Status> failure() const;
   // Waits up to `patience_ms` until Redis knows every accepted version. Returns whether it does.

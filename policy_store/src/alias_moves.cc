@@ -33,15 +33,30 @@ void AliasMoves::Add(const AliasMove& move, std::string manifest_sha256) {
   Append(change);
   if (move.alias != kLiveAlias || before.to_version() == 0 || before.to_version() == move.to_version) return;
 
-  const v1::AliasChange& good = move.cause == v1::AliasChange::ROLLED_BACK ? change : before;
+  if (move.cause == v1::AliasChange::ROLLED_BACK) {
+    Follow(kLastGoodAlias, change, v1::AliasChange::ROLLED_BACK);
+    // What was to prove itself may have the fault of what is rolled back.
+    if (FindAlias(after_, kProvingAlias) != nullptr) Follow(kProvingAlias, change, v1::AliasChange::FOLLOWED);
+    return;
+  }
   const v1::AliasChange* const last_good = FindAlias(after_, kLastGoodAlias);
-  if (last_good != nullptr && last_good->to_version() == good.to_version()) return;
-  change.set_alias(std::string(kLastGoodAlias));
-  change.set_to_version(good.to_version());
-  change.set_manifest_sha256(good.manifest_sha256());
-  change.set_why("live moved to " + std::to_string(move.to_version));
-  change.set_cause(v1::AliasChange::FOLLOWED);
-  change.set_pinned(false);
+  const bool has_evidence = last_good != nullptr && last_good->cause() != v1::AliasChange::FOLLOWED;
+  if (!has_evidence) Follow(kLastGoodAlias, before, v1::AliasChange::FOLLOWED);
+}
+
+// `where`: a change of `live`.
+void AliasMoves::Follow(std::string_view alias, const v1::AliasChange& where, v1::AliasChange::Cause cause) {
+  const v1::AliasChange* const now = FindAlias(after_, alias);
+  if (now != nullptr && now->to_version() == where.to_version()) return;
+  const v1::AliasChange* const live = FindAlias(after_, kLiveAlias);
+  v1::AliasChange change;
+  change.set_alias(std::string(alias));
+  change.set_to_version(where.to_version());
+  change.set_manifest_sha256(where.manifest_sha256());
+  change.set_who(live->who());
+  change.set_why("live moved to " + std::to_string(live->to_version()));
+  change.set_wall_ms(live->wall_ms());
+  change.set_cause(cause);
   Append(std::move(change));
 }
 

@@ -15,7 +15,7 @@ class AliasMoves {
  public:
   AliasMoves(v1::AliasState seen, std::uint64_t epoch, std::uint64_t first_change);
 
-  void Add(const AliasMove& move, std::string manifest_sha256);  // `last_good` follows `live`.
+  void Add(const AliasMove& move, std::string manifest_sha256);  // `last_good` and `proving` follow `live`.
   void Restate(const v1::AliasChange& change);  // That of another history: alias, version, pin, who and why, under a new number.
 
   const v1::AliasState& after() const { return after_; }
@@ -23,6 +23,7 @@ class AliasMoves {
   Status Run(RedisConnection& redis, const PolicyKeys& keys, std::int64_t changes_kept) const;  // MoveScript.
 
  private:
+  void Follow(std::string_view alias, const v1::AliasChange& where, v1::AliasChange::Cause cause);
   void Append(v1::AliasChange change);
 
   std::uint64_t seen_change_;

@@ -320,5 +320,55 @@ TEST_F(PublicationTest, WhatRedisLostComesBackWithoutAnyNewVersion) {
   EXPECT_FALSE(publication_->failure().has_value());
 }
 
+TEST_F(PublicationTest, LastGoodIsTheVersionThatEnoughSessionsVouchForAndARollbackGoesThere) {
+  constexpr int kSessions = 50;
+  config_.mutable_rollout()->set_good_after_sessions(kSessions);
+  Open(1);
+  Store(1);
+  RedisConnection redis = Connect();
+  const auto at = [&](std::string_view alias) -> std::uint64_t {
+    const auto seen = ReadAliases(redis, keys_);
+    const v1::AliasChange* const change = seen ? FindAlias(*seen, alias) : nullptr;
+    return change == nullptr ? 0 : change->to_version();
+  };
+  const auto served = [&](std::uint64_t version, int sessions) {
+    for (int i = 0; i < sessions; ++i) publication_->Served(version);
+  };
+  ASSERT_TRUE(Eventually([&] { return at(kProvingAlias) == 1; }));
+  for (const std::uint64_t number : {2, 3}) Store(number);
+  ASSERT_TRUE(Eventually([&] { return at(kLiveAlias) == 3; }));
+  EXPECT_EQ(at(kLastGoodAlias), 2U) << "nothing is proven: the one before";
+
+  // When enough sessions of it, and of what came after it, have closed. (Whether a look lies between is not known: they come until it does.)
+  ASSERT_TRUE(Eventually([&] {
+    served(1, kSessions / 2);
+    served(3, kSessions / 2);
+    served(0, kSessions);  // The static weights vouch for nothing.
+    return at(kLastGoodAlias) == 1;
+  }));
+  // Then it is last_good, and the next one is what is live
+  ASSERT_TRUE(Eventually([&] { return at(kProvingAlias) == 3; }));
+  Store(4);
+  ASSERT_TRUE(Eventually([&] { return at(kLiveAlias) == 4; }));
+  EXPECT_EQ(at(kLastGoodAlias), 1U) << "3 has not served enough";
+
+  // A rollback goes there, by hand as by a guardrail, and sessions of what was rolled back vouch for nothing.
+  Move([](const v1::AliasState& seen) { return PlanRollback(seen, 0); });
+  EXPECT_EQ(at(kLiveAlias), 1U);
+  EXPECT_EQ(at(kProvingAlias), 1U);
+  ASSERT_TRUE(Eventually([&] { return publication_->status().live_version == 1; }));
+  served(3, 10 * kSessions);
+  served(4, 10 * kSessions);
+  Move([](const v1::AliasState& seen) { return PlanUnpin(seen, 4); });
+  Store(5);
+  ASSERT_TRUE(Eventually([&] { return at(kLiveAlias) == 5; }));
+  ASSERT_TRUE(Eventually([&] { return publication_->status().live_version == 5; }));
+  EXPECT_EQ(at(kLastGoodAlias), 1U);
+
+  // A loss of Redis changes none of it.
+  ASSERT_THAT(redis.Command({"FLUSHALL"}), IsOk());
+  ASSERT_TRUE(Eventually([&] { return at(kLastGoodAlias) == 1 && at(kLiveAlias) == 5 && at(kProvingAlias) == 1; }));
+}
+
 }  // namespace
 }  // namespace fuseline

@@ -267,5 +267,34 @@ TEST_F(OperationsTest, TheAuditTrailKeepsEveryChangeOnceThroughRestartsAndLosses
   EXPECT_THAT(ReadFile(folder_ / "changes.jsonl").value(), HasSubstr(R"({"id":"5-1","change":{"alias":"live"}})"));
 }
 
+TEST_F(OperationsTest, LastGoodThatHasEvidenceStaysUntilThereIsMoreOrARollback) {
+  const auto proven = [](std::string_view alias, std::uint64_t version) {
+    return AliasMove{.alias = std::string(alias), .to_version = version, .cause = v1::AliasChange::PROVEN};
+  };
+  for (const std::uint64_t version : {1, 2, 3}) Publish(version);
+  EXPECT_EQ(Where(), "last_good 2, live 3") << "without evidence: the one before";
+  ASSERT_THAT(Do(proven(kLastGoodAlias, 1)), IsOk());
+  ASSERT_THAT(Do(proven(kProvingAlias, 3)), IsOk());
+  for (const std::uint64_t version : {4, 5}) Publish(version);
+  EXPECT_EQ(Where(), "last_good 1, live 5, proving 3");
+
+  // A rollback goes there, and nothing that came after it is about to be proven.
+  ASSERT_THAT(Do(PlanRollback(Aliases(), 0)), IsOk());
+  EXPECT_EQ(Where(), "last_good 1, live 1 pinned, proving 1");
+  ASSERT_THAT(Do(PlanUnpin(Aliases(), 5)), IsOk());
+  Publish(6);
+  EXPECT_EQ(Where(), "last_good 1, live 6, proving 1");
+
+  // Who names another one vouches for it; after a loss it is vouched for still.
+  ASSERT_THAT(Do(PlanRollback(Aliases(), 4)), IsOk());
+  EXPECT_EQ(Where(), "last_good 4, live 4 pinned, proving 4");
+  ASSERT_THAT(publisher_->Check(), IsOk());
+  ASSERT_THAT(server_->Command({"FLUSHALL"}), IsOk());
+  ASSERT_THAT(publisher_->Restore(), IsOk());
+  ASSERT_THAT(Do(PlanUnpin(Aliases(), 4)), IsOk());
+  for (const std::uint64_t version : {7, 8}) Publish(version);
+  EXPECT_EQ(Where(), "last_good 4, live 8, proving 4");
+}
+
 }  // namespace
 }  // namespace fuseline

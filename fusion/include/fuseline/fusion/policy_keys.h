@@ -16,6 +16,7 @@ inline constexpr std::string_view kLiveAlias = "live";
 inline constexpr std::string_view kCanaryAlias = "canary";
 inline constexpr std::string_view kShadowAlias = "shadow";
 inline constexpr std::string_view kLastGoodAlias = "last_good";
+inline constexpr std::string_view kProvingAlias = "proving";  // Which version may become last_good next.
 
 // The one field of an entry of the change stream: the canonical bytes of an AliasChange.
 inline constexpr std::string_view kChangeField = "change";

@@ -47,8 +47,9 @@ Result<AliasMove> PlanPin(const v1::AliasState& seen);  // Of `live`, where it i
 Result<AliasMove> PlanUnpin(const v1::AliasState& seen, std::uint64_t newest);
 
 // Moves an alias to a version that is in Redis, under the epoch that `seen` holds: it never raises it. Returns the state after.
-// Where `live` leaves a version, `last_good` moves in the same step: to that version, or, if it was rolled back, to where `live` goes. So
-// `last_good` is the version that served before the one that serves, and was not rolled back.
+// In the same step, where `live` leaves a version: a rollback takes `last_good` and `proving` along; otherwise `last_good`, unless there is
+// evidence for it already (its cause is PROVEN or ROLLED_BACK), goes to the version that `live` left. Evidence comes from who watches the
+// sessions, by moves of cause PROVEN (docs/versions.md).
 // One script: nothing is done unless the change number still is that of `seen`. `changes_kept`: bound of the change stream.
 // Errors: kConflict if an alias moved or a newer writer claimed since `seen` was read: read again, decide again, once;
 // kNotFound if the version is not in Redis or there is no epoch; those of the connection.

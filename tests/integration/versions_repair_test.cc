@@ -1,6 +1,7 @@
 // What Redis loses comes back by the running program's own looks, while no version is published: everything (FLUSHALL,
-// an empty restart), and each kind of key alone. Promised are 5 s: it looks five times a second, and the time that it
-// took is printed. And what the program says of versions to whoever asks.
+// an empty restart, an old dump), and each kind of key alone; with it come versions that no alias points to, and experiments. Promised are 5 s: it
+// looks five times a second, and the time that it took is printed. And what the program says of versions to whoever asks.
+#include <algorithm>
 #include <cstdint>
 #include <iostream>
 #include <memory>
@@ -15,7 +16,10 @@
 #include "fuseline/core/file.h"
 #include "fuseline/core/http.h"
 #include "fuseline/policy_store/aliases.h"
+#include "fuseline/policy_store/experiments.h"
 #include "fuseline/policy_store/fetch.h"
+#include "fuseline/proto/schema.h"
+#include "fuseline/rollout/experiment.h"
 #include "fuseline/test_support/eventually.h"
 #include "fuseline/test_support/matchers.h"
 #include "loop_harness.h"
@@ -49,6 +53,30 @@ class VersionsRepairTest : public testing::Test {
     return aliases;
   }
 
+  // What else Redis shall hold: published versions, and experiments.
+  std::vector<std::uint64_t> Published() {
+    RedisConnection redis = Connect();
+    return PublishedVersions(redis, keys_).value_or(std::vector<std::uint64_t>());
+  }
+  std::string Experiments() {
+    RedisConnection redis = Connect();
+    const auto experiments = ReadExperiments(redis, keys_);
+    if (!experiments) return experiments.error().message;
+    std::string bytes;
+    for (const auto& [name, experiment] : *experiments) bytes += CanonicalBytes(experiment);
+    return bytes;
+  }
+  void WriteOne(const v1::Experiment* seen, const v1::Experiment& next) {
+    RedisConnection redis = Connect();
+    ASSERT_THAT(WriteExperiment(redis, keys_, /*epoch=*/0, seen, next, 1'000), IsOk());
+    // The program has seen it when its copy says so.
+    ASSERT_TRUE(Eventually([&] {
+      v1::ExperimentList kept;
+      const auto bytes = ReadFile(run_->state() + "/policy/experiments.pb");
+      return bytes && kept.ParseFromString(*bytes) && kept.experiments_size() == 1 && kept.experiments(0).revision() == next.revision();
+    }));
+  }
+
   // Until it has learned all there is, and Redis knows it.
   void StartOn(KafkaProcess& kafka, const std::string& topic) {
     const auto events = SimulatedEvents(/*seed=*/7, kEvents);
@@ -75,9 +103,15 @@ TEST_F(VersionsRepairTest, TheRunningProgramPutsBackWhateverRedisLost) {
   // Given the whole program with versions in Redis, and nothing more to learn from
   ASSERT_NO_FATAL_FAILURE(StartOn(*kafka, "repair.events"));
   LoopProcess& run = *run_;
+  ASSERT_TRUE(Eventually([&] { return Whole().has_value() && Whole()->size() == 3; })) << "last_good, live and proving";
   const auto before = Whole();
-  ASSERT_TRUE(before);
-  ASSERT_EQ(before->size(), 2U) << "live and last_good";
+  const std::vector<std::uint64_t> published = Published();
+  ASSERT_GT(published.size(), before->size()) << "versions that no alias points to";
+  v1::Experiment experiment = LearningBesideStatic("beside", 0.5);
+  experiment.set_coverage(100);
+  const v1::Experiment begun = Changed(experiment, v1::Experiment::RUNNING, 100, "ann@host", "", 1).value();
+  ASSERT_NO_FATAL_FAILURE(WriteOne(nullptr, begun));
+  std::string experiments = Experiments();
   const std::uint64_t live = before->at(1).second;
   ASSERT_EQ(before->at(1).first, kLiveAlias);
 
@@ -92,10 +126,12 @@ TEST_F(VersionsRepairTest, TheRunningProgramPutsBackWhateverRedisLost) {
       {"the claim", {"DEL", keys_.epoch()}},
       {"the change number", {"DEL", keys_.change()}},
       {"the list of versions", {"DEL", keys_.versions()}},
+      {"the experiments", {"DEL", keys_.experiments()}},
       {"a version of before", {"DEL", keys_.manifest(before->at(0).second), keys_.part(before->at(0).second, 0)}},
       {"everything (an empty restart)", {}},
   };
-  for (const auto& [what, command] : losses) {
+  std::vector<std::int64_t> took_ms;
+  const auto lose = [&](const std::string& what, const std::vector<std::string>& command) {
     SCOPED_TRACE(what);
     const std::int64_t begin_us = clock_.monotonic_us();
     if (command.empty()) {
@@ -105,11 +141,26 @@ TEST_F(VersionsRepairTest, TheRunningProgramPutsBackWhateverRedisLost) {
       ASSERT_THAT(server_->Command(command), IsOk());
     }
     // Then it is all there again
-    RedisConnection redis = Connect();
-    const auto is_listed = [&] { return NewestPublished(redis, keys_).value_or(0) == live && redis.Command({"EXISTS", keys_.change()})->integer == 1; };
-    ASSERT_TRUE(Eventually([&] { return Whole() == before && is_listed(); }, kPatienceMs)) << run.log();
-    std::cout << what << ": whole again after ms: " << (clock_.monotonic_us() - begin_us) / 1'000 << '\n';
-  }
+    const auto is_listed = [&] {
+      const std::vector<std::uint64_t> now = Published();
+      RedisConnection redis = Connect();
+      return std::includes(now.begin(), now.end(), published.begin(), published.end()) && redis.Command({"EXISTS", keys_.change()})->integer == 1;
+    };
+    ASSERT_TRUE(Eventually([&] { return Whole() == before && is_listed() && Experiments() == experiments; }, kPatienceMs)) << run.log();
+    took_ms.push_back((clock_.monotonic_us() - begin_us) / 1'000);
+    std::cout << what << ": whole again after ms: " << took_ms.back() << '\n';
+  };
+  for (const auto& [what, command] : losses) ASSERT_NO_FATAL_FAILURE(lose(what, command));
+
+  // and an old dump, from before a ramp, brings nobody out of his arm.
+  ASSERT_THAT(server_->Command({"SAVE"}), IsOk());
+  ASSERT_NO_FATAL_FAILURE(WriteOne(&begun, Changed(begun, v1::Experiment::RUNNING, 5'000, "ann@host", "", 2).value()));
+  experiments = Experiments();
+  ASSERT_NO_FATAL_FAILURE(lose("an experiment's ramp (an old dump)", {}));
+
+  // By the median, so that a machine that stands still in one of them fails nothing.
+  std::sort(took_ms.begin(), took_ms.end());
+  EXPECT_LT(took_ms[took_ms.size() / 2], 5'000);
   EXPECT_TRUE(run.running());
   EXPECT_EQ(run.Interrupt(), 130) << run.log();
 }

@@ -28,7 +28,7 @@ namespace {
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-constexpr int kRankers = 8;
+constexpr std::size_t kRankers = 8, kRollbacks = 7;
 
 struct Answer {
   int code;
@@ -96,9 +96,9 @@ class VersionsTest : public ::testing::Test {
 TEST_F(VersionsTest, ARollbackReachesEveryRankerAndTheNextVersionDoesNotUndoIt) {
   Guarded<std::vector<std::int64_t>> delays_ms;  // From the move to its use, one a ranker.
   std::vector<std::unique_ptr<Ranker>> rankers;
-  for (int i = 0; i < kRankers; ++i) {
+  for (std::size_t i = 0; i < kRankers; ++i) {
     RankerOptions options = OptionsOfRanker(Address(), "ranker-" + std::to_string(i));
-    options.seed = static_cast<std::uint64_t>(i);
+    options.seed = i;
     options.on_version = [&](const v1::PolicyManifest&, const v1::AliasChange& change, std::int64_t wall_ms) {
       if (change.cause() == v1::AliasChange::ROLLED_BACK) {
         delays_ms.With([&](std::vector<std::int64_t>& all) { all.push_back(wall_ms - change.wall_ms()); });
@@ -124,10 +124,33 @@ TEST_F(VersionsTest, ARollbackReachesEveryRankerAndTheNextVersionDoesNotUndoIt) 
   const Answer done = Versions({"rollback", "--execute", "--reason", "watch time fell"});
   EXPECT_EQ(done.code, 0) << done.output;
 
-  ASSERT_TRUE(all_at(2));
-  ASSERT_TRUE(Eventually([&] { return delays_ms.Copy().size() == kRankers; }));
-  const std::vector<std::int64_t> delays = delays_ms.Copy();
-  std::cout << "rollback in use by all of " << kRankers << " rankers after ms: " << *std::max_element(delays.begin(), delays.end()) << '\n';
+  // The slowest ranker of each rollback; more of them. The promise is kept by the median: so a machine that stands still in one round, as test
+  // machines do, fails nothing, and one whose rankers are slow does.
+  std::vector<std::int64_t> slowest_ms;
+  const auto note = [&] {
+    ASSERT_TRUE(all_at(2));
+    ASSERT_TRUE(Eventually([&] { return delays_ms.Copy().size() == kRankers; }));
+    delays_ms.With([&](std::vector<std::int64_t>& all) {
+      slowest_ms.push_back(*std::max_element(all.begin(), all.end()));
+      all.clear();
+    });
+  };
+  ASSERT_NO_FATAL_FAILURE(note());
+  const auto move = [&](Result<AliasMove> plan) {
+    ASSERT_THAT(plan, IsOk());
+    plan->wall_ms = clock_.wall_ms();
+    ASSERT_THAT(MoveAlias(*redis_, PolicyKeys("default"), ReadAliases(*redis_, PolicyKeys("default")).value(), *plan, 100), IsOk());
+  };
+  const auto aliases = [&] { return ReadAliases(*redis_, PolicyKeys("default")).value(); };
+  while (slowest_ms.size() < kRollbacks) {
+    ASSERT_NO_FATAL_FAILURE(move(PlanPromotion(aliases(), kLiveAlias, 3)));
+    ASSERT_TRUE(all_at(3));
+    ASSERT_NO_FATAL_FAILURE(move(PlanRollback(aliases(), 2)));
+    ASSERT_NO_FATAL_FAILURE(note());
+  }
+  std::sort(slowest_ms.begin(), slowest_ms.end());
+  std::cout << "rollbacks in use by all of " << kRankers << " rankers after ms, median and most: " << slowest_ms[kRollbacks / 2] << ' ' << slowest_ms.back() << '\n';
+  EXPECT_LT(slowest_ms[kRollbacks / 2], 1'000);
 
   Publish(4);
   EXPECT_EQ(Live(), 2U);

@@ -19,7 +19,8 @@ namespace {
 
 struct TrainOptions {
   SettingsOptions settings;
-  std::string data, log = "log_w1.csv.gz", users = "user_features_pure.csv.gz", videos = "video_features_basic_pure.csv.gz";
+  std::string data, log = "log_w1.csv.gz", users = "user_features_pure.csv.gz";
+  std::string videos = "video_features_basic_pure.csv.gz";
   std::filesystem::path out;
   int test_days = 2;
   std::vector<std::string> backbones, weights;
@@ -94,8 +95,9 @@ class Shown {
       // A checkpoint's part was not done in this time.
       const double done_here = learned / static_cast<double>(position.batch_rows);
       const double left = epochs * batches - done;
-      text += ", epoch " + std::to_string(position.epoch + 1) + " of at most " + std::to_string(static_cast<int>(epochs)) + ", " +
-              std::to_string(position.batch) + " of " + std::to_string(position.batches) + " batches, " + RateText(learned / elapsed_s) +
+      text += ", epoch " + std::to_string(position.epoch + 1) + " of at most " +
+              std::to_string(static_cast<int>(epochs)) + ", " + std::to_string(position.batch) + " of " +
+              std::to_string(position.batches) + " batches, " + RateText(learned / elapsed_s) +
               " impressions/s, at most " + EtaText(done_here, done_here + left, elapsed_s) + " left";
     }
     line_.Show(text);
@@ -110,10 +112,11 @@ class Shown {
 };
 
 void PrintData(const ScorerData& data) {
-  std::printf("%-34s %zu (%lld local days), %zu to stop by, %zu to judge by\n", "impressions to learn from", data.split.train_end,
-              static_cast<long long>(data.train_days), data.split.validation_end - data.split.train_end, data.rows.size() - data.test_begin);
-  std::printf("%-34s %llu repeated, %llu whose outcome came too late\n", "left out", static_cast<unsigned long long>(data.duplicate_rows),
-              static_cast<unsigned long long>(data.known_too_late));
+  std::printf("%-34s %zu (%lld local days), %zu to stop by, %zu to judge by\n", "impressions to learn from",
+              data.split.train_end, static_cast<long long>(data.train_days),
+              data.split.validation_end - data.split.train_end, data.rows.size() - data.test_begin);
+  std::printf("%-34s %llu repeated, %llu whose outcome came too late\n", "left out",
+              static_cast<unsigned long long>(data.duplicate_rows), static_cast<unsigned long long>(data.known_too_late));
   std::printf("%-34s %s\n", "sessions (a user's local day)", LengthsText(data.train_sessions).c_str());
   std::printf("%-34s %s\n", "sessions of the test days", LengthsText(data.test_sessions).c_str());
 }
@@ -125,8 +128,8 @@ RatesFigures RatesOf(const ScorerFields& fields, const ScorerData& data) {
   return {judged(data.frozen_rates), judged(data.rates)};
 }
 
-Result<std::vector<ScorerResult>> RunAll(const Plan& plan, const ScorerFields& fields, const ScorerData& data, const TrainOptions& options,
-                                         const StopSignal& stop) {
+Result<std::vector<ScorerResult>> RunAll(const Plan& plan, const ScorerFields& fields, const ScorerData& data,
+                                         const TrainOptions& options, const StopSignal& stop) {
   std::vector<ScorerResult> results;
   Shown shown;
   for (const std::string& backbone : plan.backbones) {
@@ -135,8 +138,11 @@ Result<std::vector<ScorerResult>> RunAll(const Plan& plan, const ScorerFields& f
         const v1::Config config = ConfigOf(plan.config, backbone, weights, seed);
         const std::string name = backbone + '-' + weights + '-' + std::to_string(seed);
         shown.Begin(name + " (" + std::to_string(results.size() + 1) + " of " + std::to_string(plan.runs()) + ")");
-        const auto show = [&](const ScorerTraining& training, std::string_view doing) { shown.Show(config.scorer(), training, doing); };
-        const std::string input = "KuaiRand, " + options.log + " but its last " + std::to_string(options.test_days) + " local days";
+        const auto show = [&](const ScorerTraining& training, std::string_view doing) {
+          shown.Show(config.scorer(), training, doing);
+        };
+        const std::string input =
+            "KuaiRand, " + options.log + " but its last " + std::to_string(options.test_days) + " local days";
         FUSELINE_ASSIGN_OR_FAIL(ScorerResult result,
                                 RunScorer(config, fields, data, input, options.out / name, show, stop.token()));
         results.push_back(std::move(result));
@@ -154,8 +160,8 @@ int RunTrainScorer(const TrainOptions& options) {
   if (const auto tasks = KuaiRandTasksOf(fields->tasks()); !tasks) return FailUsage(tasks.error());
   const StopSignal stop;
   const std::filesystem::path folder = options.data;
-  const auto data =
-      ReadScorerData({folder / options.log, folder / options.users, folder / options.videos}, options.test_days, plan->config, *fields, {});
+  const KuaiRandFiles files{folder / options.log, folder / options.users, folder / options.videos};
+  const auto data = ReadScorerData(files, options.test_days, plan->config, *fields, {});
   if (!data) return data.error().code == Code::kNotFound ? FailUsage(data.error()) : Fail(data.error());
   PrintData(*data);
   if (options.dry_run) return kExitOk;
@@ -182,7 +188,8 @@ void RegisterTrainScorer(Program& program) {
       "fuseline train-scorer --data kuairand --out scorers --backbones mmoe,ple --weights none,linear --seeds 5");
   options->settings.AddTo(*train);
   train->add_option("--data", options->data, "folder of KuaiRand's log and side tables")->required()->type_name("DIR");
-  train->add_option("--out", options->out, "folder of the scorers, one each, and of the results; the same command goes on there")
+  train
+      ->add_option("--out", options->out, "folder of the scorers, one each, and of the results; the same command goes on there")
       ->required()
       ->type_name("DIR");
   train->add_option("--log", options->log, "the log in the data's folder")->capture_default_str();
@@ -192,7 +199,8 @@ void RegisterTrainScorer(Program& program) {
       ->check(CLI::Range(1, 3650))
       ->capture_default_str();
   train->add_option("--backbones", options->backbones, "trained one after another; none: scorer.backbone")->delimiter(',');
-  train->add_option("--weights", options->weights, "of the losses: none, linear (RMTL), direct, constant; none given: scorer.weights")->delimiter(',');
+  train->add_option("--weights", options->weights, "of the losses: none, linear (RMTL), direct, constant; else scorer.weights")
+      ->delimiter(',');
   train->add_option("--seeds", options->seeds, "how many from 1 on, or which: 5, 101-103, or 1,4,7")->capture_default_str();
   train->add_flag("--dry-run", options->dry_run, "read the log, count, train nothing");
   program.SetBody(train, [options] { return RunTrainScorer(*options); });

@@ -29,7 +29,8 @@ FeatureView FeaturesOf(const std::unordered_map<std::uint64_t, v1::Features>& ta
   return found == table.end() ? FeatureView{} : ViewOf(found->second);
 }
 
-Status AppendImpression(const KuaiRandImpressions& all, const KuaiRandImpression& one, const ScorerFields& fields, ScorerRows* rows) {
+Status AppendImpression(const KuaiRandImpressions& all, const KuaiRandImpression& one, const ScorerFields& fields,
+                        ScorerRows* rows) {
   return fields.Append(FeaturesOf(all.users, one.user_id), ViewOf(one.context), FeaturesOf(all.videos, one.video_id),
                        std::to_string(one.user_id), std::to_string(one.video_id), rows);
 }
@@ -37,13 +38,15 @@ Status AppendImpression(const KuaiRandImpressions& all, const KuaiRandImpression
 // Appends whole impressions, and numbers their sessions.
 class Gatherer {
  public:
-  Gatherer(const KuaiRandImpressions& all, const ScorerFields& fields, const std::vector<std::size_t>& tasks, ScorerRows* rows)
+  Gatherer(const KuaiRandImpressions& all, const ScorerFields& fields, const std::vector<std::size_t>& tasks,
+           ScorerRows* rows)
       : all_(all), fields_(fields), tasks_(tasks), rows_(rows) {}
 
   Status Take(const KuaiRandImpression& one) {
     FUSELINE_RETURN_IF_ERROR(AppendImpression(all_, one, fields_, rows_));
     for (const std::size_t task : tasks_) rows_->labels.push_back(one.labels[task] ? 1.0F : 0.0F);
-    const auto session = sessions_.try_emplace({one.user_id, one.local_day}, static_cast<std::uint32_t>(sessions_.size())).first;
+    const auto number = static_cast<std::uint32_t>(sessions_.size());
+    const auto session = sessions_.try_emplace({one.user_id, one.local_day}, number).first;
     rows_->session.push_back(session->second);
     rows_->time_ms.push_back(one.time_ms);
     rows_->known_ms.push_back(one.known_ms);
@@ -62,11 +65,12 @@ class Gatherer {
 
 std::string LengthsText(const SessionLengths& lengths) {
   char text[200];
-  const auto share = [&](std::size_t i) { return 100.0 * static_cast<double>(lengths.shares[i]) / static_cast<double>(std::max<std::uint64_t>(lengths.sessions, 1)); };
-  std::snprintf(text, sizeof text, "%llu of %.2f impressions (1: %.0f %%, 2: %.0f %%, 3-5: %.0f %%, 6-10: %.0f %%, more: %.0f %%; longest %llu)",
-                static_cast<unsigned long long>(lengths.sessions),
-                static_cast<double>(lengths.impressions) / static_cast<double>(std::max<std::uint64_t>(lengths.sessions, 1)), share(0), share(1),
-                share(2), share(3), share(4), static_cast<unsigned long long>(lengths.longest));
+  const auto sessions = static_cast<double>(std::max<std::uint64_t>(lengths.sessions, 1));
+  const auto share = [&](std::size_t i) { return 100.0 * static_cast<double>(lengths.shares[i]) / sessions; };
+  std::snprintf(text, sizeof text,
+                "%llu of %.2f impressions (1: %.0f %%, 2: %.0f %%, 3-5: %.0f %%, 6-10: %.0f %%, more: %.0f %%; longest %llu)",
+                static_cast<unsigned long long>(lengths.sessions), static_cast<double>(lengths.impressions) / sessions,
+                share(0), share(1), share(2), share(3), share(4), static_cast<unsigned long long>(lengths.longest));
   return text;
 }
 
@@ -93,14 +97,16 @@ Result<KuaiRandScorer> OpenKuaiRandScorer(const std::filesystem::path& folder) {
   FUSELINE_ASSIGN_OR_FAIL(std::shared_ptr<const Scorer> scorer, Scorer::Load(stored.manifest, stored.weights));
   result.score = [scorer, fields](const KuaiRandImpressions& impressions) -> Result<std::vector<float>> {
     ScorerRows rows = fields.NoRows();
-    for (const KuaiRandImpression& one : impressions.rows) FUSELINE_FAIL_IF_ERROR(AppendImpression(impressions, one, fields, &rows));
+    for (const KuaiRandImpression& one : impressions.rows) {
+      FUSELINE_FAIL_IF_ERROR(AppendImpression(impressions, one, fields, &rows));
+    }
     return scorer->Score(rows, 0, impressions.rows.size());
   };
   return result;
 }
 
-Result<ScorerData> ReadScorerData(const KuaiRandFiles& files, int test_days, const v1::Config& config, const ScorerFields& fields,
-                                  const ProgressFunction& progress) {
+Result<ScorerData> ReadScorerData(const KuaiRandFiles& files, int test_days, const v1::Config& config,
+                                  const ScorerFields& fields, const ProgressFunction& progress) {
   FUSELINE_ASSIGN_OR_FAIL(const auto tasks, KuaiRandTasksOf(fields.tasks()));
   FUSELINE_ASSIGN_OR_FAIL(const auto all, ReadKuaiRandImpressions(files, {}, test_days, progress));
   const std::int64_t test_day = all.rows.back().local_day + 1 - test_days, test_begin_ms = KuaiRandDayBeginMs(test_day);
@@ -124,8 +130,10 @@ Result<ScorerData> ReadScorerData(const KuaiRandFiles& files, int test_days, con
     }
   }
   if (data.test_begin == 0)
-    return Error(Code::kInvalidInput, "the log has too few local days to judge by the last", test_days, "of them:", files.log.string());
-  const auto validation = static_cast<std::size_t>(config.scorer().validation_share() * static_cast<double>(data.test_begin));
+    return Error(Code::kInvalidInput, "the log has too few local days to judge by the last", test_days,
+                 "of them:", files.log.string());
+  const double share = config.scorer().validation_share();
+  const auto validation = static_cast<std::size_t>(share * static_cast<double>(data.test_begin));
   data.split = {.train_end = data.test_begin - validation, .validation_end = data.test_begin};
   data.train_sessions = LengthsOf(data.rows, 0, data.test_begin);
   data.test_sessions = LengthsOf(data.rows, data.test_begin, data.rows.size());

@@ -19,9 +19,9 @@ struct SessionLengths {
 };
 std::string LengthsText(const SessionLengths& lengths);
 
-// KuaiRand's log as a scorer learns from it and is judged by. Rows [test_begin, rows.size()) are of the log's last `test_days` local days;
-// [0, split.validation_end) of all days before, as far as their outcome was known when the test days began. A session is a user's local
-// day: with a gap of 6 h most would have one impression.
+// KuaiRand's log as a scorer learns from it and is judged by. Rows [test_begin, rows.size()) are of the log's last
+// `test_days` local days; [0, split.validation_end) of all days before, as far as their outcome was known when the
+// test days began. A session is a user's local day: with a gap of 6 h most would have one impression.
 struct ScorerData {
   ScorerRows rows;
   ScorerSplit split;
@@ -35,12 +35,13 @@ struct ScorerData {
 // Which of KuaiRand's tasks each of scorer.tasks is. Errors: kInvalidInput for another.
 Result<std::vector<std::size_t>> KuaiRandTasksOf(const std::vector<std::string>& tasks);
 
-// Errors: those of the reader; kInvalidInput when the log has too few days or rows, or for a task that is not KuaiRand's.
-Result<ScorerData> ReadScorerData(const KuaiRandFiles& files, int test_days, const v1::Config& config, const ScorerFields& fields,
-                                  const ProgressFunction& progress);
+// Errors: those of the reader; kInvalidInput when the log has too few days or rows, or for a task that is not
+// KuaiRand's.
+Result<ScorerData> ReadScorerData(const KuaiRandFiles& files, int test_days, const v1::Config& config,
+                                  const ScorerFields& fields, const ProgressFunction& progress);
 
-// A trained scorer as `import kuairand` asks it; it lives as long as what is returned. Errors: kNotFound, kCorrupt; kInvalidInput for a
-// scorer of another schema.
+// A trained scorer as `import kuairand` asks it; it lives as long as what is returned. Errors: kNotFound,
+// kCorrupt; kInvalidInput for a scorer of another schema.
 Result<KuaiRandScorer> OpenKuaiRandScorer(const std::filesystem::path& folder);
 
 }  // namespace fuseline

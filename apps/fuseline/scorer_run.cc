@@ -32,8 +32,9 @@ Result<v1::ScorerCheckpoint> ReadCheckpointFile(const std::filesystem::path& fol
   FUSELINE_ASSIGN_OR_FAIL(const std::string bytes, ReadFile(folder / kCheckpoint));
   const std::string_view all = bytes;
   v1::ScorerCheckpoint checkpoint;
-  const bool sound = all.size() >= kDigestBytes && Sha256Of(all.substr(0, all.size() - kDigestBytes)) == all.substr(all.size() - kDigestBytes) &&
-                     checkpoint.ParseFromArray(all.data(), static_cast<int>(all.size() - kDigestBytes));
+  const std::size_t size = all.size() < kDigestBytes ? 0 : all.size() - kDigestBytes;
+  const bool sound = size > 0 && Sha256Of(all.substr(0, size)) == all.substr(size) &&
+                     checkpoint.ParseFromArray(all.data(), static_cast<int>(size));
   if (!sound) return Error(Code::kCorrupt, "checkpoint differs from its digest:", (folder / kCheckpoint).string());
   return checkpoint;
 }
@@ -81,8 +82,8 @@ Result<double> Train(const v1::Config& config, ScorerTraining& training, const s
   return elapsed_s > 0 ? static_cast<double>(training.position().impressions) / elapsed_s : 0;
 }
 
-// Scores each test row by what was known before it. Learns in steps of as many rows as scorer.progressive_batch says, in the order in
-// which their outcomes came to be known.
+// Scores each test row by what was known before it. Learns in steps of as many rows as scorer.progressive_batch
+// says, in the order in which their outcomes came to be known.
 Result<std::vector<float>> ScoreProgressively(ScorerTraining& training, const ScorerData& data, std::size_t batch,
                                               const ScorerProgressFunction& progress, const std::stop_token& stop) {
   using Due = std::pair<std::int64_t, std::size_t>;
@@ -123,7 +124,7 @@ Status Restore(const std::filesystem::path& folder, ScorerTraining& training) {
   const auto checkpoint = ReadCheckpointFile(folder);
   if (!checkpoint) return checkpoint.error().code == Code::kNotFound ? OkStatus() : checkpoint.error();
   if (checkpoint->build() != BuildText())
-    return ErrorStatus(Code::kConflict, "the checkpoint in " + folder.string() + " was made by another build: " + checkpoint->build());
+    return ErrorStatus(Code::kConflict, "the checkpoint was made by another build:", folder.string(), checkpoint->build());
   const Status status = training.Restore(*checkpoint);
   return status.ok() ? status : ErrorStatus(status.code, status.message + ", in", folder.string());
 }
@@ -172,23 +173,25 @@ Result<ScorerResult> ReadResultJson(const std::string& file, const std::string& 
   }
 }
 
-Result<ScorerResult> RunScorer(const v1::Config& config, const ScorerFields& fields, const ScorerData& data, const std::string& input,
-                               const std::filesystem::path& folder, const ScorerProgressFunction& progress, const std::stop_token& stop) {
+Result<ScorerResult> RunScorer(const v1::Config& config, const ScorerFields& fields, const ScorerData& data,
+                               const std::string& input, const std::filesystem::path& folder,
+                               const ScorerProgressFunction& progress, const std::stop_token& stop) {
   FUSELINE_FAIL_IF_ERROR(MakeFolders(folder));
   FUSELINE_ASSIGN_OR_FAIL(const auto training, ScorerTraining::Create(config, fields, data.rows, data.split));
   const v1::ScorerCheckpoint identity = training->Save();
   if (const auto text = ReadFile(folder / kResult); text) {
     FUSELINE_ASSIGN_OR_FAIL(ScorerResult result, ReadResultJson((folder / kResult).string(), *text));
     if (IsResultOf(result, identity)) return result;
-    return Error(Code::kConflict, "holds a scorer of other settings, impressions or build; take another folder, or remove it:", folder.string());
+    return Error(Code::kConflict,
+                 "holds a scorer of other settings, impressions or build; take another folder, or remove it:", folder.string());
   }
   FUSELINE_FAIL_IF_ERROR(Restore(folder, *training));
   FUSELINE_ASSIGN_OR_FAIL(const double rate, Train(config, *training, folder, progress, stop));
   ScorerTraining::Version version = training->MakeVersion();
   FUSELINE_ASSIGN_OR_FAIL(const auto frozen, training->Score(data.test_begin, data.rows.size()));
   const auto step = static_cast<std::size_t>(config.scorer().progressive_batch());
-  FUSELINE_ASSIGN_OR_FAIL(const auto progressive, ScoreProgressively(*training, data, step > 0 ? step : training->position().batch_rows,
-                                                                     progress, stop));
+  const std::size_t learned_at_once = step > 0 ? step : training->position().batch_rows;
+  FUSELINE_ASSIGN_OR_FAIL(const auto progressive, ScoreProgressively(*training, data, learned_at_once, progress, stop));
   const auto judged = [&](const std::vector<float>& scores) {
     return TableOf(fields.tasks(), JudgeScores(data.rows, data.test_begin, data.rows.size(), scores));
   };
@@ -223,7 +226,8 @@ Result<ScorerResult> RunScorer(const v1::Config& config, const ScorerFields& fie
 Result<StoredScorer> ReadScorer(const std::filesystem::path& folder) {
   FUSELINE_ASSIGN_OR_FAIL(const std::string manifest, ReadFile(folder / kManifest));
   StoredScorer stored;
-  if (!stored.manifest.ParseFromString(manifest)) return Error(Code::kCorrupt, "no manifest of a scorer:", (folder / kManifest).string());
+  if (!stored.manifest.ParseFromString(manifest))
+    return Error(Code::kCorrupt, "no manifest of a scorer:", (folder / kManifest).string());
   FUSELINE_ASSIGN_OR_FAIL(stored.weights, ReadFile(folder / kWeights));
   return stored;
 }

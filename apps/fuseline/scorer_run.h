@@ -18,8 +18,8 @@ namespace fuseline {
 // Figures by task, on the test days.
 using TaskTable = std::map<std::string, TaskFigures>;
 
-// What one training of one scorer came to. `frozen`: by the weights that training ended with; `progressive`: each impression is scored,
-// then learned from as soon as its outcome is known.
+// What one training of one scorer came to. `frozen`: by the weights that training ended with; `progressive`: each
+// impression is scored, then learned from as soon as its outcome is known.
 struct ScorerResult {
   std::string backbone, weights;
   std::uint64_t seed = 0;
@@ -37,11 +37,13 @@ Result<ScorerResult> ReadResultJson(const std::string& file, const std::string& 
 //   result.json           ScorerResult                         checkpoint           ScorerCheckpoint, then its SHA-256; while it trains
 using ScorerProgressFunction = std::function<void(const ScorerTraining&, std::string_view doing)>;
 
-// Trains, or goes on where a checkpoint in `folder` stands, judges, and writes the folder. A folder that holds the result of the same
-// settings, impressions and build is left as it is.
-// Errors: kConflict for a folder of other settings or rows; kUnavailable when stopped (a checkpoint holds all) or the disk fails.
-Result<ScorerResult> RunScorer(const v1::Config& config, const ScorerFields& fields, const ScorerData& data, const std::string& input,
-                               const std::filesystem::path& folder, const ScorerProgressFunction& progress, const std::stop_token& stop);
+// Trains, or goes on where a checkpoint in `folder` stands, judges, and writes the folder. A folder that holds the
+// result of the same settings, impressions and build is left as it is.
+// Errors: kConflict for a folder of other settings or rows; kUnavailable when stopped (a checkpoint holds all) or
+// the disk fails.
+Result<ScorerResult> RunScorer(const v1::Config& config, const ScorerFields& fields, const ScorerData& data,
+                               const std::string& input, const std::filesystem::path& folder,
+                               const ScorerProgressFunction& progress, const std::stop_token& stop);
 
 // A version from such a folder. Errors: kNotFound; kCorrupt.
 struct StoredScorer {

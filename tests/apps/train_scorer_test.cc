@@ -1,5 +1,5 @@
-// Proven with the program itself, on a made-up log of six days: what it writes, that it goes on after an interruption to the same bytes,
-// and its exit codes.
+// Proven with the program itself, on a made-up log of six days: what it writes, that it goes on after an
+// interruption to the same bytes, and its exit codes.
 
 #include <chrono>
 #include <csignal>

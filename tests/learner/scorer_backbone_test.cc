@@ -1,5 +1,5 @@
-// Proven of every backbone: its gradient is that of central differences, its loss that of plain loops in double precision, it fits one
-// batch to the bottom, and takes nothing from other tasks where it shares nothing.
+// Proven of every backbone: its gradient is that of central differences, its loss that of plain loops in double
+// precision, it fits one batch to the bottom, and takes nothing from other tasks where it shares nothing.
 
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>

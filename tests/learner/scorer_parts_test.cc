@@ -1,5 +1,5 @@
-// Proven of what a scorer is made of, without LibTorch: rows by the schema, rare ids, embeddings whose updates touch only a batch's rows
-// (against plain Adam in double precision), figures against numbers by hand.
+// Proven of what a scorer is made of, without LibTorch: rows by the schema, rare ids, embeddings whose updates
+// touch only a batch's rows (against plain Adam in double precision), figures against numbers by hand.
 
 #include <cmath>
 #include <gtest/gtest.h>

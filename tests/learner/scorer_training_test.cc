@@ -1,5 +1,5 @@
-// Proven of a scorer's training: one seed gives the same bytes, however often it was broken off; what it makes scores alike when
-// loaded; its phases come in order, and their numbers are those by hand.
+// Proven of a scorer's training: one seed gives the same bytes, however often it was broken off; what it makes
+// scores alike when loaded; its phases come in order, and their numbers are those by hand.
 
 #include <ATen/ops/tensor.h>
 
@@ -146,7 +146,8 @@ TEST(CriticTest, TheTargetIsRewardAndWhatFollows) {
     for (int k = 0; k < 2; ++k) EXPECT_NEAR(target[n][k].item<double>(), expected[n][k], 1e-6);
 }
 
-// A session of two impressions with rewards a then b: Q of the last is b, of the first a + gamma b. Of each task its own.
+// A session of two impressions with rewards a then b: Q of the last is b, of the first a + gamma b. Of each task
+// its own.
 TEST(CriticTest, CriticsLearnTheDiscountedSumOfTheirSession) {
   const v1::Config config = test::ScorerConfig({"scorer.critic_rate=0.01", "scorer.gamma=0.5"});
   ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(config));

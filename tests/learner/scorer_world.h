@@ -1,6 +1,7 @@
 #pragma once
 
-// A small world of impressions for scorers: two user features, a context, one item feature; what is clicked hangs on user and item ids.
+// A small world of impressions for scorers: two user features, a context, one item feature; what is clicked hangs
+// on user and item ids.
 
 #include <cmath>
 #include <string>

@@ -11,9 +11,10 @@
 
 namespace fuseline {
 
-// Embeddings, one row an id, with Adam's moments of each row beside it. What a batch does not name is neither read nor written, so a
-// step costs what its batch holds, whatever the size of the table. A row's moments are corrected by its own count of updates (ours:
-// otherwise the first gradient of a late row would be taken for a small one). Thread-compatible.
+// Embeddings, one row an id, with Adam's moments of each row beside it. What a batch does not name is neither read
+// nor written, so a step costs what its batch holds, whatever the size of the table. A row's moments are corrected
+// by its own count of updates (ours: otherwise the first gradient of a late row would be taken for a small one).
+// Thread-compatible.
 class EmbeddingTable {
  public:
   // Rows begin normal with deviation 0.01, from (seed, purpose), in order.
@@ -28,7 +29,8 @@ class EmbeddingTable {
 
   void Read(std::span<const std::uint32_t> rows, float* out) const;  // [rows, width].
 
-  // Adam (beta 0.9, 0.999, eps 1e-8) with decoupled decay: row -= rate (m / sqrt(v) + decay row). gradient [rows, width], finite.
+  // Adam (beta 0.9, 0.999, eps 1e-8) with decoupled decay: row -= rate (m / sqrt(v) + decay row). gradient [rows,
+  // width], finite.
   void Update(std::span<const std::uint32_t> rows, std::span<const float> gradient, double rate, double decay);
 
   // row += rate (other's row - row): of a target that follows `other` where a batch has been.
@@ -37,7 +39,8 @@ class EmbeddingTable {
   std::size_t width() const { return width_; }
   std::size_t rows() const { return updates_.size(); }
 
-  // "NAME" [rows, width]; with moments also "NAME.first", "NAME.second" and "NAME.updates". Import without moments sets them to 0.
+  // "NAME" [rows, width]; with moments also "NAME.first", "NAME.second" and "NAME.updates". Import without moments
+  // sets them to 0.
   void Export(const std::string& name, bool moments, TensorMap* tensors) const;
   Status Import(const std::string& name, bool moments, const TensorMap& tensors);  // Errors: kCorrupt.
 

@@ -28,8 +28,8 @@ struct ScorerStep {
   bool undone = false;       // Something was not finite: everything is as before.
 };
 
-// The port behind which a backbone hides its networks, embeddings and optimisers, and LibTorch. Thread-compatible. A function of its
-// parameters, the batches and the step number alone.
+// The port behind which a backbone hides its networks, embeddings and optimisers, and LibTorch. Thread-compatible.
+// A function of its parameters, the batches and the step number alone.
 class ScorerModel {
  public:
   virtual ~ScorerModel() = default;
@@ -76,7 +76,8 @@ struct ScorerSizes {
 };
 ScorerSizes SizesOf(const v1::Scorer& settings);
 
-// Errors: kInvalidInput for a backbone that is not among ScorerBackbones() (which it lists), or where there is no LibTorch.
+// Errors: kInvalidInput for a backbone that is not among ScorerBackbones() (which it lists), or where there is no
+// LibTorch.
 Result<std::unique_ptr<ScorerModel>> CreateScorerModel(const v1::Config& config, const v1::ScorerShape& shape, std::size_t tasks);
 Result<std::unique_ptr<ScorerCritics>> CreateScorerCritics(const v1::Config& config, const v1::ScorerShape& shape, std::size_t tasks);
 

@@ -15,8 +15,8 @@
 
 namespace fuseline {
 
-// The multi-task scorer: impressions with their outcomes → a model of the task scores that a policy fuses. It stands upstream of
-// everything else here; docs/scorer.md tells its parts and settings.
+// The multi-task scorer: impressions with their outcomes → a model of the task scores that a policy fuses. It
+// stands upstream of everything else here; docs/scorer.md tells its parts and settings.
 
 // Impressions as a scorer reads them, in order of time. Row-major.
 struct ScorerRows {
@@ -31,9 +31,9 @@ struct ScorerRows {
   std::size_t size() const { return session.size(); }
 };
 
-// Features → rows, by the feature schema: a categorical feature is an id field, dense ones follow one another; users' and items' own
-// ids are two id fields more. An id is hashed into its field's rows of one embedding table: field f with B buckets has B + 1 of them, the
-// first for ids that are too rare to have a row of their own.
+// Features → rows, by the feature schema: a categorical feature is an id field, dense ones follow one another;
+// users' and items' own ids are two id fields more. An id is hashed into its field's rows of one embedding table:
+// field f with B buckets has B + 1 of them, the first for ids that are too rare to have a row of their own.
 // Immutable; thread-safe.
 class ScorerFields {
  public:
@@ -44,8 +44,8 @@ class ScorerFields {
   const std::vector<std::string>& tasks() const { return tasks_; }
   ScorerRows NoRows() const;
 
-  // Appends ids and dense values of one impression; labels, session and times are the caller's. A scope without any value takes the
-  // schema's defaults. Errors: kInvalidInput as FeatureEncoder; `rows` is unchanged then.
+  // Appends ids and dense values of one impression; labels, session and times are the caller's. A scope without
+  // any value takes the schema's defaults. Errors: kInvalidInput as FeatureEncoder; `rows` is unchanged then.
   Status Append(const FeatureView& user, const FeatureView& context, const FeatureView& item, std::string_view user_id,
                 std::string_view item_id, ScorerRows* rows) const;
 
@@ -92,12 +92,12 @@ struct ScorerPosition {
   std::uint64_t impressions = 0;                    // Learned from since the beginning, by this object.
 };
 
-// One training, batch by batch: pretraining with early stopping; and if scorer.weights asks for RMTL (arXiv 2302.03328), critics with
-// the backbone frozen, then the training whose losses they weigh.
+// One training, batch by batch: pretraining with early stopping; and if scorer.weights asks for RMTL (arXiv
+// 2302.03328), critics with the backbone frozen, then the training whose losses they weigh.
 //
-// Where: `fuseline train-scorer` drives it, and keeps its checkpoints. Thread-compatible. A function of rows, split, settings and seed
-// alone: weights are bit-identical on one build, BLAS and thread count, however often it was broken off and gone on with.
-// Errors of all that train or score: kInternal for LibTorch's.
+// Where: `fuseline train-scorer` drives it, and keeps its checkpoints. Thread-compatible. A function of rows,
+// split, settings and seed alone: weights are bit-identical on one build, BLAS and thread count, however often it
+// was broken off and gone on with. Errors of all that train or score: kInternal for LibTorch's.
 class ScorerTraining {
  public:
   // `rows` is borrowed for its life. Errors: kInvalidInput for an unknown backbone, or a split with an empty side.
@@ -117,7 +117,8 @@ class ScorerTraining {
   // Probabilities [end - begin, tasks] of the weights at hand: once done, the best.
   virtual Result<std::vector<float>> Score(std::size_t begin, std::size_t end) const = 0;
 
-  // Goes on learning, one step by these rows, whose ids and numbers are counted first: progressive validation scores, then learns.
+  // Goes on learning, one step by these rows, whose ids and numbers are counted first: progressive validation
+  // scores, then learns.
   virtual Status Learn(std::span<const std::size_t> rows) = 0;
 
   // The version that came of it. REQUIRES: done.
@@ -131,7 +132,8 @@ class ScorerTraining {
 // A version that scores. Thread-compatible.
 class Scorer {
  public:
-  // Errors: kCorrupt when manifest and weights contradict each other; kInvalidInput for a backbone that this program does not have.
+  // Errors: kCorrupt when manifest and weights contradict each other; kInvalidInput for a backbone that this
+  // program does not have.
   static Result<std::unique_ptr<Scorer>> Load(const v1::ScorerManifest& manifest, std::string_view weights);
   virtual ~Scorer() = default;
   virtual Result<std::vector<float>> Score(const ScorerRows& rows, std::size_t begin, std::size_t end) const = 0;

@@ -9,7 +9,8 @@
 
 namespace fuseline {
 
-// FlatAdam as tensors "adam.first", "adam.second" [P] and "adam.updates" [2]: a count travels as two float32, each exact.
+// FlatAdam as tensors "adam.first", "adam.second" [P] and "adam.updates" [2]: a count travels as two float32, each
+// exact.
 inline constexpr std::uint64_t kAdamCountBase = 1ULL << 20U;
 
 inline void SaveAdam(const FlatAdam& adam, TensorMap* tensors) {

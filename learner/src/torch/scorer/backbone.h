@@ -27,8 +27,8 @@ struct LogScores {
 // Leaves out a share of x and scales the rest up; what scoring and tests give leaves x alone.
 using Dropout = std::function<at::Tensor(const at::Tensor& x)>;
 
-// How tasks share networks: embeddings and dense values → K scores. Immutable; parameters are the caller's, one flat tensor that
-// networks().Split has split. Any floating type; differentiable in all.
+// How tasks share networks: embeddings and dense values → K scores. Immutable; parameters are the caller's, one
+// flat tensor that networks().Split has split. Any floating type; differentiable in all.
 class Backbone {
  public:
   explicit Backbone(const DenseKernels* kernels) : networks_(kernels) {}

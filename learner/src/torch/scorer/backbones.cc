@@ -89,8 +89,8 @@ class SharedBottom final : public Backbone {
   Towers towers_;
 };
 
-// The first task's probability, and of each other task its probability given the first: what is learned and served of it is their
-// product, over all impressions.
+// The first task's probability, and of each other task its probability given the first: what is learned and served
+// of it is their product, over all impressions.
 class Esmm final : public Backbone {
  public:
   Esmm(const BackboneShape& shape, const DenseKernels* kernels) : Backbone(kernels), tasks_(shape.tasks) {
@@ -132,8 +132,8 @@ class Mmoe final : public Backbone {
   Towers towers_;
 };
 
-// Progressive layered extraction: in each level every task has experts of its own beside shared ones, and a gate over both; the shared
-// stream's gate, in all levels but the last, is over all experts.
+// Progressive layered extraction: in each level every task has experts of its own beside shared ones, and a gate
+// over both; the shared stream's gate, in all levels but the last, is over all experts.
 class Ple final : public Backbone {
  public:
   Ple(const BackboneShape& shape, const DenseKernels* kernels)

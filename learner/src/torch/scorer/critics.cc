@@ -26,8 +26,8 @@ at::Tensor View(const std::vector<float>& values, at::IntArrayRef shape) {
   return at::from_blob(const_cast<float*>(values.data()), shape, at::kFloat);
 }
 
-// One critic a task, each with embeddings of its own: [embeddings | linear of the dense values | linear of the action] → dense layers
-// → -ReLU. Targets follow where a batch has been.
+// One critic a task, each with embeddings of its own: [embeddings | linear of the dense values | linear of the
+// action] → dense layers → -ReLU. Targets follow where a batch has been.
 class Critics final : public ScorerCritics {
  public:
   Critics(const v1::Config& config, const v1::ScorerShape& shape, std::size_t tasks, Compute compute)

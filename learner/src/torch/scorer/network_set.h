@@ -12,8 +12,8 @@
 
 namespace fuseline {
 
-// Dense networks by name, whose parameters lie one after another in ONE flat tensor: one optimiser step, one digest. Filled once, then
-// immutable; it describes parameters and owns none.
+// Dense networks by name, whose parameters lie one after another in ONE flat tensor: one optimiser step, one
+// digest. Filled once, then immutable; it describes parameters and owns none.
 class NetworkSet {
  public:
   explicit NetworkSet(const DenseKernels* kernels) : kernels_(kernels) {}

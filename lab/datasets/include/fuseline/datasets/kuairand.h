@@ -15,8 +15,8 @@
 
 namespace fuseline {
 
-// KuaiRand (Gao et al., CIKM 2022): the log of a short-video feed, one row = one impression with its feedback, made into
-// events. docs/kuairand.md says how each column is used.
+// KuaiRand (Gao et al., CIKM 2022): the log of a short-video feed, one row = one impression with its feedback,
+// made into events. docs/kuairand.md says how each column is used.
 
 // Tasks, in the order of the schema.
 enum KuaiRandTask : std::uint8_t { kClick, kLongView, kLike, kComment, kForward, kWatch, kKuaiRandTasks };
@@ -35,8 +35,8 @@ struct KuaiRandFiles {
 
 struct KuaiRandImpressions;  // kuairand_impressions.h
 
-// A model whose scores stand in the events of the tasks that it knows, in place of the smoothed rates. It has learned from the log until
-// `learned_until_ms`, so events begin after that: no score knows its own outcome.
+// A model whose scores stand in the events of the tasks that it knows, in place of the smoothed rates. It has
+// learned from the log until `learned_until_ms`, so events begin after that: no score knows its own outcome.
 struct KuaiRandScorer {
   std::int64_t learned_until_ms = 0;
   std::vector<std::size_t> tasks;  // KuaiRandTasks, binary ones.
@@ -75,7 +75,8 @@ struct KuaiRandSummary {
   std::array<double, kKuaiRandBinaryTasks> auc{};
 };
 
-// Takes each event, in order of event time (ties: the row's order in time, then the file's, then exposure before feedback).
+// Takes each event, in order of event time (ties: the row's order in time, then the file's, then exposure before
+// feedback).
 using EventFunction = std::function<Status(const v1::Event&)>;
 
 // Reads the files and hands on the events. A row gives:

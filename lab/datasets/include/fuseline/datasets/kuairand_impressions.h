@@ -29,7 +29,8 @@ struct KuaiRandImpressions {
   std::uint64_t duplicate_rows = 0;
 };
 
-// `frozen_days`: how many of the log's last local days the frozen rates know nothing of. Errors and cost as ImportKuaiRand.
+// `frozen_days`: how many of the log's last local days the frozen rates know nothing of. Errors and cost as
+// ImportKuaiRand.
 Result<KuaiRandImpressions> ReadKuaiRandImpressions(const KuaiRandFiles& files, const KuaiRandOptions& options, std::int64_t frozen_days,
                                                     const ProgressFunction& progress = {});
 

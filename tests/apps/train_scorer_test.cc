@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <thread>
 
@@ -78,6 +79,45 @@ TEST_F(TrainScorerTest, WritesAVersionAndItsFiguresAndGoesOnWhereItIsDone) {
   ASSERT_EQ(Run("s", {"--backbones", "mmoe,esmm", "--weights", "none,linear", "--seeds", "2"}), 0);
   EXPECT_EQ(Text("s/results.json"), before);
   EXPECT_EQ(Run("s", {"--backbones", "mmoe", "--set", "scorer.rate=0.01"}), 5);
+}
+
+TEST_F(TrainScorerTest, AnImportTakesItsScoresOfLaterRowsAlone) {
+  ASSERT_EQ(Run("s", {}), 0) << Text("output");
+  const std::string tables = std::string(std::getenv("FUSELINE_SOURCE_DIR")) + "/tests/datasets/data/";
+  const auto import = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline", "import", "kuairand", "--log",
+                                          folder_ / "log.csv", "--users", tables + "kuairand_users.csv", "--videos",
+                                          tables + "kuairand_videos.csv", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    auto program = ChildProcess::Start(arguments, folder_ / "output");
+    EXPECT_THAT(program, IsOk());
+    return program->Wait();
+  };
+
+  ASSERT_EQ(import({"--out", folder_ / "plain.jsonl"}), 0) << Text("output");
+  ASSERT_EQ(import({"--out", folder_ / "scored.jsonl", "--scorer", folder_ / "s/mmoe-none-1"}), 0) << Text("output");
+
+  EXPECT_THAT(Text("output"), HasSubstr(R"("rows_of_the_scorer":1200)"));
+  const auto exposures = [&](const std::string& name) {
+    std::ifstream file(folder_ / name);
+    std::map<std::string, nlohmann::json> scores;
+    for (std::string line; std::getline(file, line);) {
+      const auto event = nlohmann::json::parse(line);
+      if (!event.contains("exposure")) continue;
+      scores[event.at("event_id")] = event.at("exposure").at("items")[0].at("task_scores");
+    }
+    return scores;
+  };
+  const auto plain = exposures("plain.jsonl"), scored = exposures("scored.jsonl");
+  EXPECT_EQ(plain.size(), 1'800U);
+  EXPECT_EQ(scored.size(), 600U);
+  std::size_t differ = 0;
+  for (const auto& [id, scores] : scored) {
+    differ += scores[0] != plain.at(id)[0] && scores[1] != plain.at(id)[1] ? 1 : 0;
+    for (const std::size_t task : {2U, 3U, 4U, 5U}) EXPECT_EQ(scores[task], plain.at(id)[task]);  // Rates, of all the past.
+  }
+  EXPECT_GT(differ, 590U);
+  EXPECT_EQ(import({"--out", folder_ / "x.jsonl", "--scorer", folder_ / "nothing"}), 2);
 }
 
 TEST_F(TrainScorerTest, InterruptedItGoesOnToTheSameBytes) {

@@ -254,8 +254,9 @@ void RegisterVersions(Program& program) {
   RegisterMoving(registration);
   registration.AddChanging("gc", "Delete from Redis what retention gives up: neither pointed to, nor left lately, nor among the newest",
                            "fuseline versions gc", CollectGarbage);
-  const auto imported = registration.AddChanging("import", "Verify an exported version and put it into the archive, then into Redis; no alias moves",
-                                                 "fuseline versions import policy-12.fuseline --reason 'from staging' --execute", ImportFile);
+  const auto imported = registration.AddChanging(
+      "import", "Verify an exported version and put it into the archive, then into Redis; no alias moves",
+      "fuseline versions import policy-12.fuseline --reason 'from staging' --execute", ImportFile);
   imported.command->add_option("file", imported.options->file, "what versions export wrote")->required()->type_name("FILE");
 
   auto file = std::make_shared<std::string>();

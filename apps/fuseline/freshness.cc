@@ -89,8 +89,8 @@ void Freshness::Published(std::uint64_t version, bool is_live, std::int64_t wall
 void Freshness::Observe(const Lesson& lesson, std::int64_t wall_ms, std::vector<Observation>& observations) {
   const std::int64_t published_ms = lesson.published_ms == 0 ? wall_ms : lesson.published_ms;
   for (const Session& session : lesson.sessions) {
-    observations.push_back({session.decision_ms, Between(session.closed_ms, lesson.made_ms), Between(lesson.made_ms, published_ms),
-                            Between(published_ms, wall_ms)});
+    observations.push_back({session.decision_ms, Between(session.closed_ms, lesson.made_ms),
+                            Between(lesson.made_ms, published_ms), Between(published_ms, wall_ms)});
   }
 }
 

@@ -21,13 +21,13 @@ namespace fuseline {
 //   freshness: their sum.
 // A session counts as closed when it is offered to the learner, right after the commit that closed it, unless its
 // partition must wait for others: that wait is not seen.
-// Each session is one observation for each ranker, when that ranker first decides with a version that knows it. So where a
-// ranker skipped versions, which were followed by others before it looked, their sessions come into use with the one that it takes
-// up. What is not the pipeline's delay is no observation: a rollback, and the way back from it (the sessions were in use
-// before); versions that were published while somebody held `live` elsewhere; and the first version that is heard of a
-// ranker, which may have begun long after that was made. Beside the quantiles all are histograms among the metrics, where a stage is
-// observed, once a session, as soon as it is over: one that stands still shows there. What a clock that is behind would
-// make negative counts as 0. Thread-safe.
+// Each session is one observation for each ranker, when that ranker first decides with a version that knows it. So
+// where a ranker skipped versions, which were followed by others before it looked, their sessions come into use with
+// the one that it takes up. What is not the pipeline's delay is no observation: a rollback, and the way back from it
+// (the sessions were in use before); versions that were published while somebody held `live` elsewhere; and the first
+// version that is heard of a ranker, which may have begun long after that was made. Beside the quantiles all are
+// histograms among the metrics, where a stage is observed, once a session, as soon as it is over: one that stands
+// still shows there. What a clock that is behind would make negative counts as 0. Thread-safe.
 class Freshness {
  public:
   struct Quantiles {

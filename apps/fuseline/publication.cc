@@ -124,8 +124,9 @@ struct Publication::Impl {
   std::optional<Stage> stage;  // Last: it uses all above.
 };
 
-// Redis' part of the work is retried for ever: it may refuse us (its memory policy, our password) until somebody mends it, and may lose
-// what it holds in the midst of being repaired, as often as it likes. The disk's is not: without an archive nothing may go on.
+// Redis' part of the work is retried for ever: it may refuse us (its memory policy, our password) until somebody
+// mends it, and may lose what it holds in the midst of being repaired, as often as it likes. The disk's is not:
+// without an archive nothing may go on.
 Status Publication::Impl::Run(std::stop_token stop) {
   std::int64_t wait_ms = 0;
   do {
@@ -136,7 +137,8 @@ Status Publication::Impl::Run(std::stop_token stop) {
       NoteError(published);
       if (published.ok()) {
         backoff.Reset();
-      } else if (published.code == Code::kUnavailable || published.code == Code::kInvalidInput || published.code == Code::kNotFound) {
+      } else if (published.code == Code::kUnavailable || published.code == Code::kInvalidInput ||
+                 published.code == Code::kNotFound) {
         publisher.reset();
         wait_ms = backoff.NextMs();
       } else {
@@ -181,7 +183,8 @@ Status Publication::Impl::Connect() {
   auto reader = RedisConnection::Connect(RedisOptionsOf(options.config.redis()));
   if (!reader) return std::move(reader).error();
   ack_reader.emplace(std::move(*reader));
-  for (auto& [ranker, heard] : rankers) heard.at_us = instruments.clock.monotonic_us();  // Nobody could be heard meanwhile.
+  // Nobody could be heard meanwhile.
+  for (auto& [ranker, heard] : rankers) heard.at_us = instruments.clock.monotonic_us();
 
   return FindUnpublished();
 }
@@ -281,7 +284,9 @@ void Publication::Impl::ReadAcknowledgements() {
     return;
   }
   const std::int64_t now_us = instruments.clock.monotonic_us();
-  for (std::size_t i = 0; i + 1 < reply->elements.size(); i += 2) Hear(reply->elements[i].text, reply->elements[i + 1].text, now_us);
+  for (std::size_t i = 0; i + 1 < reply->elements.size(); i += 2) {
+    Hear(reply->elements[i].text, reply->elements[i + 1].text, now_us);
+  }
   ForgetTheSilent(now_us);
   std::map<std::string, Acknowledgement> words;
   for (const auto& [ranker, heard] : rankers) {
@@ -294,7 +299,8 @@ void Publication::Impl::Hear(const std::string& ranker, const std::string& text,
   const auto known = rankers.find(ranker);
   if (known != rankers.end() && known->second.text == text) return;
   const auto word = ParseAcknowledgement(text);
-  if (!word || (known == rankers.end() && rankers.size() >= kRankersMax)) return;  // Some other client's, or one of too many.
+  // Some other client's, or one of too many.
+  if (!word || (known == rankers.end() && rankers.size() >= kRankersMax)) return;
   const bool is_news = known == rankers.end() || known->second.is_gone || known->second.word.version != word->version;
   rankers[ranker] = {text, *word, now_us};
   if (is_news && options.on_use) options.on_use(ranker, word->version, word->since_ms);
@@ -313,7 +319,8 @@ void Publication::Impl::ForgetTheSilent(std::int64_t now_us) {
     if (options.on_gone) options.on_gone(ranker);
     heard->second.is_gone = true;
     const auto deleted = ack_reader->Command({"HDEL", keys.acks(), ranker});
-    heard = deleted ? rankers.erase(heard) : std::next(heard);  // Without the right to delete, it is at least not counted.
+    // Without the right to delete, it is at least not counted.
+    heard = deleted ? rankers.erase(heard) : std::next(heard);
   }
 }
 

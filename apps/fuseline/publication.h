@@ -50,7 +50,8 @@ class Publication {
     std::uint64_t epoch = 0;                                       // 0: archive only, no Redis.
     // All on the publication's thread. Redis has it; `live` points to it, unless somebody holds it elsewhere.
     std::function<void(std::uint64_t version, bool is_live)> on_published;
-    // A ranker is heard of for the first time, or has taken up another version; it began with it then, by its clock. 0: the static weights.
+    // A ranker is heard of for the first time, or has taken up another version; it began with it then, by its clock.
+    // 0: the static weights.
     std::function<void(const std::string& ranker, std::uint64_t version, std::int64_t wall_ms)> on_use;
     std::function<void(const std::string& ranker)> on_gone;  // Silent for kRankerGoneMs; its line in Redis is deleted.
   };

@@ -84,11 +84,17 @@ Json PublicationJson(const PublicationStatus& publication) {
   Json rankers = Json::array(), rankers_of_version = Json::object();
   for (const auto& [name, word] : publication.rankers) {
     ++count_of[word.version];
-    rankers.push_back({{"name", name}, {"version", word.version}, {"change", word.change}, {"since_ms", word.since_ms}, {"seen_ms", word.seen_ms}});
+    rankers.push_back({{"name", name},
+                       {"version", word.version},
+                       {"change", word.change},
+                       {"since_ms", word.since_ms},
+                       {"seen_ms", word.seen_ms}});
   }
   for (const auto& [version, count] : count_of) rankers_of_version[std::to_string(version)] = count;
-  return {{"connected", publication.connected}, {"epoch", publication.epoch}, {"waiting", publication.waiting},
-          {"pin", pin}, {"rankers_of_version", rankers_of_version}, {"rankers", rankers}, {"last_error", publication.last_error}};
+  return {{"connected", publication.connected},       {"epoch", publication.epoch},
+          {"waiting", publication.waiting},           {"pin", pin},
+          {"rankers_of_version", rankers_of_version}, {"rankers", rankers},
+          {"last_error", publication.last_error}};
 }
 
 // One line each, those that are not at `live` first.

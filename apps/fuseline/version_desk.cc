@@ -42,7 +42,8 @@ Result<VersionDesk> VersionDesk::Open(const v1::Config& config) {
   FUSELINE_ASSIGN_OR_FAIL(PublicKeys trusted, PublicKeys::FromHex(config.policy_store().public_keys()));
   VersionDesk desk(config, std::move(trusted));
   const std::filesystem::path folder = StateFolders(config.fuseline().state_dir()).versions;
-  if (std::filesystem::exists(folder / "versions")) desk.archive_ = Archive::OpenBeside(folder, std::to_string(::getpid()), *desk.files_);
+  if (std::filesystem::exists(folder / "versions"))
+    desk.archive_ = Archive::OpenBeside(folder, std::to_string(::getpid()), *desk.files_);
   auto redis = RedisConnection::Connect(RedisOptionsOf(config.redis()));
   if (redis) desk.redis_ = std::move(*redis);
   else desk.redis_error_ = redis.error();
@@ -101,7 +102,8 @@ Result<ArchivedVersion> VersionDesk::Get(std::uint64_t version) {
 Result<bool> VersionDesk::Import(const ArchivedVersion& version, const std::string& why) {
   FUSELINE_ASSIGN_OR_FAIL(RedisConnection* const redis, Redis());
   if (!archive_) {
-    return Error(Code::kNotFound, "no archive is here, and what is not in it is lost with redis: import where the learner's state is (--state), not",
+    return Error(Code::kNotFound,
+                 "no archive is here, and what it lacks is lost with redis: import where the learner's state is, not in",
                  config_.fuseline().state_dir());
   }
   const std::string& policy = config_.policy().name();

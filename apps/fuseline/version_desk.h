@@ -52,8 +52,9 @@ class VersionDesk {
   // the version and `despite_gate` is not set, or if what the plan says now is something else.
   Result<Moved> Move(const Plan& plan, bool despite_gate, bool execute, const std::string& why);
 
-  // Puts a verified version into the archive and then into Redis; moves no alias. Returns whether Redis had it before.
-  // Errors: kNotFound without an archive here; those of ImportVersion and Archive::Put, with nothing changed, or the archive alone.
+  // Puts a verified version into the archive and then into Redis; moves no alias. Returns whether Redis had it
+  // before. Errors: kNotFound without an archive here; those of ImportVersion and Archive::Put, with nothing changed,
+  // or the archive alone.
   Result<bool> Import(const ArchivedVersion& version, const std::string& why);
 
   ChangeNote Note(const std::string& why) const;  // By user@host, now.

@@ -85,7 +85,8 @@ Result<v1::PolicyManifest> DecodeManifest(std::string_view bytes, std::string_vi
   std::uint64_t sum = 0;
   for (const v1::Part& part : manifest.parts()) {
     if (part.size_bytes() == 0 || part.size_bytes() > kPartBytesMax || part.size_bytes() > max_weights_bytes - sum) {
-      return Error(Code::kCorrupt, "manifest's parts are empty or larger than the limit, version and bytes:", version, part.size_bytes());
+      return Error(Code::kCorrupt, "manifest's parts are empty or larger than the limit, version and bytes:", version,
+                   part.size_bytes());
     }
     sum += part.size_bytes();
   }

@@ -35,7 +35,8 @@ Result<v1::AliasState> ReadAliases(RedisConnection& redis, const PolicyKeys& key
   FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t epoch_number, ParseNumber(values[0].is_nil() ? "0" : values[0].text));
   FUSELINE_ASSIGN_OR_FAIL(const std::uint64_t change_number, ParseNumber(values[1].is_nil() ? "0" : values[1].text));
   if (std::max(epoch_number, change_number) > kCountedMax) {
-    return Error(Code::kCorrupt, "redis holds an epoch or change number that nobody has counted to:", epoch_number, change_number);
+    return Error(Code::kCorrupt, "redis holds an epoch or change number that nobody has counted to:", epoch_number,
+                 change_number);
   }
   state.set_epoch(epoch_number);
   state.set_change(change_number);

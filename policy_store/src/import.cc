@@ -9,7 +9,8 @@
 
 namespace fuseline {
 
-Status CheckImport(RedisConnection& redis, std::string_view policy, const v1::AliasState& seen, const ArchivedVersion& version) {
+Status CheckImport(RedisConnection& redis, std::string_view policy, const v1::AliasState& seen,
+                   const ArchivedVersion& version) {
   const std::uint64_t number = version.version.manifest.version();
   const PolicyKeys keys(policy);
   if (version.version.manifest.policy() != policy) {
@@ -18,15 +19,16 @@ Status CheckImport(RedisConnection& redis, std::string_view policy, const v1::Al
   if (seen.epoch() == 0) return ErrorStatus(Code::kNotFound, "redis holds no epoch of this policy: unfenced");
   FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t newest, NewestPublished(redis, keys));
   if (number > newest) {
-    return ErrorStatus(Code::kConflict, "version", number, "is ahead of the newest here, and the learner will make its own:", newest);
+    return ErrorStatus(Code::kConflict, "version", number,
+                       "is ahead of the newest here, and the learner will make its own:", newest);
   }
   FUSELINE_ASSIGN_OR_RETURN(const RedisReply stored, redis.Command({"GET", keys.manifest(number)}));
   if (stored.is_nil() || stored.text == version.manifest_bytes) return OkStatus();
   return ErrorStatus(Code::kConflict, "redis holds another version under this number:", number);
 }
 
-Result<bool> ImportVersion(RedisConnection& redis, std::string_view policy, const v1::AliasState& seen, const ArchivedVersion& version,
-                           const ChangeNote& note) {
+Result<bool> ImportVersion(RedisConnection& redis, std::string_view policy, const v1::AliasState& seen,
+                           const ArchivedVersion& version, const ChangeNote& note) {
   const std::uint64_t number = version.version.manifest.version();
   const PolicyKeys keys(policy);
   FUSELINE_FAIL_IF_ERROR(CheckImport(redis, policy, seen, version));

@@ -33,8 +33,9 @@ Result<bool> Delete(RedisConnection& redis, const PolicyKeys& keys, std::uint64_
   return reply.integer == 1;
 }
 
-// Whether what an alias left at `left_ms` (as Redis holds it: any number at all, or none) must stay at `now_ms`. In floating point, as
-// the script that deletes: nothing overflows. What is no time keeps its version: it takes more than garbage to delete one.
+// Whether what an alias left at `left_ms` (as Redis holds it: any number at all, or none) must stay at `now_ms`. In
+// floating point, as the script that deletes: nothing overflows. What is no time keeps its version: it takes more
+// than garbage to delete one.
 bool MustStay(std::string_view left_ms, double now_ms, const RetentionRule& rule) {
   double left = 0;
   const auto [end, error] = std::from_chars(left_ms.data(), left_ms.data() + left_ms.size(), left);

@@ -54,7 +54,8 @@ Result<ArchivedVersion> DecodeVersionFile(std::string_view bytes, const PublicKe
   FUSELINE_ASSIGN_OR_FAIL(v1::PolicyManifest manifest, DecodeManifest(exported.manifest(), {}, head_only.version()));
   if (manifest.version() == 0) return Error(Code::kCorrupt, "version file: version 0 is never stored");
   // An archive writes them anew: a signature must still be of these bytes then.
-  if (CanonicalBytes(manifest) != exported.manifest()) return Error(Code::kCorrupt, "version file: its manifest is not in canonical form");
+  if (CanonicalBytes(manifest) != exported.manifest())
+    return Error(Code::kCorrupt, "version file: its manifest is not in canonical form");
   FUSELINE_ASSIGN_OR_FAIL(const std::vector<std::string> parts, PartsOf(manifest, exported.weights()));
   FUSELINE_ASSIGN_OR_FAIL(result.version, AssembleVersion(std::move(manifest), parts));
   FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const TensorMap tensors, DecodeWeights(result.version.weights));

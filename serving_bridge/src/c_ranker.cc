@@ -100,8 +100,9 @@ struct fuseline_ranker {
   fuseline::Metrics metrics;
   fuseline::SystemClock clock;
   const fuseline_shape shape;
-  const fuseline::Counter refused_total = metrics.GetCounter("fuseline_serving_bridge_requests_refused_total",
-                                                             "requests that were not ranked, by reason", {{"reason", "argument"}});
+  const fuseline::Counter refused_total =
+      metrics.GetCounter("fuseline_serving_bridge_requests_refused_total", "requests that were not ranked, by reason",
+                         {{"reason", "argument"}});
   std::unique_ptr<fuseline::Ranker> ranker;
   std::unique_ptr<fuseline::EventLog> events;  // Null: none.
 };

@@ -72,8 +72,10 @@ struct DecisionMaker::Impl {
         exposures(options.schema),
         input_fallbacks_total(Fallbacks(metrics, "input")),
         action_fallbacks_total(Fallbacks(metrics, "action")),
-        clamped_total(metrics.GetCounter("fuseline_serving_bridge_scores_clamped_total", "task scores outside their range")),
-        empty_total(metrics.GetCounter("fuseline_serving_bridge_requests_empty_total", "requests without candidates")) {}
+        clamped_total(
+            metrics.GetCounter("fuseline_serving_bridge_scores_clamped_total", "task scores outside their range")),
+        empty_total(
+            metrics.GetCounter("fuseline_serving_bridge_requests_empty_total", "requests without candidates")) {}
 
   static Counter Fallbacks(Metrics& metrics, const char* reason) {
     return metrics.GetCounter("fuseline_serving_bridge_fallbacks_total", "requests that got the static weights because something was not finite",

@@ -68,7 +68,8 @@ struct EventLog::Impl {
         ring(std::max<std::size_t>(options.queue_events, 2)),
         offered(metrics.GetCounter("fuseline_serving_bridge_events_offered_total", "events handed to the event log")),
         taken(metrics.GetCounter("fuseline_serving_bridge_events_taken_total", "events that its sink took")),
-        written(metrics.GetCounter("fuseline_serving_bridge_events_written_total", "events that are safe, as its sink says")),
+        written(metrics.GetCounter("fuseline_serving_bridge_events_written_total",
+                                   "events that are safe, as its sink says")),
         full(Dropped(metrics, "full")),
         closed(Dropped(metrics, "closed")),
         refused(Dropped(metrics, "refused")),
@@ -89,7 +90,7 @@ struct EventLog::Impl {
   Tally offered, taken, written, full, closed, refused, unwritten, unacknowledged;
   const Gauge queue_events;
   std::atomic<bool> close_called = false;
-  std::atomic<SteadyClock::time_point> deadline = SteadyClock::time_point();  // Of the end; set before the ring is closed.
+  std::atomic<SteadyClock::time_point> deadline = SteadyClock::time_point();  // Of the end; set before it begins.
   EventLogSink::Settled settled;  // As the sink said last. The thread's, and
   std::string waits_why;          // this: why the sink takes nothing, as it was said; empty: it does.
   std::optional<Stage> thread;    // Last: it uses the members above.
@@ -220,7 +221,8 @@ Status EventLog::Impl::End(std::uint64_t left) {
   if (left == 0 && unsaid == 0 && flushed.ok()) return OkStatus();
   const std::string& why = flushed.ok() ? waits_why : flushed.message;
   log.Error("serving_bridge.events_lost", "unwritten", left, "unacknowledged", unsaid, "why", why);
-  return ErrorStatus(Code::kUnavailable, "event log was closed with events unwritten and unacknowledged:", left, unsaid, why);
+  return ErrorStatus(Code::kUnavailable, "event log was closed with events unwritten and unacknowledged:", left,
+                     unsaid, why);
 }
 
 }  // namespace fuseline

@@ -29,7 +29,11 @@ constexpr std::int64_t kLookMs = 2;  // Between two looks of Flush.
 class FileSink final : public EventLogSink {
  public:
   FileSink(int descriptor, bool is_fifo, bool ends_in_half_a_line, std::string path, Log& log)
-      : descriptor_(descriptor), is_fifo_(is_fifo), path_(std::move(path)), log_(log), rest_(ends_in_half_a_line ? "\n" : "") {}
+      : descriptor_(descriptor),
+        is_fifo_(is_fifo),
+        path_(std::move(path)),
+        log_(log),
+        rest_(ends_in_half_a_line ? "\n" : "") {}
   ~FileSink() override { ::close(descriptor_); }
 
   // An event is taken once its first byte is in the file: what does not fit stays with the caller.
@@ -90,7 +94,7 @@ class FileSink final : public EventLogSink {
         int unread = 0;
         if (::ioctl(descriptor_, FIONREAD, &unread) != 0) return Failed("cannot ask how much was read from");
         settled_.written += SettledUpTo(in_file_ - std::min(in_file_, static_cast<std::uint64_t>(unread)));
-      } else if (::fdatasync(descriptor_) == 0 || errno == EINVAL || errno == EROFS) {  // The latter: no disk is behind it.
+      } else if (::fdatasync(descriptor_) == 0 || errno == EINVAL || errno == EROFS) {  // The latter: it has no disk.
         settled_.written += SettledUpTo(in_file_);
       } else {
         // The kernel forgets what it could not write: a second call that succeeds would mean nothing.
@@ -142,12 +146,14 @@ bool EndsInHalfALine(const std::filesystem::path& path, off_t size) {
 Result<std::unique_ptr<EventLogSink>> OpenFileSink(const std::filesystem::path& path, Log& log) {
   struct stat file {};
   const bool is_fifo = ::stat(path.c_str(), &file) == 0 && S_ISFIFO(file.st_mode);
-  // Without a reading end of our own a FIFO could only be opened beside a reader, and would raise SIGPIPE after the last had gone.
+  // Without a reading end of our own a FIFO could only be opened beside a reader, and would raise SIGPIPE after the
+  // last had gone.
   const int access = is_fifo ? O_RDWR : O_WRONLY | O_CREAT;
   const int descriptor = ::open(path.c_str(), access | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0644);
   if (descriptor < 0) return Error(Code::kUnavailable, "cannot open", path.string(), std::strerror(errno));
   const bool is_regular = ::fstat(descriptor, &file) == 0 && S_ISREG(file.st_mode);
-  return std::make_unique<FileSink>(descriptor, is_fifo, is_regular && EndsInHalfALine(path, file.st_size), path.string(), log);
+  return std::make_unique<FileSink>(descriptor, is_fifo, is_regular && EndsInHalfALine(path, file.st_size),
+                                    path.string(), log);
 }
 
 }  // namespace fuseline

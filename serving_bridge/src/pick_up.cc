@@ -22,7 +22,8 @@ constexpr std::int64_t kMicrosPerMilli = 1'000;
 
 }  // namespace
 
-PickUp::PickUp(const RankerOptions& options, SnapshotStore<ServingState>& store, Log& log, Metrics& metrics, const Clock& clock)
+PickUp::PickUp(const RankerOptions& options, SnapshotStore<ServingState>& store, Log& log, Metrics& metrics,
+               const Clock& clock)
     : options_(options),
       store_(store),
       log_(log),
@@ -34,12 +35,18 @@ PickUp::PickUp(const RankerOptions& options, SnapshotStore<ServingState>& store,
       jitter_(options.seed, "pick_up", Fnv1a64(options.name)),
       retry_(kRetryFirstMs, kRetryLongestMs, Fnv1a64(options.name)),
       experiments_(options.experiments, metrics),
-      taken_total_(metrics.GetCounter("fuseline_serving_bridge_versions_taken_total", "versions that began to serve")),
-      lost_total_(metrics.GetCounter("fuseline_serving_bridge_redis_lost_total", "times that Redis was lost, or was not there from the beginning")),
-      unheard_total_(metrics.GetCounter("fuseline_serving_bridge_acknowledgements_failed_total", "acknowledgements that Redis did not take; each is sent again")),
-      connected_gauge_(metrics.GetGauge("fuseline_serving_bridge_redis_connected", "1 while versions can be followed")),
-      version_gauge_(metrics.GetGauge("fuseline_serving_bridge_live_version", "version being served; 0: the static weights")),
-      held_gauge_(metrics.GetGauge("fuseline_serving_bridge_versions_held", "old versions that a reader still holds")) {}
+      taken_total_(
+          metrics.GetCounter("fuseline_serving_bridge_versions_taken_total", "versions that began to serve")),
+      lost_total_(metrics.GetCounter("fuseline_serving_bridge_redis_lost_total",
+                                     "times that Redis was lost, or was not there from the beginning")),
+      unheard_total_(metrics.GetCounter("fuseline_serving_bridge_acknowledgements_failed_total",
+                                        "acknowledgements that Redis did not take; each is sent again")),
+      connected_gauge_(
+          metrics.GetGauge("fuseline_serving_bridge_redis_connected", "1 while versions can be followed")),
+      version_gauge_(
+          metrics.GetGauge("fuseline_serving_bridge_live_version", "version being served; 0: the static weights")),
+      held_gauge_(
+          metrics.GetGauge("fuseline_serving_bridge_versions_held", "old versions that a reader still holds")) {}
 
 Status PickUp::Begin() {
   const auto nothing = [](const v1::AliasChange& change) -> Result<std::shared_ptr<const LiveVersion>> {
@@ -209,8 +216,8 @@ void PickUp::Serve(LiveVersion version) {
   if (options_.on_version) options_.on_version(serving.network.manifest(), last_, wall_ms);
 }
 
-// Errors: only those that leave the connection; the word is said by the next one then. A Redis that refuses it (no right, no memory) is asked
-// again, and followed all the same.
+// Errors: only those that leave the connection; the word is said by the next one then. A Redis that refuses it (no
+// right, no memory) is asked again, and followed all the same.
 Status PickUp::Acknowledge() {
   const std::int64_t now_us = clock_.monotonic_us();
   if (now_us < say_at_us_) return OkStatus();
@@ -224,7 +231,8 @@ Status PickUp::Acknowledge() {
   }
   unheard_total_.Increment();
   if (!redis_->connected()) return reply.error();
-  if (!std::exchange(said_unheard_, true)) log_.Warn("serving_bridge.acknowledgement_refused", "why", reply.error().message);
+  if (!std::exchange(said_unheard_, true))
+    log_.Warn("serving_bridge.acknowledgement_refused", "why", reply.error().message);
   return OkStatus();
 }
 

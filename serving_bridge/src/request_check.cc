@@ -6,8 +6,8 @@ namespace fuseline {
 namespace {
 
 Counter Refused(Metrics& metrics, const char* reason) {
-  return metrics.GetCounter("fuseline_serving_bridge_requests_refused_total", "requests that were not ranked, by reason",
-                            {{"reason", reason}});
+  return metrics.GetCounter("fuseline_serving_bridge_requests_refused_total",
+                            "requests that were not ranked, by reason", {{"reason", reason}});
 }
 
 // Counts, and says why.
@@ -40,14 +40,16 @@ Status RequestCheck::CheckIdentityAndCandidates(const RankingRequest& request) c
     return Refuse(candidates_total_, "request has more candidates than ranker.max_candidates:", candidates);
   }
   if (request.item_ids.size() == candidates) return OkStatus();
-  return Refuse(candidates_total_, "request has another number of item ids than of candidates:", request.item_ids.size());
+  return Refuse(candidates_total_,
+                "request has another number of item ids than of candidates:", request.item_ids.size());
 }
 
 Status RequestCheck::CheckNumbers(const Expected& expected, const FeatureView& values, const char* scope) const {
   const bool absent = values.dense.empty() && values.ids.empty();
   if (absent || (values.dense.size() == expected.dense && values.ids.size() == expected.ids)) return OkStatus();
-  return Refuse(schema_total_, "number of feature values disagrees with the schema, scope", scope, "dense", values.dense.size(),
-                "instead of", expected.dense, "ids", values.ids.size(), "instead of", expected.ids);
+  return Refuse(schema_total_, "number of feature values disagrees with the schema, scope", scope, "dense",
+                values.dense.size(), "instead of", expected.dense, "ids", values.ids.size(), "instead of",
+                expected.ids);
 }
 
 Result<bool> RequestCheck::Check(const RankingRequest& request) const {
@@ -58,8 +60,8 @@ Result<bool> RequestCheck::Check(const RankingRequest& request) const {
   for (const CandidateView& candidate : request.candidates) {
     FUSELINE_FAIL_IF_ERROR(CheckNumbers(item_, candidate.features, "item"));
     if (candidate.task_scores.size() != tasks_) {
-      return tl::unexpected(Refuse(schema_total_, "number of task scores disagrees with the schema:", candidate.task_scores.size(),
-                                   "instead of", tasks_));
+      return tl::unexpected(Refuse(schema_total_, "number of task scores disagrees with the schema:",
+                                   candidate.task_scores.size(), "instead of", tasks_));
     }
     finite = finite && AllFinite(candidate.features.dense) && AllFinite(candidate.task_scores);
   }

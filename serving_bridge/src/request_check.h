@@ -9,8 +9,9 @@
 
 namespace fuseline {
 
-// Whether a request is one that the schema describes, before anything is computed from it. What is not is counted by reason:
-// "identity" (no request or user id), "candidates" (too many, or another number of item ids), "schema" (numbers of values).
+// Whether a request is one that the schema describes, before anything is computed from it. What is not is counted by
+// reason: "identity" (no request or user id), "candidates" (too many, or another number of item ids), "schema"
+// (numbers of values).
 class RequestCheck {
  public:
   RequestCheck(const v1::FeatureSchema& schema, std::size_t max_candidates, Metrics& metrics);

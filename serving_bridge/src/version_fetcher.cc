@@ -72,8 +72,9 @@ std::optional<PolicyVersion> VersionFetcher::ByDelta(const std::string& bytes, c
   return std::nullopt;
 }
 
-// The manifest's sizes are within limits, and no part is kept that has another one: so this holds no more than was promised and one reply.
-// Errors: those of the connection; kNotFound if a part is not there; kCorrupt if a size or digest differs.
+// The manifest's sizes are within limits, and no part is kept that has another one: so this holds no more than was
+// promised and one reply. Errors: those of the connection; kNotFound if a part is not there; kCorrupt if a size or
+// digest differs.
 Result<PolicyVersion> VersionFetcher::ByParts(RedisConnection& redis, v1::PolicyManifest manifest) {
   const std::uint64_t number = manifest.version();
   std::vector<std::string> parts;

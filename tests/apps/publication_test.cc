@@ -53,7 +53,8 @@ class PublicationTest : public testing::Test {
       published_.With([&](auto& all) { all.push_back(version); });
     };
     options.on_use = [this](const std::string& ranker, std::uint64_t version, std::int64_t wall_ms) {
-      heard_.With([&](auto& all) { all.push_back(ranker + ' ' + std::to_string(version) + ' ' + std::to_string(wall_ms)); });
+      heard_.With(
+          [&](auto& all) { all.push_back(ranker + ' ' + std::to_string(version) + ' ' + std::to_string(wall_ms)); });
     };
     options.on_gone = [this](const std::string& ranker) {
       heard_.With([&](auto& all) { all.push_back(ranker + " gone"); });
@@ -211,8 +212,9 @@ TEST_F(PublicationTest, AcknowledgementsAreTakenOnceAndTheFleetIsKnownByName) {
   for (const std::uint64_t number : {1, 2}) Store(number);
   ASSERT_TRUE(IsLive(2));
   RedisConnection redis = Connect();
-  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "1 1 1000 5000", "b", "2 2 1001 5000", "c", "2 2 1002", "d", "not an acknowledgement",
-                             "e", "1 1 1 -5", "f", "0 0 0 5000"}), IsOk());
+  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "1 1 1000 5000", "b", "2 2 1001 5000", "c", "2 2 1002", "d",
+                             "not an acknowledgement", "e", "1 1 1 -5", "f", "0 0 0 5000"}),
+              IsOk());
   ASSERT_TRUE(Eventually([&] { return publication_->status().rankers.size() == 4; }));
   ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "2 2 1009 6000"}), IsOk());
   ASSERT_TRUE(Eventually([&] { return publication_->status().rankers.at("a").version == 2; }));
@@ -227,12 +229,15 @@ TEST_F(PublicationTest, AcknowledgementsAreTakenOnceAndTheFleetIsKnownByName) {
 }
 
 TEST_F(PublicationTest, ARankerThatFallsSilentIsGoneAndItsLineToo) {
-  // given: a monotonic clock that the test moves; one ranker goes on, one is silent, one is of before and speaks only when something changes
+  // given: a monotonic clock that the test moves; one ranker goes on, one is silent, one is of before and speaks only
+  // when something changes
   Open(1);
   Store(1);
   ASSERT_TRUE(IsLive(1));
   RedisConnection redis = Connect();
-  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "silent", "1 1 1000 1000", "alive", "1 1 1000 1000", "before", "1 1 1000"}), IsOk());
+  ASSERT_THAT(redis.Command(
+                  {"HSET", keys_.acks(), "silent", "1 1 1000 1000", "alive", "1 1 1000 1000", "before", "1 1 1000"}),
+              IsOk());
   ASSERT_TRUE(Eventually([&] { return publication_->status().rankers.size() == 3; }));
 
   // when
@@ -284,13 +289,16 @@ TEST_F(PublicationTest, ARedisThatKeepsLosingEverythingIsRepairedWhenItStops) {
   RedisConnection redis = Connect();
   for (int i = 0; i < 60; ++i) {
     ASSERT_THAT(redis.Command({"FLUSHALL"}), IsOk());
-    ASSERT_TRUE(Eventually([&] { return redis.Command({"DBSIZE"})->integer > i % 8 || publication_->failure().has_value(); }));
-    ASSERT_FALSE(publication_->failure().has_value()) << publication_->failure()->message << ", after losses: " << i + 1;
+    ASSERT_TRUE(Eventually(
+        [&] { return redis.Command({"DBSIZE"})->integer > i % 8 || publication_->failure().has_value(); }));
+    ASSERT_FALSE(publication_->failure().has_value())
+        << publication_->failure()->message << ", after losses: " << i + 1;
   }
   EXPECT_TRUE(Eventually([&] {
     const auto seen = ReadAliases(redis, keys_);
     const v1::AliasChange* const live = seen ? FindAlias(*seen, kLiveAlias) : nullptr;
-    return live != nullptr && live->to_version() == 2 && FetchVersion(redis, keys_, 2, live->manifest_sha256()).has_value();
+    return live != nullptr && live->to_version() == 2 &&
+           FetchVersion(redis, keys_, 2, live->manifest_sha256()).has_value();
   }));
   EXPECT_FALSE(publication_->failure().has_value());
 }

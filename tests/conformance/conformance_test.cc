@@ -171,8 +171,9 @@ TEST_F(ConformanceTest, WhatIsWrongHasAnAnswerThatSaysSo) {
   EXPECT_EQ(decision.count, 0U);
   std::string metrics(fuseline_ranker_metrics(ranker_, nullptr, 0) + 1, ' ');
   fuseline_ranker_metrics(ranker_, metrics.data(), metrics.size());
-  for (const char* const line : {"refused_total{reason=\"candidates\"} 1\n", "refused_total{reason=\"schema\"} 2\n", "refused_total{reason=\"identity\"} 1\n",
-                                 "refused_total{reason=\"argument\"} 1\n", "empty_total 1\n"}) {
+  for (const char* const line :
+       {"refused_total{reason=\"candidates\"} 1\n", "refused_total{reason=\"schema\"} 2\n",
+        "refused_total{reason=\"identity\"} 1\n", "refused_total{reason=\"argument\"} 1\n", "empty_total 1\n"}) {
     EXPECT_THAT(metrics, HasSubstr(std::string("fuseline_serving_bridge_requests_") + line));
   }
   EXPECT_EQ(fuseline_rank(reader_, nullptr, &decision), FUSELINE_INVALID_INPUT);

@@ -40,7 +40,8 @@ Status WriteAll(EventLogSink& sink, std::span<const v1::Event> events) {
     if (taken) {
       events = events.subspan(*taken);
     } else {
-      FUSELINE_RETURN_IF_ERROR(sink.Flush(kFlushPatienceMs));  // The producer's queue is full: what is in it goes first.
+      // The producer's queue is full: what is in it goes first.
+      FUSELINE_RETURN_IF_ERROR(sink.Flush(kFlushPatienceMs));
     }
   }
   return OkStatus();

@@ -24,8 +24,9 @@ TEST(AcknowledgementTest, ARankerOfBeforeSaysNotWhenItWrote) {
 }
 
 TEST(AcknowledgementTest, WhatIsNoWordIsNone) {
-  for (const std::string text : {"", " ", "7", "7 3", "7 3 ", "7 3 1000 ", "7  3 1000", " 7 3 1000", "7 3 1000 2000 1", "7 3 -1 2000", "-7 3 1 1",
-                                 "7 3 1000 -1", "a b c", "7 3 1000x", "7 3 99999999999999999999", "7\t3\t1000"}) {
+  for (const std::string text :
+       {"", " ", "7", "7 3", "7 3 ", "7 3 1000 ", "7  3 1000", " 7 3 1000", "7 3 1000 2000 1", "7 3 -1 2000",
+        "-7 3 1 1", "7 3 1000 -1", "a b c", "7 3 1000x", "7 3 99999999999999999999", "7\t3\t1000"}) {
     EXPECT_EQ(ParseAcknowledgement(text), std::nullopt) << '"' << text << '"';
   }
 }

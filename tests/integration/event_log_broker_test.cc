@@ -1,5 +1,6 @@
-// The event log against a real broker that goes away: every event that was offered is in the topic once, or counted as dropped, and none is
-// counted as written that is not there. Method: Apache Kafka, killed and restarted; the topic is read back.
+// The event log against a real broker that goes away: every event that was offered is in the topic once, or counted
+// as dropped, and none is counted as written that is not there. Method: Apache Kafka, killed and restarted; the topic
+// is read back.
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -20,7 +21,11 @@ namespace {
 
 v1::Event Click(int number) {
   const std::string id = std::to_string(number), user = "u" + std::to_string(number % 7);
-  return MakeFeedbackEvent({.event_id = id, .user_id = user, .event_time_ms = 1'000 + number, .request_id = "r", .item_id = "i",
+  return MakeFeedbackEvent({.event_id = id,
+                            .user_id = user,
+                            .event_time_ms = 1'000 + number,
+                            .request_id = "r",
+                            .item_id = "i",
                             .kind = v1::Feedback::CLICK});
 }
 
@@ -37,7 +42,8 @@ Result<std::multiset<std::string>> IdsIn(const KafkaProcess& kafka, const std::s
     if (!batch) return false;
     for (const kafka::Message& message : batch->messages()) {
       v1::Event event;
-      ids.insert(event.ParseFromArray(message.value.data(), static_cast<int>(message.value.size())) ? event.event_id() : "not an event");
+      ids.insert(event.ParseFromArray(message.value.data(), static_cast<int>(message.value.size())) ? event.event_id()
+                                                                                                    : "not an event");
     }
     return static_cast<std::int64_t>(ids.size()) >= marks.high;
   });

@@ -171,7 +171,9 @@ TEST_F(VersionsRepairTest, StatusSaysWhoPinnedWhichRankersServeWhatAndHowOldItIs
   Log log(Severity::kError);
   Metrics metrics;
   ASSERT_OK_AND_ASSIGN(const auto ranker, Ranker::Open(OptionsOfRanker(address, "ranker-1"), log, metrics, clock_));
-  ASSERT_TRUE(Eventually([&] { return Connect().Command({"HEXISTS", keys_.acks(), "ranker-1"})->integer == 1; })) << "it is there before any version";
+  ASSERT_TRUE(Eventually([&] {
+    return Connect().Command({"HEXISTS", keys_.acks(), "ranker-1"})->integer == 1;
+  })) << "it is there before any version";
   ASSERT_NO_FATAL_FAILURE(StartOn(*kafka, "status.events"));
   std::string output;
   ASSERT_EQ(RunFuseline({"versions", "pin", "--execute", "--reason", "over night", "--set", "redis.address=" + address, "--state", run_->state()}, &output), 0)
@@ -193,7 +195,9 @@ TEST_F(VersionsRepairTest, StatusSaysWhoPinnedWhichRankersServeWhatAndHowOldItIs
   const nlohmann::json& freshness = status["freshness"];
   EXPECT_GE(freshness["pipeline_delay"]["p99_ms"], freshness["in_use"]["p99_ms"]);
   EXPECT_EQ(RunFuseline({"status", "--state", run_->state()}, &output), 0);
-  for (const char* const part : {"pinned           at ", ": over night", "rankers          1 at version ", "ranker           ranker-1  version ", "  last heard of 20", "freshness        trained", "freshness        in_use"}) {
+  for (const char* const part : {"pinned           at ", ": over night", "rankers          1 at version ",
+                                 "ranker           ranker-1  version ", "  last heard of 20",
+                                 "freshness        trained", "freshness        in_use"}) {
     EXPECT_THAT(output, testing::HasSubstr(part));
   }
   const auto metrics_page = HttpGet(ReadFile(run_->state() + "/http_address").value(), "/metrics", 10'000);

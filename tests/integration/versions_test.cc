@@ -258,7 +258,8 @@ TEST_F(VersionsTest, AnImportedVersionIsInTheArchiveAndInRedis) {
   EXPECT_THAT(FetchVersion(redis, keys, 1, {}), IsOk());
 
   // and what would not be taken does not get into the archive
-  const Answer other = there({"import", file, "--execute", "--reason", "x", "--set", "policy.name=another"}, state.path());
+  const Answer other =
+      there({"import", file, "--execute", "--reason", "x", "--set", "policy.name=another"}, state.path());
   EXPECT_EQ(other.code, 4) << other.output;
   Publish(2);
   Publish(4);

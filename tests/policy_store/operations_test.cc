@@ -200,8 +200,9 @@ TEST_F(OperationsTest, AnExportedVersionIsImportedOnceAndSparedByRetention) {
 // Whoever can write there can write anything; it must not end retention, nor make it delete what is protected.
 TEST_F(OperationsTest, TimesThatAreNoneKeepTheirVersionsAndEndNothing) {
   for (const std::uint64_t version : {1, 2, 3, 4, 5, 6, 7, 8}) Publish(version);
-  ASSERT_THAT(redis_->Command({"ZADD", keys_.left(), "18446744073709551615", "1", "+inf", "2", "-inf", "3", "9223372036854775807", "4",
-                               "-1e300", "5", "1e308", "6", "1", "not a version"}), IsOk());
+  ASSERT_THAT(redis_->Command({"ZADD", keys_.left(), "18446744073709551615", "1", "+inf", "2", "-inf", "3",
+                               "9223372036854775807", "4", "-1e300", "5", "1e308", "6", "1", "not a version"}),
+              IsOk());
   ASSERT_THAT(redis_->Command({"ZADD", keys_.versions(), "0", "not a version", "9", "99999999999999999999"}), IsOk());
 
   ASSERT_OK_AND_ASSIGN(const auto deleted, publisher_->Retain());

@@ -82,7 +82,8 @@ TEST(PolicyKeysTest, AManifestIsTakenOnlyUnderItsDigestItsVersionAndTheLimit) {
     EXPECT_THAT(DecodeManifest(CanonicalBytes(hostile), {}, 3), HasCode(Code::kCorrupt)) << size;
   }
   v1::PolicyManifest many = version.manifest;  // Each within the limit, their sum not, and not around it either.
-  for (int i = 0; i < 4'096; ++i) *many.add_parts() = many.parts(0), many.mutable_parts()->rbegin()->set_size_bytes(kPartBytesMax);
+  for (int i = 0; i < 4'096; ++i)
+    *many.add_parts() = many.parts(0), many.mutable_parts()->rbegin()->set_size_bytes(kPartBytesMax);
   EXPECT_THAT(DecodeManifest(CanonicalBytes(many), {}, 3), HasCode(Code::kCorrupt));
 }
 

@@ -1,5 +1,6 @@
-// The event log: every event is counted once, as written, dropped for a reason or pending; none is reordered, and nobody waits
-// unless he asks to. Method: a sink that does what the test says; real files, full disks and FIFOs are in file_sink_test.
+// The event log: every event is counted once, as written, dropped for a reason or pending; none is reordered, and
+// nobody waits unless he asks to. Method: a sink that does what the test says; real files, full disks and FIFOs are
+// in file_sink_test.
 #include "fuseline/serving_bridge/event_log.h"
 
 #include <algorithm>
@@ -197,7 +198,8 @@ TEST_F(EventLogTest, WhatTheSinkLosesAfterItTookItIsRefused) {
   EXPECT_EQ(figures.pending(), 0U);
 }
 
-// Producers that never look, a sink that comes and goes: at every look the figures add up, and at the end nothing is left over.
+// Producers that never look, a sink that comes and goes: at every look the figures add up, and at the end nothing is
+// left over.
 TEST_F(EventLogTest, EveryEventOfManyProducersIsCountedOnce) {
   constexpr int kProducers = 3, kEach = 2'000;
   const auto log = Open({.queue_events = 64, .batch_events = 16});

@@ -1,5 +1,5 @@
-// Events into a file: whole lines, counted once they are safe; a full disk, a device that takes nothing and a FIFO without a reader hold up
-// nobody. Method: real files, a small disk and a limit on the file's size, /dev/full, FIFOs.
+// Events into a file: whole lines, counted once they are safe; a full disk, a device that takes nothing and a FIFO
+// without a reader hold up nobody. Method: real files, a small disk and a limit on the file's size, /dev/full, FIFOs.
 #include <csignal>
 #include <cstdint>
 #include <memory>
@@ -114,7 +114,8 @@ TEST_F(FileSinkTest, AFolderThatIsNotThereIsAnError) {
 TEST_F(FileSinkTest, ADeviceThatIsFullTakesNothingAndNothingIsCountedAsWritten) {
   const auto events = Open("/dev/full", /*queue_events=*/100);
   for (int i = 0; i < 1'000; ++i) (void)events->TryPush(Click(i));
-  EXPECT_THAT(events->Close(/*patience_ms=*/1'000), testing::AllOf(HasCode(Code::kUnavailable), MessageNames("No space left")));
+  EXPECT_THAT(events->Close(/*patience_ms=*/1'000),
+              testing::AllOf(HasCode(Code::kUnavailable), MessageNames("No space left")));
   const auto figures = events->figures();
   EXPECT_EQ(figures.written, 0U);
   EXPECT_EQ(figures.taken, 0U);
@@ -150,7 +151,8 @@ TEST_F(FileSinkTest, ALineThatDidNotFitIsLostOnlyIfItIsStillHalfAtTheEnd) {
   ASSERT_NO_FATAL_FAILURE(limit(unlimited.rlim_cur));
   std::signal(SIGXFSZ, old_handler);
 
-  // then: the one that is half in the file, and the two that are not at all, are lost by name, and the next life begins a new line
+  // then: the one that is half in the file, and the two that are not at all, are lost by name, and the next life
+  // begins a new line
   const auto figures = events->figures();
   EXPECT_EQ(figures.written, 50U);
   EXPECT_EQ(figures.unacknowledged, 1U);

@@ -92,7 +92,9 @@ TEST_F(PickUpTest, AnAcknowledgementThatWasLostIsSaidAgain) {
   ASSERT_THAT(redis.Command({"SET", keys.acks(), "not a hash"}), IsOk());
   const auto ranker = Open();
   publisher.Publish(VersionThatSays(3, options_), 1, 7);
-  const auto failed = [&] { return metrics_.GetCounter("fuseline_serving_bridge_acknowledgements_failed_total", "").value(); };
+  const auto failed = [&] {
+    return metrics_.GetCounter("fuseline_serving_bridge_acknowledgements_failed_total", "").value();
+  };
   ASSERT_TRUE(Eventually([&] { return ranker->status().version == 3 && failed() > 0; }));
   EXPECT_TRUE(ranker->status().redis_connected) << "it follows all the same";
   publisher.Publish(VersionThatSays(4, options_), 1, 8);
@@ -240,7 +242,8 @@ TEST_F(PickUpTest, VersionsThatAreNotForThisRankerAreRefusedByReason) {
 }
 
 TEST_F(PickUpTest, SizesBeyondTheLimitsAreRefusedBeforeAnythingIsFetched) {
-  // given: manifests that promise more than a ranker would hold; their parts are not there, and would be missed if they were asked for
+  // given: manifests that promise more than a ranker would hold; their parts are not there, and would be missed if
+  // they were asked for
   HandPublisher publisher(options_);
   const auto ranker = Open();
   auto reader = ranker->NewReader();
@@ -251,7 +254,9 @@ TEST_F(PickUpTest, SizesBeyondTheLimitsAreRefusedBeforeAnythingIsFetched) {
   for (const std::uint64_t size : {kPartBytesMax + 1, std::uint64_t{1} << 40, ~std::uint64_t{0}}) {
     PolicyVersion version = VersionThatSays(number, options_);
     version.manifest.mutable_parts(0)->set_size_bytes(size);
-    ASSERT_THAT(redis().Command({"SET", PolicyKeys(options_.policy).manifest(number), CanonicalBytes(version.manifest)}), IsOk());
+    ASSERT_THAT(
+        redis().Command({"SET", PolicyKeys(options_.policy).manifest(number), CanonicalBytes(version.manifest)}),
+        IsOk());
     const double before = Refused("digest");
     publisher.Point(version, 1, number++);
     ASSERT_TRUE(Eventually([&] { return Refused("digest") > before; })) << size;

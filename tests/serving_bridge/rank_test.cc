@@ -18,7 +18,9 @@ namespace {
 class RankTest : public testing::Test {
  protected:
   std::unique_ptr<Ranker> Open(const RankerOptions& options) { return *Ranker::Open(options, log_, metrics_, clock_); }
-  double Counted(const std::string& name, const MetricLabels& labels = {}) { return metrics_.GetCounter(name, "", labels).value(); }
+  double Counted(const std::string& name, const MetricLabels& labels = {}) {
+    return metrics_.GetCounter(name, "", labels).value();
+  }
   static RankerOptions Options() { return TestOptions("/nonexistent-folder/redis.sock"); }
 
   Log log_{Severity::kError};
@@ -216,7 +218,9 @@ TEST_F(RankTest, RequestsThatTheSchemaDoesNotDescribeAreRefusedAndCountedByReaso
     EXPECT_THAT(ranker->Rank(request.view(), reader), IsOk());
     ++ranked;
     bad.change(request);
-    const auto refused = [&] { return Counted("fuseline_serving_bridge_requests_refused_total", {{"reason", bad.reason}}); };
+    const auto refused = [&] {
+      return Counted("fuseline_serving_bridge_requests_refused_total", {{"reason", bad.reason}});
+    };
     const double before = refused();
     EXPECT_THAT(ranker->Rank(request.view(), reader), HasCode(Code::kInvalidInput)) << bad.reason;
     EXPECT_EQ(refused(), before + 1) << bad.reason;

@@ -85,7 +85,10 @@ def bucket(user_id: str, salt: str) -> float:
 
 
 def _matrix(values, kind, name: str, rows: int) -> np.ndarray:
-    """`values` as a C array of `kind`, [rows, …]; None: of no columns. Whether the columns are the schema's, the library says, and counts."""
+    """`values` as a C array of `kind`, [rows, …]; None: of no columns.
+
+    Whether the columns are the schema's, the library says, and counts.
+    """
     array = np.ascontiguousarray(np.empty((rows, 0)) if values is None else values, dtype=kind)
     if rows == 0 and array.size == 0:
         return array.reshape(0, 0)

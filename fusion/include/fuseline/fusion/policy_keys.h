@@ -83,8 +83,9 @@ inline constexpr std::uint64_t kPartBytesMax = 8 << 20;
 // Bytes of part `index` inside `weights`. REQUIRES: the manifest is sealed over these weights.
 std::string_view PartOf(const v1::PolicyManifest& manifest, std::string_view weights, std::size_t index);
 
-// Errors: kCorrupt unless SHA-256(bytes) = `manifest_sha256` (an empty one is not asked), the bytes are a manifest of `version`, and its
-// part sizes are positive, at most kPartBytesMax each, and sum to at most `max_weights_bytes`. So nothing larger is ever asked for.
+// Errors: kCorrupt unless SHA-256(bytes) = `manifest_sha256` (an empty one is not asked), the bytes are a manifest of
+// `version`, and its part sizes are positive, at most kPartBytesMax each, and sum to at most `max_weights_bytes`. So
+// nothing larger is ever asked for.
 Result<v1::PolicyManifest> DecodeManifest(std::string_view bytes, std::string_view manifest_sha256, std::uint64_t version,
                                           std::uint64_t max_weights_bytes = std::uint64_t{1} << 30);
 

@@ -42,9 +42,10 @@ class Archive {
   // To look at, also beside the process that owns it: nothing is made or removed. REQUIRES: only const methods are called.
   static Archive OpenReadOnly(std::filesystem::path folder, FileSystem& files);
 
-  // The same, and to add whole versions, whose manifests have their parts, beside the process that owns it. What is being written has a name
-  // of `writer`'s own; the owner may remove it when it opens the archive anew: Put fails then, and can be repeated.
-  // REQUIRES: `writer` is not empty and nobody else's. Only const methods and Put are called.
+  // The same, and to add whole versions, whose manifests have their parts, beside the process that owns it. What is
+  // being written has a name of `writer`'s own; the owner may remove it when it opens the archive anew: Put fails
+  // then, and can be repeated. REQUIRES: `writer` is not empty and nobody else's. Only const methods and Put are
+  // called.
   static Archive OpenBeside(std::filesystem::path folder, const std::string& writer, FileSystem& files);
 
   // Durable when it returns. The same version again is accepted as done; the manifest may come without parts. `sign_with`, if any,

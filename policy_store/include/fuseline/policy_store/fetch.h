@@ -22,9 +22,9 @@ Result<std::uint64_t> NewestPublished(RedisConnection& redis, const PolicyKeys& 
 Result<std::uint64_t> NewestAccepted(RedisConnection& redis, const PolicyKeys& keys);
 
 // Reads a version back and verifies it: for a publisher that comes without an archive, and for operators.
-// manifest_sha256: as an alias promises it, or empty. trusted: if any, one of them must have signed it. Three round trips.
-// Errors: kNotFound if manifest or a part is not there; kCorrupt if a size or digest differs or the signature is missing or wrong; those of the
-// connection.
+// manifest_sha256: as an alias promises it, or empty. trusted: if any, one of them must have signed it. Three round
+// trips. Errors: kNotFound if manifest or a part is not there; kCorrupt if a size or digest differs or the signature
+// is missing or wrong; those of the connection.
 Result<ArchivedVersion> FetchVersion(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t version,
                                      std::string_view manifest_sha256, const PublicKeys& trusted = {});
 

@@ -8,9 +8,10 @@
 
 namespace fuseline {
 
-// Whether ImportVersion would take it, as far as can be known before. For what must come first: the archive is the truth, and must not hold
-// what Redis then refuses. Errors: as ImportVersion's.
-Status CheckImport(RedisConnection& redis, std::string_view policy, const v1::AliasState& seen, const ArchivedVersion& version);
+// Whether ImportVersion would take it, as far as can be known before. For what must come first: the archive is the
+// truth, and must not hold what Redis then refuses. Errors: as ImportVersion's.
+Status CheckImport(RedisConnection& redis, std::string_view policy, const v1::AliasState& seen,
+                   const ArchivedVersion& version);
 
 // Puts a version that no learner publishes now (from a file, from the archive) into Redis, under the epoch that `seen` holds, and tells the
 // change stream. No alias moves. Retention spares it as if an alias had left it just now. Returns whether it was there before.

@@ -57,8 +57,9 @@ typedef struct fuseline_ranker_options {
 
 /* Starts to follow Redis and does not wait for it. */
 FUSELINE_API int fuseline_ranker_open(const fuseline_ranker_options* options, fuseline_ranker** ranker);
-/* Writes the events that wait into event_file, until they are safe there or patience_ms are over, and ends the event log: what is logged
- * later is dropped. FUSELINE_UNAVAILABLE: some were lost; fuseline_ranker_metrics tells how many, and why. A second call does nothing. */
+/* Writes the events that wait into event_file, until they are safe there or patience_ms are over, and ends the event
+ * log: what is logged later is dropped. FUSELINE_UNAVAILABLE: some were lost; fuseline_ranker_metrics tells how many,
+ * and why. A second call does nothing. */
 FUSELINE_API int fuseline_ranker_close_events(fuseline_ranker* ranker, int64_t patience_ms);
 /* The same with 10 s if that was not called, and all the rest. REQUIRES: no reader is left. NULL is allowed. */
 FUSELINE_API void fuseline_ranker_close(fuseline_ranker* ranker);

@@ -46,14 +46,15 @@ class EventLogSink {
   virtual Result<std::size_t> Write(std::span<const v1::Event> events) = 0;
   // Goes on with what was taken as far as that needs no waiting, and tells how far it came; figures only grow.
   virtual Settled Settle() = 0;
-  // Waits up to `patience_ms` until all that was taken is settled. Errors: kUnavailable if something is not, or was lost in it.
+  // Waits up to `patience_ms` until all that was taken is settled. Errors: kUnavailable if something is not, or was
+  // lost in it.
   virtual Status Flush(std::int64_t patience_ms) = 0;
 };
 
-// One Event a line, as JSON, appended to `path`; behind half a line, which a full disk may have left, a new one begins. Never waits for
-// the file: a FIFO need have no reader yet. Written is what was synced to disk (once a second), or, of a FIFO, what was read from it.
-// A FIFO is opened for reading as well, so that its reader may come and go: whoever else reads it takes events away.
-// Errors: kUnavailable if it cannot be opened.
+// One Event a line, as JSON, appended to `path`; behind half a line, which a full disk may have left, a new one
+// begins. Never waits for the file: a FIFO need have no reader yet. Written is what was synced to disk (once a
+// second), or, of a FIFO, what was read from it. A FIFO is opened for reading as well, so that its reader may come
+// and go: whoever else reads it takes events away. Errors: kUnavailable if it cannot be opened.
 Result<std::unique_ptr<EventLogSink>> OpenFileSink(const std::filesystem::path& path, Log& log);
 
 struct EventLogOptions {
@@ -80,9 +81,9 @@ class EventLog {
   // Errors: kUnavailable once the log is closed.
   Status Append(v1::Event&& event);
 
-  // Writes what is queued and waits until the sink has settled it, both within `patience_ms`, and ends the thread. What is not
-  // written then is dropped; nothing is pending afterwards. The second call does nothing.
-  // Errors: kUnavailable if something was lost by it.
+  // Writes what is queued and waits until the sink has settled it, both within `patience_ms`, and ends the thread.
+  // What is not written then is dropped; nothing is pending afterwards. The second call does nothing. Errors:
+  // kUnavailable if something was lost by it.
   Status Close(std::int64_t patience_ms = 10'000);
 
   // offered = written + dropped() + pending(), at every moment.
@@ -95,7 +96,7 @@ class EventLog {
     std::uint64_t closed = 0;          // The log was.
     std::uint64_t refused = 0;         // By the sink, for good.
     std::uint64_t unwritten = 0;       // At Close: the sink had not taken it.
-    std::uint64_t unacknowledged = 0;  // At Close: the sink had taken it, and could not say it was safe. It may have arrived.
+    std::uint64_t unacknowledged = 0;  // At Close: the sink had it, and could not say it was safe. It may have arrived.
 
     std::uint64_t dropped() const { return full + closed + refused + unwritten + unacknowledged; }
     std::uint64_t pending() const { return offered - written - dropped(); }  // In the queue, or on its way.

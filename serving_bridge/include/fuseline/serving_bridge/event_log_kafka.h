@@ -20,9 +20,9 @@ struct KafkaSinkOptions {
   bool event_time_timestamps = false;
 };
 
-// Events → the topic of events: protobuf bytes, key = user id (murmur2, as Java's client), idempotent, all in-sync replicas.
-// Written is what all in-sync replicas have acknowledged; a record that a broker refuses for good is refused, and logged.
-// Errors: kInvalidInput as the producer's.
+// Events → the topic of events: protobuf bytes, key = user id (murmur2, as Java's client), idempotent, all in-sync
+// replicas. Written is what all in-sync replicas have acknowledged; a record that a broker refuses for good is
+// refused, and logged. Errors: kInvalidInput as the producer's.
 Result<std::unique_ptr<EventLogSink>> OpenKafkaSink(const KafkaSinkOptions& options, Log& log);
 
 }  // namespace fuseline

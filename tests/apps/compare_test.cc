@@ -15,6 +15,7 @@
 #include "fuseline/comparison/run_record.h"
 #include "fuseline/core/child_process.h"
 #include "fuseline/core/file.h"
+#include "fuseline/fusion/weights_file.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/temp_dir.h"
 #include "fuseline/test_support/well_formed.h"
@@ -26,6 +27,31 @@ using testing::HasSubstr;
 using testing::Not;
 
 constexpr auto kDeadline = std::chrono::seconds(120);
+
+// A response model of one expert and towers of one column. Items of a higher number please more in some ways and less
+// in others, so which weights the tasks have matters.
+TensorMap SmallModel(std::uint32_t users, std::uint32_t items) {
+  constexpr std::uint32_t kHeads = 7, kColumns = 1 + kHeads;  // The expert, then a gate for each head.
+  const auto tensor = [](std::vector<std::uint32_t> shape, float value) {
+    std::size_t size = 1;
+    for (const std::uint32_t side : shape) size *= side;
+    return Tensor{std::move(shape), std::vector<float>(size, value)};
+  };
+  TensorMap model{{"user.first", tensor({users, kColumns}, 0)},      {"item.first", tensor({items, kColumns}, 0)},
+                  {"first.bias", tensor({kColumns}, 0.1F)},          {"tower.hidden.weight", tensor({kHeads, 1, 1}, 1)},
+                  {"tower.hidden.bias", tensor({kHeads, 1}, 0)},     {"tower.out.weight", tensor({kHeads, 1}, 1)},
+                  {"tower.out.bias", tensor({kHeads}, -1)},          {"user.profile", tensor({users, 1}, 0)},
+                  {"item.profile", tensor({items, 1}, 0)},           {"user.play_s", tensor({users}, 2'000)},
+                  {"item.duration_s", tensor({items}, 20)},          {"watch.spread", tensor({1}, 0.5F)}};
+  for (std::uint32_t user = 0; user < users; ++user)
+    model["user.first"].values[user * kColumns] = model["user.profile"].values[user] = 0.1F * static_cast<float>(user % 5);
+  for (std::uint32_t item = 0; item < items; ++item) {
+    model["item.first"].values[item * kColumns] = model["item.profile"].values[item] = 0.03F * static_cast<float>(item);
+  }
+  model["tower.out.bias"].values = {0, -2, -3, -3, -3, -1, 1.5F};  // Clicks often, the rest seldom; watches some seconds.
+  model["tower.out.weight"].values = {1, -1, 0.5F, 0.5F, -0.5F, 1, 0.5F};  // Not every task rises with the others.
+  return model;
+}
 
 class CompareTest : public testing::Test {
  protected:
@@ -43,10 +69,23 @@ class CompareTest : public testing::Test {
     EXPECT_THAT(WriteFileAtomically(path, text), IsOk());
     return path;
   }
+  // A world of a response model, with few users, items and candidates and short sessions.
+  std::string SmallResponseWorld(const std::string& kind, const std::string& more) {
+    const std::string path = folder_ / (kind + ".yaml");
+    const std::string text = "kind: " + kind + "\npolicy: {static_powers: [1, 1, 1, 1, 1, 1]}\n" + more + "\n";
+    EXPECT_THAT(WriteFileAtomically(folder_ / "response_model.safetensors", EncodeWeights(SmallModel(40, 60))), IsOk());
+    EXPECT_THAT(WriteFileAtomically(path, text), IsOk());
+    return path;
+  }
   // A comparison that learns a little and makes versions within a few sessions.
   std::vector<std::string> Command(const std::string& out, const std::string& algorithms, const std::string& seeds) {
-    return {std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline", "compare", "--world", SmallWorld(), "--algorithms", algorithms, "--seeds", seeds,
-            "--sessions", "800", "--points", "3", "--out", folder_ / out, "--set", "learner.warmup_transitions=100",
+    return CommandIn(SmallWorld(), out, algorithms, seeds);
+  }
+  std::vector<std::string> CommandIn(const std::string& world, const std::string& out, const std::string& algorithms,
+                                     const std::string& seeds) {
+    return {std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline", "compare", "--world", world,
+            "--algorithms", algorithms, "--seeds", seeds, "--sessions", "800", "--points", "3", "--out", folder_ / out,
+            "--set", "learner.warmup_transitions=100",
             "--set", "learner.steps_per_transition=0.05", "--set", "learner.version_every_steps=8", "--set", "learner.actor_delay_steps=4"};
   }
   Outcome Run(std::vector<std::string> command, const std::vector<std::string>& more = {}) {
@@ -92,6 +131,27 @@ TEST_F(CompareTest, TheSameInputsGiveTheSameRunFileButForTheWallTime) {
   EXPECT_EQ(other.fixed.mean_return, record.fixed.mean_return);
   EXPECT_NE(other.weights_sha256, record.weights_sha256);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "one/work/integrated_rl-1")) << "the stages' state goes with the run";
+}
+
+TEST_F(CompareTest, InTheWorldsOfAResponseModelItLearnsAndJudgesToo) {
+  for (const auto& [kind, more] : {
+           std::pair("xmtf", "population: {users: 40, items: 60, candidates: 20, exposed: 1}\nxmtf: {requests_max: 6}"),
+           std::pair("kuaisim", "population: {users: 40, items: 60, candidates: 20, exposed: 6}\nkuaisim: {temper: 6}")}) {
+    // when
+    const std::string out = std::string("of_") + kind;
+    const Outcome outcome = Run(CommandIn(SmallResponseWorld(kind, more), out, "integrated_rl", "1"));
+
+    // then
+    ASSERT_EQ(outcome.code, 0) << kind << ": " << outcome.output;
+    const RunRecord record = Record(out, "integrated_rl-1");
+    EXPECT_EQ(record.curve.size(), 3U) << kind;
+    EXPECT_GE(record.curve.back().sessions, 800U) << kind;
+    EXPECT_GT(record.steps, 0U) << kind;
+    EXPECT_GT(record.versions, 0U) << kind;
+    EXPECT_GT(record.fixed.mean_return, 0) << kind;
+    EXPECT_GE(record.best.mean_return, record.fixed.mean_return) << kind;
+    EXPECT_GT(record.learned.mean_return, 0) << kind;
+  }
 }
 
 TEST_F(CompareTest, WhatIsFinishedIsNotMadeAgainAndTheTablesHoldBoth) {

@@ -8,6 +8,7 @@
 #include <torch/torch.h>
 
 #include "fuseline/core/random.h"
+#include "fitted_network.h"
 #include "response_rows.h"
 
 namespace fuseline {
@@ -190,7 +191,7 @@ void PutSides(const std::string& scope, const ResponseRows& data, const std::vec
   Put(file, scope + ".profile", profiles);
 }
 
-TensorMap Export(Mmoe& model, const ResponseRows& data, const Columns& columns, const ResponseFitOptions& options,
+TensorMap ExportOf(Mmoe& model, const ResponseRows& data, const Columns& columns, const ResponseFitOptions& options,
                  double watch_error) {
   torch::NoGradGuard no_grad;
   const auto users = Busiest(data.users, options.users_max), items = Busiest(data.items, options.items_max);
@@ -222,21 +223,48 @@ TensorMap Export(Mmoe& model, const ResponseRows& data, const Columns& columns, 
 
 }  // namespace
 
+struct FittedNetwork::Parts {
+  Columns columns;
+  Mmoe model;
+};
+
+FittedNetwork::FittedNetwork(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+FittedNetwork::FittedNetwork(FittedNetwork&&) noexcept = default;
+FittedNetwork::~FittedNetwork() = default;
+
+FittedNetwork FittedNetwork::Fit(const ResponseRows& data, const ResponseFitOptions& options,
+                                 const ProgressFunction& progress, ResponseFitReport* report) {
+  report->validation_rows = static_cast<std::size_t>(options.validation_share * static_cast<double>(data.rows.size()));
+  report->train_rows = data.rows.size() - report->validation_rows;
+  const Columns columns{data.users[0].encoded.size(), data.rows[0].context.size(), data.items[0].encoded.size()};
+  at::set_num_threads(1);
+  torch::manual_seed(options.seed);
+  Mmoe model(static_cast<std::int64_t>(columns.all()));
+  BeginAtMeans(model, data, report->train_rows);
+  Train(model, data, columns, options, report->train_rows, progress);
+  Validate(model, data, columns, report->train_rows, report);
+  return FittedNetwork(std::make_unique<Parts>(Parts{columns, std::move(model)}));
+}
+
+TensorMap FittedNetwork::Export(const ResponseRows& data, const ResponseFitOptions& options, double watch_error) const {
+  return ExportOf(parts_->model, data, parts_->columns, options, watch_error);
+}
+
+std::vector<float> FittedNetwork::Heads(const ResponseRows& data, const ResponseRow& row) const {
+  torch::NoGradGuard no_grad;
+  const auto inputs = torch::empty({1, static_cast<std::int64_t>(parts_->columns.all())});
+  WriteInputs(data, row, inputs.data_ptr<float>());
+  const auto heads = parts_->model->forward(inputs).contiguous();
+  return {heads.data_ptr<float>(), heads.data_ptr<float>() + kHeads};
+}
+
 Result<TensorMap> FitResponseModel(const ResponseFitOptions& options, const ProgressFunction& progress,
                                    ResponseFitReport* report) {
   FUSELINE_ASSIGN_OR_FAIL(const ResponseRows data, ReadResponseRows(options.files, progress));
   if (data.rows.size() < kRowsMin) return Error(Code::kInvalidInput, "too few rows to fit a response model:", data.rows.size());
-  report->validation_rows = static_cast<std::size_t>(options.validation_share * static_cast<double>(data.rows.size()));
-  report->train_rows = data.rows.size() - report->validation_rows;
-  const Columns columns{data.users[0].encoded.size(), data.rows[0].context.size(), data.items[0].encoded.size()};
   try {
-    at::set_num_threads(1);
-    torch::manual_seed(options.seed);
-    Mmoe model(static_cast<std::int64_t>(columns.all()));
-    BeginAtMeans(model, data, report->train_rows);
-    Train(model, data, columns, options, report->train_rows, progress);
-    Validate(model, data, columns, report->train_rows, report);
-    return Export(model, data, columns, options, report->watch_error);
+    const FittedNetwork network = FittedNetwork::Fit(data, options, progress, report);
+    return network.Export(data, options, report->watch_error);
   } catch (const std::exception& error) {
     return Error(Code::kInternal, "the response model cannot be fitted:", error.what());
   }

@@ -43,8 +43,8 @@ struct CompareOptions {
   bool dry_run = false;
 };
 
-// Settings in which a comparison differs from production, the same for every algorithm. docs/results.md says how they were found;
-// --set wins.
+// Settings in which a comparison differs from production, the same in every world; each algorithm's own were tried out with like
+// effort. docs/results.md says how they were found; --set wins.
 std::vector<std::string> ComparisonSettings(const CompareOptions& options) {
   std::vector<std::string> sets = {
       "fuseline.log_level=error",
@@ -65,6 +65,18 @@ std::vector<std::string> ComparisonSettings(const CompareOptions& options) {
       "learner.inside_pull=0.4",
       "learner.power_sum_pull=3",
       "learner.actor_aim=selection",
+      "es.rate=0.004",
+      "ddpg.actor_rate=0.00001",
+      "td3.actor_rate=0.00003",
+      "iql.actor_rate=0.001",
+      "iql.critic_rate=0.001",
+      "iql.value_rate=0.001",
+      "iql.expectile=0.9",
+      "cql_sac.conservative_weight=0.5",
+      "batch_rl.gamma=0.2",
+      "batch_rl.critic_rate=0.001",
+      "batch_rl.perturbation_rate=0.001",
+      "batch_rl.rho=0.3",
   };
   sets.insert(sets.end(), options.settings.sets.begin(), options.settings.sets.end());
   return sets;

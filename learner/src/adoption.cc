@@ -41,6 +41,13 @@ Status Learner::Impl::Adopt(const PolicyVersion& version) {
     return ErrorStatus(Code::kInvalidInput, "version", manifest.version(), "was made by", manifest.algorithm(),
                        "for its schema; the settings ask for another schema or for", config.learner().algorithm());
   }
+  v1::Config made_under;
+  if (!made_under.ParseFromString(manifest.lineage().settings()))
+    return ErrorStatus(Code::kCorrupt, "the settings in the lineage of version", manifest.version(), "cannot be read");
+  if (made_under.learner().actor_state() != config.learner().actor_state()) {
+    return ErrorStatus(Code::kInvalidInput, "version", manifest.version(), "was made with learner.actor_state", made_under.learner().actor_state(),
+                       "but the settings ask for", config.learner().actor_state());
+  }
   FUSELINE_ASSIGN_OR_RETURN(const TensorMap policy, DecodeWeights(version.weights));
   const auto mean = policy.find("normaliser.mean"), scale = policy.find("normaliser.scale");
   if (mean == policy.end() || scale == policy.end() || mean->second.values.size() != normaliser.mean.size())

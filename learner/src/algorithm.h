@@ -48,13 +48,11 @@ struct TransitionBatch {
   std::vector<float> trains_actor;                            // [B]; 1 where the actor's loss counts the transition.
   std::vector<float> box, next_box;                           // [B, 2]: lower, upper.
   std::vector<float> weight;                                  // [B]; every loss multiplies by it. 1 unless prioritised or stale.
-  std::vector<float> log_density;                             // [B], of the executed action; 0 where none was logged.
 };
 
 struct StepFigures {
   double critic_loss = 0;
   double actor_loss = 0;    // Of the actor's transitions; 0 if there were none.
-  double box_share = 0;     // Of transitions that trained the actor.
   bool actor_moved = false;
   bool undone = false;      // Something was not finite: parameters and moments are as before the step.
   std::vector<float> td_error;  // [B] of the critics' batch, before the step: mean |TD error| over members; empty: it has none.

@@ -118,7 +118,7 @@ OffPolicyEstimates OffPolicyEstimator::Finish() const {
   }
   const double mean_weight = weight / rows;
   const double ess = squares_ > 0 ? static_cast<double>(rows_) * mean_weight * mean_weight / squares_ : 0;
-  if (std::isfinite(ess)) found.ess = ess;
+  if (std::isfinite(ess) && std::isfinite(squares_)) found.ess = ess;
   return found;
 }
 

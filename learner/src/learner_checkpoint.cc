@@ -30,7 +30,10 @@ std::string Learner::Impl::Shape() const {
   const v1::Policy& policy = config.policy();
   std::string ends;
   for (const double end : {policy.power_min(), policy.power_max(), policy.bias_min(), policy.bias_max()}) ends += ' ' + std::to_string(end);
-  return algorithm->description() + " items " + std::to_string(builder.layout().max_items) + " schema " +
+  // What networks were given from the first step on: they would go on with other inputs, or other meanings of what they say.
+  const v1::Learner& learner = config.learner();
+  const std::string forms = learner.start() + " actor_state " + learner.actor_state() + " form " + learner.integrated_form();
+  return algorithm->description() + " start " + forms + " items " + std::to_string(builder.layout().max_items) + " schema " +
          ToHex(SchemaDigest(schema)) + " seed " + std::to_string(config.fuseline().seed()) + " ranges" + ends;
 }
 
@@ -43,7 +46,7 @@ Status Learner::Impl::StartNew() {
 Status Learner::Impl::Restore(const v1::LearnerCheckpoint& checkpoint) {
   if (checkpoint.format() != kCheckpointFormat || checkpoint.shape() != Shape()) {
     return ErrorStatus(Code::kInvalidInput, "the checkpoint in", folder.string(),
-                       "cannot be continued: schema, fuseline.seed, learner.max_items, learner.preset, hidden or critics_per_group, or the ranges of policy differ, or another release made it; it has format",
+                       "cannot be continued: schema, fuseline.seed, learner.max_items, learner.preset, hidden, critics_per_group, start, actor_state or integrated_form, or the ranges of policy differ, or another release made it; it has format",
                        checkpoint.format(), checkpoint.shape(), "but the settings ask for format", kCheckpointFormat, Shape());
   }
   FUSELINE_ASSIGN_OR_RETURN(const std::string bytes, ReadBlob(folder, checkpoint.tensors()));

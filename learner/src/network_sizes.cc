@@ -7,8 +7,8 @@ NetworkSizes SizesOf(const v1::Learner& settings) {
   NetworkSizes sizes = paper ? NetworkSizes{{256, 128, 64}, 10, 256} : NetworkSizes{{64, 64}, 4, 128};
   sizes.replay_transitions = paper && settings.algorithm() == "batch_rl" ? 100'000 : 200'000;
   if (settings.algorithm() == "integrated_rl") {
-    if (paper) sizes.critics_per_group = 12;
-    if (settings.integrated_form() == "single") sizes.critics_per_group *= 2;  // One group has them all.
+    if (paper) sizes.critics_per_group = 24;
+    else if (settings.integrated_form() == "single") sizes.critics_per_group *= 2;  // One group has them all.
   }
   if (!settings.hidden().empty()) sizes.hidden.assign(settings.hidden().begin(), settings.hidden().end());
   if (settings.critics_per_group() > 0) sizes.critics_per_group = settings.critics_per_group();

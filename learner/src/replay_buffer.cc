@@ -112,7 +112,7 @@ void Shape(const RowLayout& layout, std::size_t count, bool per_request, Transit
   for (auto [values, size] : {std::pair(&batch.state, items * width), {&batch.next_state, items * width},
                               {&batch.action, items * action}, {&batch.baseline, items * action},
                               {&batch.next_baseline, items * action}, {&batch.mask, items}, {&batch.next_mask, items},
-                              {&batch.terminated, std::size_t{1}}, {&batch.log_density, std::size_t{1}},
+                              {&batch.terminated, std::size_t{1}},
                               {&batch.box, std::size_t{2}}, {&batch.next_box, std::size_t{2}}})
     values->resize(count * size);
   batch.scores.resize(per_request ? 0 : count * items * layout.tasks);
@@ -159,7 +159,6 @@ void ReplayBuffer::Fill(std::uint64_t number, std::size_t b, bool per_request, c
     for (std::size_t g = 0; g < kRewardGroups; ++g)
       batch.reward[(g * batch.batch + b) * items + (per_request ? 0 : j)] += static_cast<float>(groups[g]);
   }
-  batch.log_density[b] = static_cast<float>(row.header->log_density);
   batch.terminated[b] = row.is(kTerminated) ? 1.0F : 0.0F;
   if (!row.is(kTerminated)) {
     FillState(rows_.At(number + 1), b, per_request, normaliser, batch.next_state, batch.next_baseline, batch.next_mask, batch.next_box);

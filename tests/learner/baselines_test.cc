@@ -11,6 +11,8 @@
 
 #include <gtest/gtest.h>
 
+#include "torch/losses.h"
+
 namespace fuseline {
 namespace {
 

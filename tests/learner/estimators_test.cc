@@ -126,6 +126,7 @@ TEST(EstimatorsTest, WhatCannotBeSaidIsAbsent) {
   EXPECT_FALSE(unseen.snips) << "no decision that the policy would make";
   EXPECT_EQ(unseen.ess, 0.0);
   EXPECT_FALSE(Judge({{1e308, 1e308, 0, 0}, {1, 1, 0, 0}}).ips) << "not finite";
+  EXPECT_FALSE(Judge({{1e300, 1, 0, 0}, {1, 1, 0, 0}}).ess) << "a ratio whose square is not finite";
 }
 
 // Behaviour N(0, 1), target N(0.5, 1), reward a + noise: the target earns 0.5. Sessions of four share a part of their noise.

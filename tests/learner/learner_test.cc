@@ -210,6 +210,14 @@ TEST_F(LearnerTest, AFlippedBitInTheCheckpointIsCorruptAndOtherNetworksAreRefuse
   other = config;
   other.mutable_policy()->set_power_max(config.policy().power_max() + 1);
   EXPECT_THAT(Open(folder.path(), other), HasCode(Code::kInvalidInput)) << "what is in the buffer lies within the old ranges";
+  const auto refused = [&](const std::string& setting, const auto& set) {
+    v1::Config changed = config;
+    set(*changed.mutable_learner());
+    EXPECT_THAT(Open(folder.path(), changed), HasCode(Code::kInvalidInput)) << setting << ": the networks would mean something else";
+  };
+  refused("actor_state", [](v1::Learner& learner) { learner.set_actor_state("without_scores"); });
+  refused("start", [](v1::Learner& learner) { learner.set_start("plain"); });
+  refused("integrated_form", [](v1::Learner& learner) { learner.set_integrated_form("single"); });
   const std::filesystem::path path = folder / "checkpoint";
   std::string bytes = ReadFile(path).value();
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);

@@ -276,7 +276,7 @@ TEST(LossesTest, TheSelectionsGradientIsThatOfCentralDifferences) {
   const at::Tensor value = PairValue(w.q, at::tensor({1.0, 2.0}, at::kDouble), 0.2);
   const auto loss = [&](const at::Tensor& parameters) {
     const at::Tensor action = actor.Forward(parameters, states)[0].tanh().view({kB, kL, kD});
-    return MeanOfPairs(3 * PowerSumPull(ListMean(action, w.mask), kD / 2, 0.2), w.mask) -
+    return WeightedMean(3 * PowerSumPull(ListMean(action, w.mask), kD / 2, 0.2), w.mask) -
            SelectionDifferential(FusedScores(action, scores, lower, upper), value, w.mask);
   };
   ExpectCentralDifferences(actor, loss);

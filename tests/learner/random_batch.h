@@ -34,7 +34,6 @@ inline TransitionBatch RandomBatch(std::uint64_t seed, std::size_t batch, std::s
   b.terminated.assign(batch, 0);
   b.trains_actor.assign(batch, 1);
   b.weight.assign(batch, 1);
-  b.log_density.assign(batch, 0);
   for (std::size_t i = 0; i < batch; ++i) b.box.insert(b.box.end(), {-0.15F, 0.15F});
   b.next_box = b.box;
   fill(b.scores, batch * items * kActionWidth / 2, 1);

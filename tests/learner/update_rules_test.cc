@@ -117,10 +117,10 @@ TEST(UpdateRulesTest, TheTwoFormsOfIntegratedRlHaveTwoGroupsOrOne) {
   config.mutable_learner()->set_preset("paper");
   config.mutable_learner()->clear_hidden();
   config.mutable_learner()->set_critics_per_group(0);
-  EXPECT_EQ(SizesOf(config.learner()).critics_per_group, 12);
+  EXPECT_EQ(SizesOf(config.learner()).critics_per_group, 24);
   EXPECT_EQ(SizesOf(config.learner()).batch, 16) << "what is named beats the preset";
   EXPECT_EQ(SizesOf(config.learner()).hidden, (std::vector<std::int64_t>{256, 128, 64}));
-  EXPECT_NE(Make(config)->description().find("critic 24 x"), std::string::npos);
+  EXPECT_NE(Make(config)->description().find("critic 48 x"), std::string::npos);
 
   const std::vector<float> states(2 * test::kBatchState, 0.5F), actions(2 * test::kActionWidth, 0.0F);
   EXPECT_EQ(Make(config)->Values(states, actions).value().deviation.size(), 2U);

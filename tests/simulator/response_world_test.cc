@@ -145,6 +145,7 @@ TEST_F(ResponseWorldTest, XmtfsRewardIsPlayTimeAndGoesIntoTheSettings) {
   const v1::Config config = SettingsFor(*world, DefaultSettings());
   EXPECT_DOUBLE_EQ(config.rewards().watch_second(), 1.0 / 400);
   EXPECT_EQ(config.rewards().like(), 0);
+  EXPECT_EQ(config.learner().max_items(), 1) << "what is learned from is what was shown";
   ASSERT_OK_AND_ASSIGN(const auto played, Evaluate(*world, *world->StaticPolicy("arm"), 1));
   const auto totals = played.Summarise("arm").totals;
   ASSERT_GT(totals.sessions, 0U);

@@ -80,6 +80,7 @@ WorldFacts FactsOf(const WorldSource& source, v1::FeatureSchema schema) {
   facts.policy.set_bias_max(file.policy().bias_max());
   *facts.policy.mutable_static_powers() = file.policy().static_powers();
   *facts.policy.mutable_static_biases() = file.policy().static_biases();
+  if (file.policy().biases() == "fixed") facts.policy.set_biases("fixed");
   return facts;
 }
 

@@ -81,9 +81,9 @@ v1::Config SettingsFor(const World& world, v1::Config config) {
   to.set_bias_max(from.bias_max());
   *to.mutable_static_powers() = from.static_powers();
   *to.mutable_static_biases() = from.static_biases();
+  if (!from.biases().empty()) to.set_biases(from.biases());
   if (world.rewards()) *config.mutable_rewards() = *world.rewards();
-  v1::Learner& learner = *config.mutable_learner();
-  learner.set_max_items(std::max<std::int64_t>(learner.max_items(), static_cast<std::int64_t>(world.exposed_count())));
+  config.mutable_learner()->set_max_items(static_cast<std::int64_t>(world.exposed_count()));
   return config;
 }
 

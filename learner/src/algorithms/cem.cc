@@ -31,7 +31,6 @@ class CrossEntropy final : public ConstantActor {
     const double sum = std::accumulate(nearness.begin(), nearness.end(), 0.0);
     if (sum == 0) return;
     figures.actor_moved = true;
-    figures.box_share = 1;
     for (std::size_t d = 0; d < action_.size(); ++d) {
       double mean = 0, variance = 0;
       for (std::size_t i = 0; i < elite.size(); ++i) mean += nearness[i] / sum * Action(batch, elite[i], d);

@@ -25,7 +25,6 @@ class EvolutionStrategy final : public ConstantActor {
   void Move(const TransitionBatch& batch, const std::vector<double>& returns, StepFigures& figures) override {
     figures.actor_loss = -TrackReturns(returns, batch.weight);
     figures.actor_moved = true;
-    figures.box_share = 1;
     const double deviation = std::sqrt(static_cast<double>(baseline_[1])) + 1e-8;
     for (std::size_t d = 0; d < action_.size(); ++d) {
       const double moved = static_cast<double>(action_[d]) + config_.es().rate() * Gradient(batch, d, returns) / deviation;

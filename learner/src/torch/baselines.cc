@@ -6,13 +6,13 @@
 #include <cmath>
 #include <numbers>
 
+#include "torch/losses.h"
+
 namespace fuseline {
 
 at::Tensor Bootstrapped(const at::Tensor& reward, const at::Tensor& terminated, const at::Tensor& next_value, double gamma) {
   return reward + gamma * (1 - terminated) * next_value;
 }
-
-at::Tensor WeightedMean(const at::Tensor& x, const at::Tensor& weight) { return (x * weight).sum() / weight.sum().clamp_min(1e-8); }
 
 at::Tensor SmoothedAction(const at::Tensor& mu, const at::Tensor& normals, double std, double clip) {
   return (mu + (normals * std).clamp(-clip, clip)).clamp(-1, 1);

@@ -11,9 +11,6 @@ namespace fuseline {
 // y = r + gamma (1 - terminated) V'. reward, terminated, next_value [B] → [B].
 at::Tensor Bootstrapped(const at::Tensor& reward, const at::Tensor& terminated, const at::Tensor& next_value, double gamma);
 
-// Weighted mean of x over the batch, for actors. x, weight [B].
-at::Tensor WeightedMean(const at::Tensor& x, const at::Tensor& weight);
-
 // TD3's target action: mu' + clip(std n, -clip, clip), cut to [-1, 1]. mu, normals [B, D].
 at::Tensor SmoothedAction(const at::Tensor& mu, const at::Tensor& normals, double std, double clip);
 

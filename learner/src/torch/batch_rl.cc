@@ -86,7 +86,6 @@ class BatchRl final : public TorchAlgorithm {
   }
 
   bool UpdatePerturbation(const DeviceBatch& t, std::uint64_t step, StepFigures& figures) {
-    figures.box_share = 1;
     figures.actor_moved = true;
     const at::Tensor shared = SharedOf(t.state);
     const at::Tensor generated = Decode(decoder_.flat, shared, Codes({t.size(), latent_}, "batch_rl.perturbed", step));

@@ -83,7 +83,6 @@ class CqlSac final : public TorchAlgorithm {
   }
 
   bool UpdateActor(const DeviceBatch& t, std::uint64_t step, StepFigures& figures) {
-    figures.box_share = 1;
     figures.actor_moved = true;
     const at::Tensor alpha = log_alpha_.flat.exp();
     at::Tensor log_density;

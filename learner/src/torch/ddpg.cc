@@ -43,7 +43,6 @@ class Ddpg final : public TorchAlgorithm {
   }
 
   bool UpdateActor(const DeviceBatch& t, StepFigures& figures) {
-    figures.box_share = 1;
     figures.actor_moved = true;
     const auto loss = [&](const at::Tensor& parameters) {
       return -WeightedMean(Pairs(critic_, critic_.flat, t.state, Mu(parameters, t.state))[0], t.weight);

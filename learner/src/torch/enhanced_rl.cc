@@ -7,6 +7,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <numeric>
 #include <span>
 
@@ -65,8 +66,7 @@ class EnhancedRl final : public TorchAlgorithm {
 
   bool Update(const TransitionBatch& critics, const TransitionBatch& actor, std::uint64_t step, StepFigures& figures) override {
     if (!UpdateCritics(OnDevice(critics), figures)) return false;
-    figures.box_share = ShareOf(actor);
-    if (figures.box_share != 0 && !UpdateActor(OnDevice(actor), figures)) return false;
+    if (AnyTrains(actor) && !UpdateActor(OnDevice(actor), figures)) return false;
     if ((step + 1) % static_cast<std::uint64_t>(settings_.soft_update_every()) == 0) {
       for (Trained* part : {&actor_, &critic_}) Follow(*part, settings_.soft_update());
     }
@@ -74,12 +74,11 @@ class EnhancedRl final : public TorchAlgorithm {
   }
 
   std::optional<std::uint64_t> StepKind(const TransitionBatch& actor, std::uint64_t step) const override {
-    return (ShareOf(actor) != 0 ? 1U : 0U) + ((step + 1) % static_cast<std::uint64_t>(settings_.soft_update_every()) == 0 ? 2U : 0U);
+    return (AnyTrains(actor) ? 1U : 0U) + ((step + 1) % static_cast<std::uint64_t>(settings_.soft_update_every()) == 0 ? 2U : 0U);
   }
 
-  // Of a batch: what trains the actor.
-  static double ShareOf(const TransitionBatch& batch) {
-    return batch.batch > 0 ? std::accumulate(batch.trains_actor.begin(), batch.trains_actor.end(), 0.0) / static_cast<double>(batch.batch) : 0;
+  static bool AnyTrains(const TransitionBatch& batch) {
+    return std::ranges::any_of(batch.trains_actor, [](float trains) { return trains != 0; });
   }
 
   at::Tensor TargetOf(const DeviceBatch& t) const {
@@ -127,7 +126,7 @@ class EnhancedRl final : public TorchAlgorithm {
       const at::Tensor holds = settings_.eta() * outside + Pulls(mu.view_as(t.baseline), t);
       if (!selects_) return ActorLoss(QSeen(critic_.flat, t.state, mu, t.size()), omega_of_groups_, holds, weight, settings_.lambda());
       const at::Tensor fused = FusedScores(mu.view_as(t.baseline), t.scores, lower_, upper_);
-      return MeanOfPairs(holds, weight) - SelectionDifferential(fused, ExposedValue(t), weight);
+      return WeightedMean(holds, weight) - SelectionDifferential(fused, ExposedValue(t), weight);
     };
     return Descend(actor_, settings_.actor_rate(), loss, &figures.actor_loss);
   }

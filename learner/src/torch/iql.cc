@@ -58,7 +58,6 @@ class Iql final : public TorchAlgorithm {
   }
 
   bool UpdateActor(const DeviceBatch& t, StepFigures& figures) {
-    figures.box_share = 1;
     figures.actor_moved = true;
     const at::Tensor advantage = (LoggedQ(t) - V(value_.flat, t.state)).detach();
     const auto loss = [&](const Parameters& parameters) {

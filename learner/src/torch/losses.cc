@@ -100,12 +100,13 @@ at::Tensor PairValue(const at::Tensor& q, const at::Tensor& omega, double lambda
   return (omega.view({-1, 1, 1}) * (mean - lambda * EnsembleStd(q, groups))).sum(0);
 }
 
-at::Tensor MeanOfPairs(const at::Tensor& values, const at::Tensor& weight) {
+
+at::Tensor WeightedMean(const at::Tensor& values, const at::Tensor& weight) {
   return (values * weight).sum() / weight.sum().clamp_min(kWeightMin);
 }
 
 at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight, double lambda) {
-  return MeanOfPairs(penalty - PairValue(q, omega, lambda), weight);
+  return WeightedMean(penalty - PairValue(q, omega, lambda), weight);
 }
 
 }  // namespace fuseline

@@ -79,8 +79,8 @@ at::Tensor EnsembleStd(const at::Tensor& q, std::int64_t groups);
 // What critics say that a pair is worth, less their doubt: sum_i omega_i (mean_n Q_in - lambda std_n Q_in). q [M, B, L]; omega [G] → [B, L].
 at::Tensor PairValue(const at::Tensor& q, const at::Tensor& omega, double lambda);
 
-// Weighted mean over pairs: values, weight [B, L] → one number, 0 where all weights are.
-at::Tensor MeanOfPairs(const at::Tensor& values, const at::Tensor& weight);
+// Weighted mean over pairs or over a batch: values, weight of one shape → one number, 0 where all weights are.
+at::Tensor WeightedMean(const at::Tensor& values, const at::Tensor& weight);
 
 // Mean over pairs of penalty - PairValue, penalty = eta d and what else holds the action. penalty, weight [B, L].
 at::Tensor ActorLoss(const at::Tensor& q, const at::Tensor& omega, const at::Tensor& penalty, const at::Tensor& weight, double lambda);

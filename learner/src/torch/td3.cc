@@ -46,7 +46,6 @@ class Td3 final : public TorchAlgorithm {
   }
 
   bool UpdateActor(const DeviceBatch& t, StepFigures& figures) {
-    figures.box_share = 1;
     figures.actor_moved = true;
     const auto loss = [&](const at::Tensor& parameters) {
       return -WeightedMean(Pairs(critic_, critic_.flat, t.state, Mu(parameters, t.state))[0], t.weight);

@@ -28,9 +28,6 @@ std::vector<float> Counted(std::uint64_t updates) {
   return {static_cast<float>(updates / kCountBase), static_cast<float>(updates % kCountBase)};
 }
 
-// Mean over a batch in which not every transition counts alike: values, weight [B]. 0 where none counts.
-at::Tensor WeightedMean(const at::Tensor& values, const at::Tensor& weight) { return (values * weight).sum() / weight.sum().clamp_min(1e-6); }
-
 }  // namespace
 
 TorchAlgorithm::TorchAlgorithm(const v1::Config& config, const Problem& problem, Compute compute)

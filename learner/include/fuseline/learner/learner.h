@@ -35,7 +35,7 @@ struct LearnerProgress {
   bool incumbent_holds = false;        // It stays the incumbent, whatever is accepted.
   std::int64_t learned_through_ms = 0; // Stream time of the last trajectory merged.
 
-  double box_term_share = 0;           // Of sampled transitions since the last version: those that train the actor.
+  double box_term_share = 0;           // Of the buffered transitions, mean since the last version: those that train the actor.
   double critic_loss = 0;              // Means since the last version.
   double actor_loss = 0;
 

@@ -98,7 +98,8 @@ TEST_F(SettingsTest, ARefusalNamesTheFlagOrTheVariable) {
   EXPECT_EQ(RefusalOfFlag("sessionizer.gap_ms"), "--set is not section.key=value: sessionizer.gap_ms");
   EXPECT_EQ(RefusalOfFlag("sessionizer.gap_ms=-1"), "--set sessionizer.gap_ms: sessionizer.gap_ms is below 0: -1");
   EXPECT_EQ(RefusalOfFlag("learner.hidden=64,"), "--set learner.hidden: learner.hidden ends with a comma: 64,");
-  EXPECT_EQ(RefusalOfFlag("schema.tasks=x"), "--set schema.tasks: unknown setting schema.tasks");
+  EXPECT_EQ(RefusalOfFlag("schema.tasks=x"),
+            "--set schema.tasks: unknown setting schema.tasks; did you mean scorer.tasks?");
   EXPECT_EQ(LoadSettings({.environment = {{"FUSELINE_REDIS__ADRESS", "x"}}}).error().message,
             "FUSELINE_REDIS__ADRESS: unknown setting redis.adress; did you mean redis.address?");
 }

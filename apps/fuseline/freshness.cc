@@ -7,7 +7,6 @@
 namespace fuseline {
 namespace {
 
-constexpr std::size_t kObservationsMax = 1'000'000;
 constexpr std::size_t kSessionsMax = 1'000'000;  // Waiting for a version; what closes beyond is not measured.
 constexpr std::size_t kVersionsMax = 64;
 
@@ -94,6 +93,15 @@ void Freshness::Observe(const Lesson& lesson, std::int64_t wall_ms, std::vector<
   }
 }
 
+void Freshness::Keep(const Observation& seen, State& state) {
+  if (state.observations.size() < kObservationsKept) {
+    state.observations.push_back(seen);
+  } else {
+    state.observations[state.oldest] = seen;
+    state.oldest = (state.oldest + 1) % kObservationsKept;
+  }
+}
+
 void Freshness::InUse(const std::string& ranker, std::uint64_t version, std::int64_t wall_ms) {
   const auto observed = state_.With([&](State& state) {
     std::vector<Observation> of_ranker;
@@ -104,9 +112,7 @@ void Freshness::InUse(const std::string& ranker, std::uint64_t version, std::int
       if (!lesson->second.is_held) Observe(lesson->second, wall_ms, of_ranker);
     }
     newest->second = version;
-    const std::size_t room = kObservationsMax - std::min(kObservationsMax, state.observations.size());
-    state.observations.insert(state.observations.end(), of_ranker.begin(),
-                              of_ranker.begin() + static_cast<std::ptrdiff_t>(std::min(room, of_ranker.size())));
+    for (const Observation& seen : of_ranker) Keep(seen, state);
     return of_ranker;
   });
   for (const Observation& seen : observed) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -25,8 +26,8 @@ namespace fuseline {
 // where a ranker skipped versions, which were followed by others before it looked, their sessions come into use with
 // the one that it takes up. What is not the pipeline's delay is no observation: a rollback, and the way back from it
 // (the sessions were in use before); versions that were published while somebody held `live` elsewhere; and the first
-// version that is heard of a ranker, which may have begun long after that was made. Beside the quantiles all are
-// histograms among the metrics, where a stage is observed, once a session, as soon as it is over: one that stands
+// version that is heard of a ranker, which may have begun long after that was made. The quantiles are those of the last
+// kObservationsKept, so that they follow what goes on now. All are also histograms among the metrics, where a stage is observed, once a session, as soon as it is over: one that stands
 // still shows there. What a clock that is behind would make negative counts as 0. Thread-safe.
 class Freshness {
  public:
@@ -41,6 +42,8 @@ class Freshness {
     Quantiles pipeline;
     Quantiles sum;
   };
+
+  static constexpr std::size_t kObservationsKept = 100'000;
 
   explicit Freshness(Metrics& metrics);
 
@@ -68,14 +71,16 @@ class Freshness {
     float decision_ms, trained_ms, published_ms, in_use_ms;
   };
   static void Observe(const Lesson& lesson, std::int64_t wall_ms, std::vector<Observation>& observations);
-  static float PipelineOf(const Observation& seen);
   using Name = std::tuple<std::int32_t, std::int64_t, std::uint32_t>;
   struct State {
     std::map<Name, Session> closed;           // That no version knows yet.
     std::map<std::uint64_t, Lesson> lessons;  // The newest few versions.
     std::map<std::string, std::uint64_t> newest_of;  // Ranker → the newest version that it has used.
-    std::vector<Observation> observations;
+    std::vector<Observation> observations;  // A ring once it is full.
+    std::size_t oldest = 0;
   };
+  static void Keep(const Observation& seen, State& state);
+  static float PipelineOf(const Observation& seen);
 
   const Histogram decision_ms_, trained_ms_, published_ms_, in_use_ms_, pipeline_ms_, sum_ms_;
   Guarded<State> state_;

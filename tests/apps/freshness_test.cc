@@ -149,6 +149,32 @@ TEST_F(FreshnessTest, WhatWasPublishedWhileLiveWasHeldElsewhereIsNoDelayOfThePip
   EXPECT_EQ(Observations(), 2U);
 }
 
+TEST_F(FreshnessTest, TheQuantilesAreThoseOfTheLatestHoweverManyThereWere) {
+  // Given as many observations as are kept, all slow, by rankers that take up the same session
+  const auto observe = [&](std::uint64_t version, std::size_t rankers, std::int64_t delay_ms) {
+    const auto wall_ms = static_cast<std::int64_t>(version) * 100'000;
+    Teach(version, wall_ms);
+    for (std::size_t i = 0; i < rankers; ++i) {
+      const std::string name = std::to_string(i);
+      freshness_.InUse(name, 0, 1);
+      freshness_.InUse(name, version, wall_ms + delay_ms);
+    }
+  };
+  observe(1, Freshness::kObservationsKept, 9'000);
+  ASSERT_EQ(Observations(), Freshness::kObservationsKept);
+
+  // When most that follow are fast
+  observe(2, Freshness::kObservationsKept - 2, 50);
+  EXPECT_EQ(freshness_.MakeReport().in_use.p50_ms, 50);
+  EXPECT_EQ(freshness_.MakeReport().in_use.p99_ms, 50);
+  observe(3, Freshness::kObservationsKept / 2, 70);  // Round the end of the ring.
+
+  // Then the quantiles say so, of no more than are kept, while the histograms have all
+  EXPECT_EQ(Observations(), Freshness::kObservationsKept);
+  EXPECT_EQ(freshness_.MakeReport().in_use.p99_ms, 70);
+  EXPECT_EQ(Metric("fuseline_pipeline_delay_ms_count{stage=\"in_use\"}"), Freshness::kObservationsKept * 2.5 - 2);
+}
+
 TEST_F(FreshnessTest, HostileTimesOfARankerAreNumbersLikeAnyOther) {
   Teach(1, 100);
   Teach(2, 200);

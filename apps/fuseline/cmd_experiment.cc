@@ -34,15 +34,18 @@ struct Desk {
   PolicyKeys keys;
   RedisConnection redis;
   std::map<std::string, v1::Experiment> experiments;
+  std::size_t unreadable = 0;
   std::uint64_t epoch = 0;
 
   static Result<Desk> Open(const v1::Config& config) {
     FUSELINE_FAIL_IF_ERROR(ValidatePolicyName(config.policy().name()));
     PolicyKeys keys(config.policy().name());
     FUSELINE_ASSIGN_OR_FAIL(RedisConnection redis, RedisConnection::Connect(RedisOptionsOf(config.redis())));
-    FUSELINE_ASSIGN_OR_FAIL(auto experiments, ReadExperiments(redis, keys));
+    std::map<std::string, std::string> unreadable;
+    FUSELINE_ASSIGN_OR_FAIL(auto experiments, ReadExperiments(redis, keys, &unreadable));
+    for (const auto& [name, bytes] : unreadable) std::cerr << "fuseline: experiment in Redis cannot be read: " << name << '\n';
     FUSELINE_ASSIGN_OR_FAIL(const v1::AliasState aliases, ReadAliases(redis, keys));
-    return Desk{config, std::move(keys), std::move(redis), std::move(experiments), aliases.epoch()};
+    return Desk{config, std::move(keys), std::move(redis), std::move(experiments), unreadable.size(), aliases.epoch()};
   }
 
   Result<v1::Experiment> Find(const std::string& name) const {
@@ -53,7 +56,7 @@ struct Desk {
 
   // Writes it, or says what would be written.
   Status Put(const v1::Experiment* seen, const v1::Experiment& next, bool execute) {
-    const auto among = seen == nullptr ? std::optional(experiments.size()) : std::nullopt;  // A new one was compared with all.
+    const auto among = seen == nullptr ? std::optional(experiments.size() + unreadable) : std::nullopt;  // A new one was compared with all.
     if (execute) FUSELINE_RETURN_IF_ERROR(WriteExperiment(redis, keys, epoch, seen, next, config.policy_store().changes_kept(), among));
     std::cout << (execute ? "" : "would be (--execute does it): ") << "experiment " << next.name() << ' '
               << v1::Experiment::State_Name(next.state()) << " at " << next.coverage() / 100.0 << " %, revision " << next.revision() << '\n';

@@ -21,17 +21,23 @@ Result<ExperimentKeeper> ExperimentKeeper::Open(const std::filesystem::path& fol
 
 Status ExperimentKeeper::Follow(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, std::int64_t changes_kept,
                                 Instruments instruments) {
-  FUSELINE_ASSIGN_OR_RETURN(auto held, ReadExperiments(redis, keys));
+  std::map<std::string, std::string> unreadable;
+  FUSELINE_ASSIGN_OR_RETURN(auto held, ReadExperiments(redis, keys, &unreadable));
   int restored = 0;
   for (const v1::Experiment& kept : kept_.experiments()) {
     const auto found = held.find(kept.name());
-    const v1::Experiment* const seen = found == held.end() ? nullptr : &found->second;
-    if (seen != nullptr && !IsFurther(kept, *seen)) continue;
+    if (found != held.end() && !IsFurther(kept, found->second)) continue;
+    const auto garbage = unreadable.extract(kept.name());
+    const std::string seen = garbage ? garbage.mapped() : found != held.end() ? CanonicalBytes(found->second) : std::string();
     FUSELINE_RETURN_IF_ERROR(RestoreExperiment(redis, keys, epoch, seen, kept, changes_kept));
     held[kept.name()] = kept;
     ++restored;
   }
   if (restored > 0) instruments.log.Warn("rollout.experiments_restored", "experiments", restored);
+  for (const auto& [name, bytes] : unreadable) {
+    if (!unknown_.contains(name)) instruments.log.Error("rollout.experiment_unreadable", "experiment", name, "bytes", bytes.size());
+  }
+  unknown_ = std::move(unreadable);
   v1::ExperimentList list;
   for (const auto& [name, experiment] : held) *list.add_experiments() = experiment;
   std::string bytes = CanonicalBytes(list);

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <string>
 
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/policy_keys.h"
@@ -12,8 +14,8 @@
 namespace fuseline {
 
 // Experiments outlive what happens to Redis: as far as each was ever seen to go, it lies in FOLDER/experiments.pb, beside the archive. One that
-// Redis has lost, or holds as it was at an earlier time (a failover to a replica that was behind, an old dump), is written again. One
-// thread; one process owns the folder.
+// Redis has lost, or holds as it was at an earlier time (a failover to a replica that was behind, an old dump), or in bytes that nobody can
+// read, is written again. One thread; one process owns the folder.
 class ExperimentKeeper {
  public:
   // What an earlier process kept. Errors: kCorrupt if the file cannot be read.
@@ -31,6 +33,7 @@ class ExperimentKeeper {
 
   std::filesystem::path file_;
   v1::ExperimentList kept_;  // By name.
+  std::map<std::string, std::string> unknown_;  // In Redis, not readable, and not known here: as of the last Follow.
 };
 
 }  // namespace fuseline

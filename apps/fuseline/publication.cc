@@ -107,6 +107,7 @@ struct Publication::Impl {
   std::optional<Publisher> publisher;       // While connected and claimed.
   std::optional<RedisConnection> ack_reader;
   std::optional<ExperimentKeeper> keeper;
+  std::string experiments_error;            // Of the last look at them; empty: none.
   LastGood last_good;
   std::deque<std::uint64_t> to_publish;     // Archived and accepted, ascending.
   std::uint64_t last_act = 0;               // Its change number.
@@ -230,7 +231,11 @@ Status Publication::Impl::PublishNext() {
   // Only now: among many that waited for Redis, retention would take those that are still to come.
   if (published_any && instruments.clock.monotonic_us() >= retain_from_us) {
     const auto retained = publisher->Retain();
-    if (!retained && retained.error().code != Code::kConflict) return retained.error();
+    if (!retained && retained.error().code == Code::kCorrupt) {
+      instruments.log.Warn("policy_store.nothing_deleted", "reason", retained.error().message);
+    } else if (!retained && retained.error().code != Code::kConflict) {
+      return retained.error();
+    }
   }
   const v1::AliasChange* live = FindAlias(publisher->aliases(), kLiveAlias);
   shared.With([&](Shared& state) {
@@ -351,6 +356,9 @@ Status Publication::Impl::FollowExperiments() {
   }
   const Status followed =
       keeper->Follow(*ack_reader, keys, options.epoch, options.config.policy_store().changes_kept(), instruments);
+  if (std::exchange(experiments_error, followed.message) != followed.message && !followed.ok()) {
+    instruments.log.Warn("rollout.experiments_not_followed", "reason", followed.message);
+  }
   if (followed.code == Code::kUnavailable) publisher.reset();
   return OkStatus();
 }

@@ -21,9 +21,9 @@ std::string NoteOf(const v1::Experiment& experiment, std::uint64_t epoch, std::s
   return CanonicalBytes(note);
 }
 
-Status Write(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen, const v1::Experiment& next,
+Status Write(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, std::string_view before, const v1::Experiment& next,
              std::int64_t changes_kept, std::optional<std::size_t> among, const std::string& note) {
-  const std::string mine = std::to_string(epoch), before = seen == nullptr ? std::string() : CanonicalBytes(*seen);
+  const std::string mine = std::to_string(epoch);
   const std::string bytes = CanonicalBytes(next), kept = std::to_string(changes_kept);
   const std::string count = among ? std::to_string(*among) : std::string();
   const std::string names[] = {keys.epoch(), keys.experiments(), keys.changes()};
@@ -34,24 +34,29 @@ Status Write(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch
 
 }  // namespace
 
-Result<std::map<std::string, v1::Experiment>> ReadExperiments(RedisConnection& redis, const PolicyKeys& keys) {
+Result<std::map<std::string, v1::Experiment>> ReadExperiments(RedisConnection& redis, const PolicyKeys& keys,
+                                                              std::map<std::string, std::string>* unreadable) {
   FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis.Command({"HGETALL", keys.experiments()}));
   std::map<std::string, v1::Experiment> experiments;
   for (std::size_t i = 0; i + 1 < reply.elements.size(); i += 2) {
+    const std::string &name = reply.elements[i].text, &bytes = reply.elements[i + 1].text;
     v1::Experiment experiment;
-    if (!experiment.ParseFromString(reply.elements[i + 1].text) || experiment.name() != reply.elements[i].text)
-      return Error(Code::kCorrupt, "experiment cannot be read:", reply.elements[i].text);
-    experiments[experiment.name()] = std::move(experiment);
+    if (experiment.ParseFromString(bytes) && experiment.name() == name) {
+      experiments[name] = std::move(experiment);
+    } else if (unreadable != nullptr) {
+      unreadable->emplace(name, bytes);
+    }
   }
   return experiments;
 }
 
 Status WriteExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen,
                        const v1::Experiment& next, std::int64_t changes_kept, std::optional<std::size_t> among) {
-  return Write(redis, keys, epoch, seen, next, changes_kept, among, NoteOf(next, epoch, ""));
+  return Write(redis, keys, epoch, seen == nullptr ? std::string() : CanonicalBytes(*seen), next, changes_kept, among,
+               NoteOf(next, epoch, ""));
 }
 
-Status RestoreExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen,
+Status RestoreExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, std::string_view seen,
                          const v1::Experiment& lost, std::int64_t changes_kept) {
   return Write(redis, keys, epoch, seen, lost, changes_kept, std::nullopt, NoteOf(lost, epoch, "restored from the archive; "));
 }

@@ -1,6 +1,7 @@
 #include "fuseline/policy_store/retention.h"
 
 #include <charconv>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -45,7 +46,12 @@ bool MustStay(std::string_view left_ms, double now_ms, const RetentionRule& rule
 
 // An arm may serve a version that no alias points to.
 Status KeepThoseOfExperiments(RedisConnection& redis, const PolicyKeys& keys, std::set<std::uint64_t>& kept) {
-  FUSELINE_ASSIGN_OR_RETURN(const auto experiments, ReadExperiments(redis, keys));
+  std::map<std::string, std::string> unreadable;
+  FUSELINE_ASSIGN_OR_RETURN(const auto experiments, ReadExperiments(redis, keys, &unreadable));
+  if (!unreadable.empty()) {
+    return ErrorStatus(Code::kCorrupt, "nothing is deleted while nobody can say what an experiment serves; it cannot be read:",
+                       unreadable.begin()->first);
+  }
   for (const auto& [name, experiment] : experiments) {
     if (experiment.state() != v1::Experiment::RUNNING && experiment.state() != v1::Experiment::PAUSED) continue;
     for (const v1::Arm& arm : experiment.arms()) kept.insert(arm.version());

@@ -4,6 +4,7 @@
 #include "guardrails.h"
 
 #include <iostream>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -185,6 +186,35 @@ TEST_F(GuardrailsTest, ExperimentsComeBackAfterRedisHasLostThem) {
 
   // Then they are there as they were
   EXPECT_EQ(Stored().SerializeAsString(), before.SerializeAsString());
+}
+
+TEST_F(GuardrailsTest, WhatCannotBeReadHarmsNoOtherExperimentAndIsWrittenAgainIfItIsKnown) {
+  // Given one that the keeper knows, and garbage in its place and under a name that nobody knows
+  test::TempDir folder;
+  const Instruments instruments{log_, metrics_, clock_};
+  ASSERT_OK_AND_ASSIGN(ExperimentKeeper keeper, ExperimentKeeper::Open(folder.path()));
+  ASSERT_THAT(keeper.Follow(*redis_, keys_, kEpoch, 100, instruments), IsOk());
+  v1::Experiment other = experiment_;
+  other.set_name("other");
+  ASSERT_THAT(WriteExperiment(*redis_, keys_, kEpoch, nullptr, other, 100), IsOk());
+  ASSERT_THAT(redis_->Command({"HSET", keys_.experiments(), "experiment", "garbage", "x", "garbage"}), IsOk());
+
+  // Then all others are read, and no version is deleted
+  std::map<std::string, std::string> unreadable;
+  ASSERT_OK_AND_ASSIGN(const auto read, ReadExperiments(*redis_, keys_, &unreadable));
+  EXPECT_EQ(read.size(), 1U);
+  EXPECT_TRUE(read.contains("other"));
+  EXPECT_EQ(unreadable, (std::map<std::string, std::string>{{"experiment", "garbage"}, {"x", "garbage"}}));
+  ASSERT_OK_AND_ASSIGN(const v1::AliasState seen, ReadAliases(*redis_, keys_));
+  EXPECT_THAT(OldVersions(*redis_, keys_, seen, {.keep_versions = 1}), HasCode(Code::kCorrupt));
+
+  // When the keeper follows, then the known one is as it was, and what it does not know is left to people
+  ASSERT_THAT(keeper.Follow(*redis_, keys_, kEpoch, 100, instruments), IsOk());
+  EXPECT_EQ(Stored().SerializeAsString(), experiment_.SerializeAsString());
+  unreadable.clear();
+  ASSERT_OK_AND_ASSIGN(const auto now, ReadExperiments(*redis_, keys_, &unreadable));
+  EXPECT_EQ(now.size(), 2U);
+  EXPECT_EQ(unreadable, (std::map<std::string, std::string>{{"x", "garbage"}}));
 }
 
 // A failover to a replica that was behind looks the same: it is all there, as it was.

@@ -260,6 +260,24 @@ TEST_F(PublicationTest, ARankerThatFallsSilentIsGoneAndItsLineToo) {
   EXPECT_EQ(heard_.Copy().back(), "silent 1 1000");
 }
 
+TEST_F(PublicationTest, AnExperimentThatCannotBeReadKeepsVersionsAndEndsNothing) {
+  config_.mutable_policy_store()->set_keep_versions(1);
+  Open(1);
+  RedisConnection redis = Connect();
+  ASSERT_THAT(redis.Command({"HSET", keys_.experiments(), "x", "garbage"}), IsOk());
+  for (const std::uint64_t number : {1, 2, 3, 4}) {
+    Store(number);
+    ASSERT_TRUE(IsLive(number));
+    ASSERT_THAT(redis.Command({"ZADD", keys_.left(), "1000", "2", "1000", "3"}), IsOk());  // Long ago.
+  }
+  EXPECT_FALSE(publication_->failure().has_value());
+  EXPECT_EQ(PublishedVersions(redis, keys_).value(), (std::vector<std::uint64_t>{1, 2, 3, 4}));
+
+  ASSERT_THAT(redis.Command({"HDEL", keys_.experiments(), "x"}), IsOk());
+  Store(5);
+  EXPECT_TRUE(Eventually([&] { return redis.Command({"EXISTS", keys_.manifest(2)})->integer == 0; })) << "once it is gone";
+}
+
 // Redis alone knows what left an alias when. A version that is published at the very moment of the loss must not let retention go by what is left.
 TEST_F(PublicationTest, WhatLeftAnAliasBeforeALossIsKeptAfterItToo) {
   config_.mutable_policy_store()->set_keep_versions(1);

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/policy_keys.h"
@@ -17,8 +18,9 @@ namespace fuseline {
 // says so. So what is not there was lost, and whoever has seen it keeps it.
 // Errors of all, besides their own: those of the connection.
 
-// All, by name. Errors: kCorrupt, naming the one that cannot be read.
-Result<std::map<std::string, v1::Experiment>> ReadExperiments(RedisConnection& redis, const PolicyKeys& keys);
+// All that can be read, by name: one that cannot is no harm to the others. `unreadable`, if any, receives the bytes of those, by name.
+Result<std::map<std::string, v1::Experiment>> ReadExperiments(RedisConnection& redis, const PolicyKeys& keys,
+                                                              std::map<std::string, std::string>* unreadable = nullptr);
 
 // Writes `next` in place of `seen` (null: there must be none), and a note into the change stream; who and why are those of its last change.
 // One script. The same again is accepted as done. `epoch`: of the writer, or 0: anybody's. `among`: how many experiments the writer saw,
@@ -27,9 +29,9 @@ Result<std::map<std::string, v1::Experiment>> ReadExperiments(RedisConnection& r
 Status WriteExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen,
                        const v1::Experiment& next, std::int64_t changes_kept, std::optional<std::size_t> among = std::nullopt);
 
-// Writes again, as it was, what Redis lost, or in place of `seen`, an earlier state that Redis fell back to. The note says that it was restored.
-// Errors: as WriteExperiment.
-Status RestoreExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, const v1::Experiment* seen,
+// Writes again, as it was, what Redis lost (`seen` is empty), or in place of the bytes `seen`: an earlier state that Redis fell back to, or
+// what cannot be read. The note says that it was restored. Errors: as WriteExperiment.
+Status RestoreExperiment(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t epoch, std::string_view seen,
                          const v1::Experiment& lost, std::int64_t changes_kept);
 
 // What the stream said at the last look, for whoever asks how an experiment stands.

@@ -15,7 +15,7 @@ struct RetentionRule {
   std::int64_t keep_pointed_ms = 600'000;  // After an alias last left it; by the clock of the Redis server alone.
 };
 
-// What DeleteOldVersions would delete now, ascending. Two round trips.
+// What DeleteOldVersions would delete now, ascending. Two round trips. Errors: kCorrupt if an experiment cannot be read: nothing then.
 Result<std::vector<std::uint64_t>> OldVersions(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen,
                                                const RetentionRule& rule);
 
@@ -23,7 +23,7 @@ Result<std::vector<std::uint64_t>> OldVersions(RedisConnection& redis, const Pol
 // serves, and that is not among the newest. Each goes in one script that refuses if any alias moved since `seen` was read, so none goes while it is pointed to.
 // `note`, if any, is written into the change stream for each. Returns what was deleted, ascending. Cost: two round trips, and two for each version deleted.
 // Errors: kConflict if an alias moved or a newer epoch was claimed meanwhile (what was deleted stays so); kNotFound without an
-// epoch; kCorrupt if a manifest does not decode; those of the connection.
+// epoch; kCorrupt if a manifest or an experiment does not decode; those of the connection.
 Result<std::vector<std::uint64_t>> DeleteOldVersions(RedisConnection& redis, const PolicyKeys& keys, const v1::AliasState& seen,
                                                      std::uint64_t epoch, const RetentionRule& rule, const ChangeNote* note);
 

@@ -111,12 +111,15 @@ Status PrintStatus(const ExperimentOptions& options, Desk& desk) {
     FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const v1::Experiment named, desk.Find(options.name));
   }
   if (desk.experiments.empty()) std::cerr << "fuseline: no experiments\n";
+  FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t left_out, ReadLeftOut(desk.redis, desk.keys));
+  if (left_out > 0 && !options.json)
+    std::cout << left_out << " sessions are in no experiment's figures: no room (rollout.max_users), or more than 20 arms\n";
   for (const auto& [name, experiment] : desk.experiments) {
     if (!options.name.empty() && name != options.name) continue;
     FUSELINE_RETURN_IF_ERROR(ValidateExperiment(experiment));
     FUSELINE_ASSIGN_OR_RETURN(const v1::ExperimentTotals totals, ReadFigures(desk.redis, desk.keys, name));
     const Judgement judgement = Judge(experiment, &totals, desk.config.rollout());
-    if (options.json) std::cout << ExperimentJson(experiment, totals, judgement) << '\n';
+    if (options.json) std::cout << ExperimentJson(experiment, totals, judgement, left_out) << '\n';
     else std::cout << ExperimentText(experiment, totals, judgement, desk.config.rollout());
   }
   return OkStatus();

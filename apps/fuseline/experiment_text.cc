@@ -82,13 +82,15 @@ std::string ExperimentText(const v1::Experiment& experiment, const v1::Experimen
   return text.str();
 }
 
-std::string ExperimentJson(const v1::Experiment& experiment, const v1::ExperimentTotals& totals, const Judgement& judgement) {
+std::string ExperimentJson(const v1::Experiment& experiment, const v1::ExperimentTotals& totals, const Judgement& judgement,
+                           std::uint64_t left_out) {
   nlohmann::ordered_json json = {{"experiment", experiment.name()},
                                  {"state", v1::Experiment::State_Name(experiment.state())},
                                  {"coverage", experiment.coverage()},
                                  {"revision", experiment.revision()},
                                  {"sample_ratio_log_e", judgement.log_sample_ratio_e},
                                  {"crossed", totals.crossed()},
+                                 {"left_out_of_all", left_out},
                                  {"arms", nlohmann::ordered_json::array()},
                                  {"shadows", nlohmann::ordered_json::array()}};
   for (const ArmJudgement& arm : judgement.arms) json["arms"].push_back(ArmJson(arm, &arm == &judgement.arms[0]));

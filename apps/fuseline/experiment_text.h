@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "fuseline/rollout/judgement.h"
@@ -10,7 +11,9 @@ namespace fuseline {
 // How an experiment stands, for people; and the same as one JSON object.
 std::string ExperimentText(const v1::Experiment& experiment, const v1::ExperimentTotals& totals, const Judgement& judgement,
                            const v1::Rollout& rule);
-std::string ExperimentJson(const v1::Experiment& experiment, const v1::ExperimentTotals& totals, const Judgement& judgement);
+// `left_out`: sessions that no experiment's figures have.
+std::string ExperimentJson(const v1::Experiment& experiment, const v1::ExperimentTotals& totals, const Judgement& judgement,
+                           std::uint64_t left_out);
 
 // Where a user stands in it, and why. A line of text.
 std::string PlacementText(const v1::Experiment& experiment, const std::string& user_id);

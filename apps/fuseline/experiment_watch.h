@@ -25,9 +25,15 @@ class ExperimentWatch {
  private:
   void See(const v1::Trajectory& trajectory);
 
+  void NoteLetGo(const v1::ExperimentTotals& totals);
+  void NoteLeftOut();
+
   const v1::Rollout rule_;
   const RewardSpec rewards_;
   Publication& publication_;
+  const Instruments instruments_;
+  const Counter let_go_;
+  const Gauge left_out_;
   ExperimentEvaluation evaluation_;
 };
 

@@ -13,6 +13,7 @@
 #include "fuseline/policy_store/aliases.h"
 #include "fuseline/policy_store/archive.h"
 #include "fuseline/policy_store/audit_trail.h"
+#include "fuseline/policy_store/experiments.h"
 #include "fuseline/policy_store/fetch.h"
 #include "fuseline/policy_store/publisher.h"
 #include "fuseline/redis/connection.h"
@@ -91,6 +92,7 @@ struct Publication::Impl {
     std::deque<std::uint64_t> stored;   // Archived; the learner has not heard of it.
     std::deque<v1::Act> acts;           // By others, on the alias live; the same.
     std::map<std::string, v1::ExperimentTotals> looks;  // To be judged, by experiment.
+    std::uint64_t left_out = 0;         // Sessions that none of them has.
     PublicationStatus status;
     std::optional<Status> failure;
   };
@@ -373,9 +375,10 @@ Status Publication::Impl::FollowLastGood() {
 
 // What fails is tried again with the next sums, or sooner if Redis was away; nothing else waits for it.
 void Publication::Impl::LookAtExperiments() {
-  const auto waiting = shared.With([](Shared& state) { return std::exchange(state.looks, {}); });
+  const auto [waiting, left_out] = shared.With([](Shared& state) { return std::pair(std::exchange(state.looks, {}), state.left_out); });
   for (const auto& [name, totals] : waiting) {
-    const Status looked = LookAtExperiment(*ack_reader, keys, options.epoch, options.config, totals, instruments);
+    Status looked = WriteLeftOut(*ack_reader, keys, left_out);
+    if (looked.ok()) looked = LookAtExperiment(*ack_reader, keys, options.epoch, options.config, totals, instruments);
     if (looked.ok()) continue;
     instruments.log.Warn("rollout.look_failed", "experiment", name, "reason", looked.message);
     if (looked.code != Code::kUnavailable) continue;
@@ -429,8 +432,9 @@ std::optional<v1::Act> Publication::TakeAct() {
   });
 }
 
-void Publication::Look(v1::ExperimentTotals totals) {
+void Publication::Look(v1::ExperimentTotals totals, std::uint64_t left_out) {
   impl_->shared.With([&](Impl::Shared& state) {
+    state.left_out = left_out;
     const std::string name = totals.name();
     state.looks[name] = std::move(totals);
   });

@@ -68,7 +68,8 @@ class Publication {
   // one comes again, under its number; after Redis was restored, under a new one.
   std::optional<v1::Act> TakeAct();
   // An experiment's sums, without users, to be judged when Redis can be reached; a later one of the same experiment replaces it.
-  void Look(v1::ExperimentTotals totals);
+  // `left_out`: sessions that no experiment's sums have.
+  void Look(v1::ExperimentTotals totals, std::uint64_t left_out);
   // A session closed whose first request that version decided: evidence for it (last_good.h).
   void Served(std::uint64_t policy_version);
   // Why it ended, if it has: the archive's disk failed, or this writer was fenced.

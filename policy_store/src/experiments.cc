@@ -1,6 +1,8 @@
 #include "fuseline/policy_store/experiments.h"
 
+#include <charconv>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "fuseline/proto/schema.h"
@@ -8,6 +10,8 @@
 
 namespace fuseline {
 namespace {
+
+constexpr const char* kOfNoExperiment = "";  // Each experiment has a name.
 
 std::string NoteOf(const v1::Experiment& experiment, std::uint64_t epoch, std::string_view before) {
   v1::AliasChange note;
@@ -71,6 +75,20 @@ Result<v1::ExperimentTotals> ReadFigures(RedisConnection& redis, const PolicyKey
   v1::ExperimentTotals totals;
   if (reply.is_string() && !totals.ParseFromString(reply.text)) return Error(Code::kCorrupt, "figures cannot be read, of experiment", experiment);
   return totals;
+}
+
+Status WriteLeftOut(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t sessions) {
+  auto reply = redis.Command({"HSET", keys.figures(), kOfNoExperiment, std::to_string(sessions)});
+  return reply ? OkStatus() : std::move(reply).error();
+}
+
+Result<std::uint64_t> ReadLeftOut(RedisConnection& redis, const PolicyKeys& keys) {
+  FUSELINE_ASSIGN_OR_FAIL(const RedisReply reply, redis.Command({"HGET", keys.figures(), kOfNoExperiment}));
+  std::uint64_t sessions = 0;
+  const char* const end = reply.text.data() + reply.text.size();
+  const auto read = std::from_chars(reply.text.data(), end, sessions);
+  if (reply.is_string() && (read.ec != std::errc() || read.ptr != end)) return Error(Code::kCorrupt, "no number of left out sessions:", reply.text);
+  return sessions;
 }
 
 }  // namespace fuseline

@@ -57,20 +57,43 @@ bool AllFinite(const ObservedSession& session) {
 
 }  // namespace
 
-ExperimentEvaluation::Experiment* ExperimentEvaluation::FindOrAdd(std::string_view name) {
-  const auto found = experiments_.find(name);
-  if (found != experiments_.end()) return &found->second;
-  if (experiments_.size() >= kExperimentsMax) return nullptr;
-  Experiment& experiment = experiments_[std::string(name)];
-  experiment.totals.set_name(std::string(name));
-  return &experiment;
+ExperimentEvaluation::Experiment& ExperimentEvaluation::FindOrAdd(std::string_view name) {
+  auto found = experiments_.find(name);
+  if (found == experiments_.end()) {
+    if (experiments_.size() >= kExperimentsMax) LetOldestGo(/*at_least_users=*/0, /*but=*/nullptr);
+    found = experiments_.try_emplace(std::string(name)).first;
+    found->second.totals.set_name(std::string(name));
+  }
+  found->second.last = ++order_;
+  return found->second;
+}
+
+// No experiment can keep a smaller one from being judged, nor an ended one any other.
+bool ExperimentEvaluation::HasRoomFor(const Experiment& experiment) {
+  while (users_ >= max_users_) {
+    if (!LetOldestGo(std::max<std::size_t>(1, experiment.users.size()), &experiment)) return false;
+  }
+  return true;
+}
+
+bool ExperimentEvaluation::LetOldestGo(std::size_t at_least_users, const Experiment* but) {
+  auto oldest = experiments_.end();
+  for (auto it = experiments_.begin(); it != experiments_.end(); ++it) {
+    if (&it->second == but || it->second.users.size() < at_least_users) continue;
+    if (oldest == experiments_.end() || it->second.last < oldest->second.last) oldest = it;
+  }
+  if (oldest == experiments_.end()) return false;
+  if (let_go_) let_go_(oldest->second.totals);
+  users_ -= oldest->second.users.size();
+  experiments_.erase(oldest);
+  return true;
 }
 
 void ExperimentEvaluation::Observe(const ObservedSession& session) {
-  Experiment* const experiment = AllFinite(session) ? FindOrAdd(session.experiment) : nullptr;
+  Experiment* const experiment = AllFinite(session) ? &FindOrAdd(session.experiment) : nullptr;
   const int arm = experiment == nullptr ? -1 : ArmIndex(experiment->totals, session.arm);
   const std::uint64_t id = Fnv1a64(session.user_id);
-  if (arm < 0 || (users_ >= max_users_ && !experiment->users.contains(id))) {
+  if (arm < 0 || (!experiment->users.contains(id) && !HasRoomFor(*experiment))) {
     ++left_out_;
     return;
   }
@@ -104,15 +127,14 @@ void ExperimentEvaluation::Observe(const ObservedSession& session) {
 }
 
 void ExperimentEvaluation::ObserveShadow(std::string_view name, const v1::ShadowScore& score) {
-  Experiment* const experiment = FindOrAdd(name);
-  if (experiment == nullptr) return;
+  v1::ExperimentTotals& totals = FindOrAdd(name).totals;
   v1::ShadowTotals* found = nullptr;
-  for (v1::ShadowTotals& shadow : *experiment->totals.mutable_shadows()) {
+  for (v1::ShadowTotals& shadow : *totals.mutable_shadows()) {
     if (shadow.policy_version() == score.policy_version()) found = &shadow;
   }
   if (found == nullptr) {
-    if (experiment->totals.shadows_size() >= kEvaluatedShadowsMax) return;
-    found = experiment->totals.add_shadows();
+    if (totals.shadows_size() >= kEvaluatedShadowsMax) return;
+    found = totals.add_shadows();
     found->set_policy_version(score.policy_version());
   }
   found->set_requests(found->requests() + 1);
@@ -129,7 +151,11 @@ const v1::ExperimentTotals* ExperimentEvaluation::Find(std::string_view experime
 v1::EvaluationState ExperimentEvaluation::State() const {
   v1::EvaluationState state;
   state.set_left_out(left_out_);
-  for (const auto& [name, experiment] : experiments_) {
+  std::vector<const Experiment*> by_last_session;
+  for (const auto& [name, experiment] : experiments_) by_last_session.push_back(&experiment);
+  std::sort(by_last_session.begin(), by_last_session.end(), [](const Experiment* a, const Experiment* b) { return a->last < b->last; });
+  for (const Experiment* const each : by_last_session) {
+    const Experiment& experiment = *each;
     v1::ExperimentTotals& totals = *state.add_experiments();
     totals = experiment.totals;
     std::vector<std::uint64_t> ids;
@@ -153,9 +179,11 @@ v1::EvaluationState ExperimentEvaluation::State() const {
 Status ExperimentEvaluation::Restore(const v1::EvaluationState& state) {
   std::map<std::string, Experiment, std::less<>> restored;
   std::size_t users = 0;
+  std::uint64_t order = 0;
   for (const v1::ExperimentTotals& totals : state.experiments()) {
     Experiment& experiment = restored[totals.name()];
     experiment.totals = totals;
+    experiment.last = ++order;
     experiment.totals.clear_users();
     const std::string& rows = totals.users();
     if (rows.size() % kUserRowBytes != 0) return ErrorStatus(Code::kCorrupt, "users of experiment", totals.name(), "are cut");
@@ -177,6 +205,7 @@ Status ExperimentEvaluation::Restore(const v1::EvaluationState& state) {
   }
   experiments_ = std::move(restored);
   users_ = users;
+  order_ = order;
   left_out_ = state.left_out();
   return OkStatus();
 }

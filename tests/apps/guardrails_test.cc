@@ -108,6 +108,9 @@ TEST_F(GuardrailsTest, AnArmThatIsAFifthWorseGoesBackToLastGoodAndItsExperimentE
   // What an operator asks for later is what was judged.
   ASSERT_OK_AND_ASSIGN(const v1::ExperimentTotals figures, ReadFigures(*redis_, keys_, "experiment"));
   EXPECT_EQ(figures.sessions(), sessions);
+  EXPECT_EQ(ReadLeftOut(*redis_, keys_).value(), 0U);
+  ASSERT_THAT(WriteLeftOut(*redis_, keys_, 17), IsOk());
+  EXPECT_EQ(ReadLeftOut(*redis_, keys_).value(), 17U);
   // And what a dashboard draws.
   const auto gauge = [&](const std::string& name, MetricLabels labels) {
     labels.insert({{"experiment", "experiment"}, {"arm", "treatment"}});

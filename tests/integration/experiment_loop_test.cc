@@ -119,6 +119,7 @@ TEST(ExperimentLoopTest, APlantedWorseArmEndsItsExperimentAndNoSessionCountsTwic
   EXPECT_EQ(run.Interrupt(), 130) << run.log();
   EXPECT_EQ(judged["state"], "ROLLED_BACK");
   EXPECT_EQ(judged["crossed"], 0);
+  EXPECT_EQ(judged["left_out_of_all"], 0);
   EXPECT_LT(judged["arms"][1]["valid"]["upper"].get<double>(), 0) << output;
   EXPECT_EQ(RunFuseline({"experiment", "status", "planted", "--set", address}, &output), 0);
   EXPECT_THAT(output, testing::HasSubstr("by guardrail: VALID of arm worse"));

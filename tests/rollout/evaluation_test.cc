@@ -170,6 +170,78 @@ TEST(EvaluationTest, WhatTheLimitsLeaveOutIsCountedAndACrossedUserToo) {
   EXPECT_EQ(evaluation.Find("nobody"), nullptr);
 }
 
+// Sessions of users who are all new, for one evaluation that goes on and one that is saved and restored: what is let go must not depend on it.
+class CrowdedEvaluation {
+ public:
+  explicit CrowdedEvaluation(std::size_t max_users)
+      : max_users_(max_users),
+        whole_(std::make_unique<ExperimentEvaluation>(max_users)),
+        resumed_(std::make_unique<ExperimentEvaluation>(max_users)) {
+    whole_->OnLetGo([this](const v1::ExperimentTotals& totals) { let_go.push_back(totals.name()); });
+  }
+  void Observe(const std::string& experiment, int sessions) {
+    for (int i = 0; i < sessions; ++i) {
+      const std::string user = experiment + std::to_string(++users_);
+      for (auto* const each : {whole_.get(), resumed_.get()})
+        each->Observe({.experiment = experiment, .arm = "x", .user_id = user, .metrics = {1, 0, 0}});
+    }
+    const v1::EvaluationState saved = resumed_->State();
+    EXPECT_EQ(saved.SerializeAsString(), whole_->State().SerializeAsString());
+    resumed_ = std::make_unique<ExperimentEvaluation>(max_users_);
+    EXPECT_THAT(resumed_->Restore(saved), IsOk());
+  }
+  int UsersOf(const std::string& experiment) const {
+    const v1::ExperimentTotals* const totals = whole_->Find(experiment);
+    return totals == nullptr ? 0 : static_cast<int>(totals->arms(0).users());
+  }
+  std::uint64_t left_out() const { return whole_->left_out(); }
+  std::vector<std::string> let_go;
+
+ private:
+  std::size_t max_users_;
+  int users_ = 0;
+  std::unique_ptr<ExperimentEvaluation> whole_, resumed_;
+};
+
+TEST(EvaluationTest, AnExperimentThatEndedMakesRoomForTheNextAndOneThatRunsDoesNot) {
+  // Given names whose order is not that of their sessions: "z" is the one that ended
+  CrowdedEvaluation evaluation(/*max_users=*/100);
+  evaluation.Observe("z", 60);
+  evaluation.Observe("a", 40);
+  EXPECT_TRUE(evaluation.let_go.empty());
+
+  // When another one begins
+  evaluation.Observe("m", 60);
+
+  // Then the one that ended has gone with its users, nobody else, and no session is left out
+  EXPECT_EQ(evaluation.let_go, std::vector<std::string>{"z"});
+  EXPECT_EQ(evaluation.UsersOf("m"), 60);
+  EXPECT_EQ(evaluation.UsersOf("a"), 40);
+  EXPECT_EQ(evaluation.left_out(), 0U);
+}
+
+TEST(EvaluationTest, TheLargestExperimentTakesNoRoomFromASmallOne) {
+  CrowdedEvaluation evaluation(/*max_users=*/100);
+  evaluation.Observe("canary", 10);
+  evaluation.Observe("large", 95);
+  EXPECT_EQ(evaluation.left_out(), 5U);
+  EXPECT_EQ(evaluation.UsersOf("canary"), 10);
+  evaluation.Observe("canary", 30);
+  EXPECT_EQ(evaluation.UsersOf("canary"), 40);
+  EXPECT_EQ(evaluation.let_go, std::vector<std::string>{"large"});
+}
+
+TEST(EvaluationTest, InventedNamesDoNotShutOutTheOnesThatRun) {
+  CrowdedEvaluation evaluation(/*max_users=*/1'000);
+  for (std::size_t i = 0; i < 2 * ExperimentEvaluation::kExperimentsMax; ++i) {
+    evaluation.Observe("invented " + std::to_string(i), 1);
+    evaluation.Observe("real", 1);
+  }
+  EXPECT_EQ(evaluation.UsersOf("real"), 200);
+  EXPECT_EQ(evaluation.let_go.size(), 101U);
+  EXPECT_EQ(evaluation.left_out(), 0U);
+}
+
 TEST(EvaluationTest, AStateThatContradictsItselfIsRefused) {
   ExperimentEvaluation evaluation(10);
   evaluation.Observe({.experiment = "e", .arm = "x", .user_id = "a", .metrics = {1, 1, 1}});

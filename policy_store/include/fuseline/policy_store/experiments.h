@@ -39,4 +39,8 @@ Status WriteFigures(RedisConnection& redis, const PolicyKeys& keys, const v1::Ex
 // Empty if there was no look. Errors: kCorrupt.
 Result<v1::ExperimentTotals> ReadFigures(RedisConnection& redis, const PolicyKeys& keys, const std::string& experiment);
 
+// Sessions that no experiment's figures have, for want of room (rollout.max_users), as of the last look. 0 if there was none.
+Status WriteLeftOut(RedisConnection& redis, const PolicyKeys& keys, std::uint64_t sessions);
+Result<std::uint64_t> ReadLeftOut(RedisConnection& redis, const PolicyKeys& keys);  // Errors: kCorrupt.
+
 }  // namespace fuseline

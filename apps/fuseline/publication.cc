@@ -77,7 +77,6 @@ struct Publication::Impl {
   Status FindUnpublished();
   Status LookAround();
   Status Repair(const Status& why);
-  Status Restore();
   void ReadAcknowledgements();
   void Hear(const std::string& ranker, const std::string& text, std::int64_t now_us);
   void ForgetTheSilent(std::int64_t now_us);
@@ -115,7 +114,6 @@ struct Publication::Impl {
   std::uint64_t last_act = 0;               // Its change number.
   int looks = 0;
   bool look_for_lost = false;               // Redis had lost something: perhaps also what no alias points to.
-  std::int64_t retain_from_us = 0;          // Before it nothing is deleted: with the rest, Redis lost what had left an alias when.
   struct Heard {
     std::string text;  // Its line.
     Acknowledgement word;
@@ -180,7 +178,7 @@ Status Publication::Impl::Connect() {
   if (!opened) return std::move(opened).error();
   publisher.emplace(std::move(*opened));
   Status claimed = publisher->Claim(options.epoch);
-  if (claimed.code == Code::kNotFound) claimed = Restore();
+  if (claimed.code == Code::kNotFound) claimed = publisher->Restore();
   FUSELINE_RETURN_IF_ERROR(claimed);
 
   auto reader = RedisConnection::Connect(RedisOptionsOf(options.config.redis()));
@@ -194,8 +192,13 @@ Status Publication::Impl::Connect() {
 
 // What a former life archived and did not publish, and what Redis lost although nothing points to it.
 Status Publication::Impl::FindUnpublished() {
+  auto newest = NewestAccepted(*ack_reader, keys);
+  if (!newest && newest.error().code == Code::kCorrupt) {
+    FUSELINE_RETURN_IF_ERROR(Repair(newest.error()));
+    newest = NewestAccepted(*ack_reader, keys);
+    if (!newest && newest.error().code == Code::kCorrupt) return ErrorStatus(Code::kUnavailable, newest.error().message);
+  }
   FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> published, PublishedVersions(*ack_reader, keys));
-  const auto newest = NewestAccepted(*ack_reader, keys);
   if (!newest && newest.error().code != Code::kNotFound) return newest.error();
   FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> archived, archive.List());
   to_publish.clear();
@@ -204,8 +207,9 @@ Status Publication::Impl::FindUnpublished() {
     FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion found, archive.Get(version));
     if (!found.version.manifest.gate().passed()) continue;
     if (version > newest.value_or(0)) to_publish.push_back(version);
-    else FUSELINE_RETURN_IF_ERROR(Publish(version, PointLive::kNo));
+    else FUSELINE_RETURN_IF_ERROR(Publish(version, PointLive::kAgain));
   }
+  look_for_lost = false;
   return OkStatus();
 }
 
@@ -230,11 +234,12 @@ Status Publication::Impl::PublishNext() {
     const v1::AliasChange* const live = FindAlias(publisher->aliases(), kLiveAlias);
     if (options.on_published) options.on_published(number, live != nullptr && live->to_version() == number);
   }
-  // Only now: among many that waited for Redis, retention would take those that are still to come.
-  if (published_any && instruments.clock.monotonic_us() >= retain_from_us) {
+  // Only now: among many that waited for Redis, or were lost with it, retention would take those that are still to come.
+  if (published_any && !look_for_lost) {
     const auto retained = publisher->Retain();
     if (!retained && retained.error().code == Code::kCorrupt) {
       instruments.log.Warn("policy_store.nothing_deleted", "reason", retained.error().message);
+      FUSELINE_RETURN_IF_ERROR(Repair(retained.error()));
     } else if (!retained && retained.error().code != Code::kConflict) {
       return retained.error();
     }
@@ -254,24 +259,21 @@ Status Publication::Impl::LookAround() {
   if (!publisher || looks++ % kLooksPerAliases != 0) return OkStatus();
   const Status checked = publisher->Check();
   if (!checked.ok()) FUSELINE_RETURN_IF_ERROR(Repair(checked));
-  if (std::exchange(look_for_lost, false)) FUSELINE_RETURN_IF_ERROR(FindUnpublished());
+  if (look_for_lost) FUSELINE_RETURN_IF_ERROR(FindUnpublished());
   FollowLive();
   FUSELINE_RETURN_IF_ERROR(FollowExperiments());
   FUSELINE_RETURN_IF_ERROR(FollowLastGood());
   return trail.Follow(*ack_reader, keys);
 }
 
-// What aliases point to comes back here, all else that was published, and experiments, at the next look.
-Status Publication::Impl::Restore() {
-  retain_from_us = instruments.clock.monotonic_us() + options.config.policy_store().keep_pointed_ms() * 1'000;
-  return publisher->Restore();
-}
-
-// What Redis lost is brought back; what somebody else moved is read again. One of either is an answer, two are trouble.
+// What Redis lost, or holds in bytes that nobody can read, is brought back: here what aliases point to, all else that was published, and
+// experiments, at the next look. What somebody else moved is read again. One of either is an answer, two are trouble.
 Status Publication::Impl::Repair(const Status& why) {
   instruments.log.Warn("policy_store.publication_repaired", "reason", why.message);
-  look_for_lost = why.code == Code::kNotFound;
-  if (look_for_lost) return Restore();
+  if (why.code == Code::kNotFound || why.code == Code::kCorrupt) {
+    look_for_lost = true;
+    return publisher->Restore();
+  }
   if (why.code == Code::kConflict) return publisher->Claim(options.epoch);
   return why;
 }

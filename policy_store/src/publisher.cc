@@ -40,6 +40,11 @@ std::pair<std::uint64_t, std::uint64_t> PositionOf(const v1::AliasState& state) 
   return {epoch, state.change()};
 }
 
+// Redis is a cache: what nobody can read there is lost.
+Status AsLoss(const Status& status) {
+  return status.code == Code::kCorrupt ? ErrorStatus(Code::kNotFound, "redis holds what cannot be read:", status.message) : status;
+}
+
 }  // namespace
 
 struct Publisher::Impl {
@@ -69,6 +74,8 @@ struct Publisher::Impl {
   // The versions that aliases point to and that are not whole in Redis.
   Result<std::set<std::uint64_t>> Incomplete();
   Result<Published> Publish(const ArchivedVersion& stored, PointLive point);
+  Status ForgetUnreadable();
+  Status Spare(std::uint64_t version);
   Status Upload(const std::set<std::uint64_t>& versions, const v1::AliasState& seen);
   Status RestoreFrom(const v1::AliasState& saved, const v1::AliasState& seen);
   // What follows a script for which `after` was saved ahead. An error that leaves its effect open changes nothing here:
@@ -121,7 +128,9 @@ Status Publisher::Impl::Adopt(v1::AliasState state) {
 Status Publisher::Impl::Refresh() {
   FUSELINE_CHECK(epoch != 0);
   FUSELINE_RETURN_IF_ERROR(Connect());
-  FUSELINE_ASSIGN_OR_RETURN(v1::AliasState seen, ReadAliases(*redis, keys));
+  auto read = ReadAliases(*redis, keys);
+  if (!read) return AsLoss(read.error());
+  v1::AliasState seen = *std::move(read);
   if (seen.epoch() > epoch) return ErrorStatus(Code::kConflict, "fenced: epoch", epoch, "was followed by", seen.epoch());
   if (seen.epoch() < epoch) return ErrorStatus(Code::kNotFound, "unfenced: redis has lost epoch", epoch);
   if (PositionOf(seen) < PositionOf(known)) {
@@ -192,9 +201,10 @@ Status Publisher::Impl::Settle(const Status& answer, const v1::AliasState& after
 
 Result<Published> Publisher::Impl::Publish(const ArchivedVersion& stored, PointLive point) {
   FUSELINE_FAIL_IF_ERROR(Refresh());
+  if (point == PointLive::kAgain) FUSELINE_FAIL_IF_ERROR(Spare(stored.version.manifest.version()));
   FUSELINE_FAIL_IF_ERROR(PutParts(stored));
   const v1::AliasChange* const live = FindAlias(known, kLiveAlias);
-  if (point == PointLive::kNo || (live != nullptr && live->pinned())) {
+  if (point != PointLive::kYes || (live != nullptr && live->pinned())) {
     FUSELINE_ASSIGN_OR_FAIL(const bool was_there, Complete(stored, known, nullptr));
     return Published{.was_there = was_there, .change = known.change()};
   }
@@ -218,9 +228,39 @@ Result<Published> Publisher::Impl::Publish(const ArchivedVersion& stored, PointL
   return Published{.was_there = false, .change = known.change(), .delta_bytes = delta_bytes};
 }
 
+// What is taken out here comes back from the archive as all that is lost does.
+Status Publisher::Impl::ForgetUnreadable() {
+  FUSELINE_ASSIGN_OR_RETURN(const RedisReply aliases, redis->Command({"HGETALL", keys.aliases()}));
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> versions, PublishedVersions(*redis, keys));
+  std::vector<std::string> names = {keys.epoch(), keys.change(), keys.aliases(), keys.versions()};
+  std::vector<std::string> words = {std::to_string(epoch)};
+  for (const std::uint64_t version : versions) {
+    FUSELINE_ASSIGN_OR_RETURN(const RedisReply bytes, redis->Command({"GET", keys.manifest(version)}));
+    if (bytes.is_nil() || DecodeManifest(bytes.text, {}, version)) continue;
+    names.push_back(keys.manifest(version));
+    words.push_back(std::to_string(version));
+  }
+  for (std::size_t i = 0; i + 1 < aliases.elements.size(); i += 2) {
+    if (DecodeAliasChange(aliases.elements[i + 1].text)) continue;
+    words.insert(words.end(), {aliases.elements[i].text, aliases.elements[i + 1].text});
+  }
+  const std::vector<std::string_view> arguments(words.begin(), words.end());
+  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const RedisReply reply, redis->Eval(ForgetScript(), names, arguments));
+  return OkStatus();
+}
+
+// Redis has forgotten when an alias left it: perhaps just now.
+Status Publisher::Impl::Spare(std::uint64_t version) {
+  const std::string mine = std::to_string(epoch), number = std::to_string(version);
+  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const RedisReply reply,
+                            redis->Eval(SpareScript(), {keys.epoch(), keys.left()}, {mine, number}));
+  return OkStatus();
+}
+
 Status Publisher::Impl::Upload(const std::set<std::uint64_t>& versions, const v1::AliasState& seen) {
   for (const std::uint64_t version : versions) {
     FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion stored, archive.Get(version));
+    FUSELINE_RETURN_IF_ERROR(Spare(version));
     FUSELINE_RETURN_IF_ERROR(PutParts(stored));
     FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const bool was_there, Complete(stored, seen, nullptr));
   }
@@ -290,16 +330,19 @@ Status Publisher::Check() {
 
 Status Publisher::Restore() {
   FUSELINE_CHECK(impl_->epoch != 0);
-  const Status claimed = Claim(impl_->epoch);
-  if (!claimed.ok() && claimed.code != Code::kNotFound) return claimed;
-  if (claimed.ok()) {
+  if (const Status claimed = Claim(impl_->epoch); !claimed.ok() && claimed.code != Code::kNotFound) return claimed;
+  FUSELINE_RETURN_IF_ERROR(impl_->ForgetUnreadable());
+  const Status whole = impl_->Refresh();
+  if (!whole.ok() && whole.code != Code::kNotFound) return whole;
+  if (whole.ok()) {
     FUSELINE_ASSIGN_OR_RETURN(const std::set<std::uint64_t> incomplete, impl_->Incomplete());
     FUSELINE_RETURN_IF_ERROR(impl_->Upload(incomplete, impl_->known));
     if (incomplete.empty()) return OkStatus();  // Nothing was lost but, perhaps, the claim.
   } else {
     FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState saved, impl_->archive.LoadAliases());
-    FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState seen, ReadAliases(*impl_->redis, impl_->keys));
-    FUSELINE_RETURN_IF_ERROR(impl_->RestoreFrom(saved, seen));
+    const auto seen = ReadAliases(*impl_->redis, impl_->keys);
+    if (!seen) return AsLoss(seen.error());
+    FUSELINE_RETURN_IF_ERROR(impl_->RestoreFrom(saved, *seen));
   }
   impl_->restored.Increment();
   impl_->log.Warn("policy_store.redis_restored", "policy", impl_->options.policy, "aliases", impl_->known.aliases_size(), "change",

@@ -5,20 +5,26 @@
 namespace fuseline {
 namespace {
 
-// An epoch below ours is one from before a failover that lost our claim: nobody newer wrote it.
+// A number that nobody has counted to is lost, as one that is absent: 0. An epoch below ours is one from before a failover
+// that lost our claim: nobody newer wrote it.
 constexpr const char* kShared = R"lua(
-local function check_epoch(key, mine)
+local function counted(key)
   local stored = redis.call('GET', key)
-  if not stored then return redis.error_reply('ABSENT epoch: unfenced') end
-  if tonumber(stored) < tonumber(mine) then return redis.error_reply('ABSENT epoch ' .. mine .. ': unfenced') end
-  if tonumber(stored) > tonumber(mine) then
-    return redis.error_reply('REFUSED fenced: epoch ' .. mine .. ' was followed by ' .. stored)
+  local number = stored and string.match(stored, '^%d+$') and tonumber(stored)
+  return number and number <= 9007199254740992 and number or 0
+end
+local function check_epoch(key, mine)
+  local stored = counted(key)
+  if stored < tonumber(mine) then return redis.error_reply('ABSENT epoch ' .. mine .. ': unfenced') end
+  if stored > tonumber(mine) then
+    return redis.error_reply('REFUSED fenced: epoch ' .. mine .. ' was followed by ' .. string.format('%.0f', stored))
   end
 end
 local function check_change(key, seen)
-  local stored = redis.call('GET', key) or '0'
-  if tonumber(stored) < tonumber(seen) then return redis.error_reply('ABSENT change ' .. seen .. ': behind') end
-  if tonumber(stored) > tonumber(seen) then
+  local stored = counted(key)
+  if stored < tonumber(seen) then return redis.error_reply('ABSENT change ' .. seen .. ': behind') end
+  if stored > tonumber(seen) then
+    stored = string.format('%.0f', stored)
     return redis.error_reply('REFUSED moved: change ' .. seen .. ' was followed by ' .. stored)
   end
 end
@@ -41,11 +47,36 @@ return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]), redis.call('HGET
 )lua";
 
 constexpr const char* kClaim = R"lua(
-local stored = redis.call('GET', KEYS[1])
-if stored and tonumber(stored) > tonumber(ARGV[1]) then
-  return redis.error_reply('REFUSED fenced: epoch ' .. ARGV[1] .. ' was followed by ' .. stored)
+local stored = counted(KEYS[1])
+if stored > tonumber(ARGV[1]) then
+  return redis.error_reply('REFUSED fenced: epoch ' .. ARGV[1] .. ' was followed by ' .. string.format('%.0f', stored))
 end
 redis.call('SET', KEYS[1], ARGV[1])
+return 1
+)lua";
+
+constexpr const char* kForget = R"lua(
+local no = check_epoch(KEYS[1], ARGV[1])
+if no then return no end
+local versions = #KEYS - 4
+for i = 1, versions do
+  redis.call('DEL', KEYS[4 + i])
+  redis.call('ZREM', KEYS[4], ARGV[1 + i])
+end
+if counted(KEYS[2]) == 0 then redis.call('DEL', KEYS[2]) end
+for i = versions + 2, #ARGV, 2 do
+  if redis.call('HGET', KEYS[3], ARGV[i]) == ARGV[i + 1] then
+    redis.call('HDEL', KEYS[3], ARGV[i])
+    redis.call('DEL', KEYS[2])
+  end
+end
+return 1
+)lua";
+
+constexpr const char* kSpare = R"lua(
+local no = check_epoch(KEYS[1], ARGV[1])
+if no then return no end
+redis.call('ZADD', KEYS[2], string.format('%.0f', now_ms()), ARGV[2])
 return 1
 )lua";
 
@@ -141,7 +172,17 @@ const RedisScript& ReadAliasesScript() {
 }
 
 const RedisScript& ClaimScript() {
-  static const RedisScript script(kClaim);
+  static const RedisScript script(std::string(kShared) + kClaim);
+  return script;
+}
+
+const RedisScript& ForgetScript() {
+  static const RedisScript script(std::string(kShared) + kForget);
+  return script;
+}
+
+const RedisScript& SpareScript() {
+  static const RedisScript script(std::string(kShared) + kSpare);
   return script;
 }
 

@@ -13,6 +13,13 @@ const RedisScript& ReadAliasesScript();
 // KEYS epoch. ARGV epoch.
 const RedisScript& ClaimScript();
 
+// Takes out what nobody can read, so that it counts as lost. With an alias its change number goes: whoever knows it sees that they are behind.
+// KEYS epoch, change, aliases, versions, manifest…. ARGV epoch, the version of each manifest, then pairs: alias, its bytes as they were seen.
+const RedisScript& ForgetScript();
+
+// Retention spares a version as if an alias had left it just now. KEYS epoch, left. ARGV epoch, version.
+const RedisScript& SpareScript();
+
 // KEYS epoch, manifest, part. ARGV epoch, manifest bytes, part bytes.
 const RedisScript& PutPartScript();
 

@@ -17,6 +17,7 @@
 #include "fuseline/policy_store/aliases.h"
 #include "fuseline/policy_store/archive.h"
 #include "fuseline/policy_store/fetch.h"
+#include "fuseline/policy_store/retention.h"
 #include "fuseline/proto/settings.h"
 #include "fuseline/test_support/eventually.h"
 #include "fuseline/test_support/matchers.h"
@@ -274,8 +275,49 @@ TEST_F(PublicationTest, AnExperimentThatCannotBeReadKeepsVersionsAndEndsNothing)
   EXPECT_EQ(PublishedVersions(redis, keys_).value(), (std::vector<std::uint64_t>{1, 2, 3, 4}));
 
   ASSERT_THAT(redis.Command({"HDEL", keys_.experiments(), "x"}), IsOk());
-  Store(5);
-  EXPECT_TRUE(Eventually([&] { return redis.Command({"EXISTS", keys_.manifest(2)})->integer == 0; })) << "once it is gone";
+  std::uint64_t number = 4;
+  EXPECT_TRUE(Eventually([&] {
+    Store(++number);
+    return IsLive(number) && redis.Command({"EXISTS", keys_.manifest(2)})->integer == 0;
+  })) << "once it is gone";
+}
+
+// A cache may lose what it holds, and garbage is no more than that; the same after a restart.
+TEST_F(PublicationTest, WhatCannotBeReadInRedisComesBackFromTheArchive) {
+  RedisConnection redis = Connect();
+  std::uint64_t number = 0;
+  const auto is_whole = [&] {
+    const auto seen = ReadAliases(redis, keys_);
+    const v1::AliasChange* const live = seen ? FindAlias(*seen, kLiveAlias) : nullptr;
+    return live != nullptr && live->to_version() == number && seen->epoch() >= 1 && seen->aliases_size() <= 3 &&
+           FetchVersion(redis, keys_, number, live->manifest_sha256()).has_value() &&
+           FetchVersion(redis, keys_, number - 1, {}).has_value();
+  };
+  const std::vector<std::vector<std::string>> garbage = {
+      {"HSET", keys_.aliases(), "live", "garbage"}, {"HSET", keys_.aliases(), "x", "garbage"},
+      {"SET", keys_.change(), "garbage"},           {"SET", keys_.change(), "99999999999999999999"},
+      {"SET", keys_.epoch(), "garbage"},            {"SET", keys_.epoch(), "1e9"},
+      {"SET", keys_.manifest(0), "garbage"}};
+  Open(1);
+  Store(++number);
+  for (std::vector<std::string> words : garbage) {
+    for (const bool is_restarted : {false, true}) {
+      Store(++number);
+      ASSERT_TRUE(Eventually(is_whole)) << words[1];
+      if (is_restarted) publication_.reset();
+      if (words[1] == keys_.manifest(0)) {  // Of what is live, and of what is not.
+        ASSERT_THAT(redis.Command({"SET", keys_.manifest(number), "garbage"}), IsOk());
+        ASSERT_THAT(redis.Command({"SET", keys_.manifest(number - 1), "garbage"}), IsOk());
+      } else {
+        ASSERT_THAT(redis.Command(RedisCommand(words.begin(), words.end())), IsOk());
+      }
+      ASSERT_FALSE(is_whole() && words[2] != "x" && publication_ == nullptr) << words[1];
+      if (is_restarted) Open(1);
+      ASSERT_TRUE(Eventually([&] { return is_whole() || publication_->failure().has_value(); })) << words[1];
+      ASSERT_FALSE(publication_->failure().has_value()) << words[1] << ": " << publication_->failure()->message;
+    }
+  }
+  EXPECT_EQ(redis.Command({"HEXISTS", keys_.aliases(), "x"})->integer, 0);
 }
 
 // Redis alone knows what left an alias when. A version that is published at the very moment of the loss must not let retention go by what is left.
@@ -297,6 +339,34 @@ TEST_F(PublicationTest, WhatLeftAnAliasBeforeALossIsKeptAfterItToo) {
   publication_.reset();
   DiskFileSystem files;
   EXPECT_EQ(Archive::OpenReadOnly(folder_.path(), files).List().value(), (std::vector<std::uint64_t>{1, 2, 3, 4, 5, 6}));
+}
+
+TEST_F(PublicationTest, WhatComesBackAfterALossIsSparedByRedisItself) {
+  config_.mutable_policy_store()->set_keep_versions(1);
+  Open(1);
+  for (const std::uint64_t number : {1, 2, 3, 4}) Store(number);
+  ASSERT_TRUE(IsLive(4));
+  RedisConnection redis = Connect();
+  const auto are_there = [&](const std::vector<std::uint64_t>& expected) {
+    return Eventually([&] { return PublishedVersions(redis, keys_).value() == expected; });
+  };
+
+  // When Redis is lost while nobody runs, and another life restores it and begins a third one
+  publication_.reset();
+  ASSERT_THAT(redis.Command({"FLUSHALL"}), IsOk());
+  Open(1);
+  ASSERT_TRUE(are_there({1, 2, 3, 4}));
+  publication_.reset();
+  Open(1);
+  Store(5);
+  ASSERT_TRUE(IsLive(5));
+
+  // Then all stay, also for who asks Redis alone
+  ASSERT_TRUE(are_there({1, 2, 3, 4, 5}));
+  ASSERT_OK_AND_ASSIGN(const v1::AliasState seen, ReadAliases(redis, keys_));
+  EXPECT_THAT(OldVersions(redis, keys_, seen, {.keep_versions = 1}).value(), ElementsAre());
+  publication_.reset();
+  EXPECT_TRUE(are_there({1, 2, 3, 4, 5}));
 }
 
 // A second loss may meet any step of the repair of the first.

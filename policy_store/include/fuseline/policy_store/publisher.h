@@ -28,7 +28,8 @@ struct PublisherOptions {
   std::int64_t delta_min_bytes = 0;    // Weights as large are also published as what changed since the live version; 0: never.
 };
 
-enum class PointLive { kNo, kYes };  // kYes: unless somebody has pinned it.
+// kYes: unless somebody has pinned it. kAgain: no; Redis lost the version, and retention spares it as if an alias had left it just now.
+enum class PointLive { kNo, kYes, kAgain };
 
 struct Published {
   bool was_there = false;    // The same version with the same digest had been published before; nothing was moved.
@@ -47,7 +48,9 @@ struct Published {
 //   kUnavailable   Redis or the disk is slow or down; repeat the same call, with a back-off. It may have taken effect.
 //   kConflict      "fenced": a newer writer has claimed the policy; stop. "moved": an operator moved an alias meanwhile;
 //                  the call can be repeated, once.
-//   kNotFound      "unfenced", "behind" or "lacks": Redis lost what it held (FLUSHALL, failover): call Restore, then repeat.
+//   kNotFound      "unfenced", "behind" or "lacks": Redis lost what it held (FLUSHALL, failover), or holds what
+//                  cannot be read: call Restore, then repeat.
+//   kCorrupt       the archive is damaged. (Of Retain: or a manifest or experiment in Redis.)
 //   kInvalidInput  the server may evict keys (its maxmemory-policy is not noeviction), or refuses the credentials.
 class Publisher {
  public:
@@ -74,8 +77,8 @@ class Publisher {
   Status Check();
 
   // Publishes again the versions that aliases pointed to and points the aliases there, pins included, under change numbers greater than
-  // any that this archive has seen, by a margin for operators' moves that it has not. Where only parts were lost, no alias moves. Does
-  // nothing if Redis has lost nothing. REQUIRES: Claim (its kNotFound counts). Errors: kCorrupt if the archive is damaged.
+  // any that this archive has seen, by a margin for operators' moves that it has not. Where only parts were lost, no alias moves. What
+  // cannot be read counts as lost. Retention spares what comes back as if an alias had left it just now. Does nothing if Redis has lost nothing. REQUIRES: Claim (its kNotFound counts). Errors: kCorrupt if the archive is damaged.
   Status Restore();
 
   // Deletes versions by the rule, in Redis and then in the archive. Returns those deleted from Redis. REQUIRES: Claim.

@@ -39,7 +39,7 @@ inline constexpr std::string_view kNoteField = "note";  // Of an entry that move
 //   fuseline:{NAME}:v:N:delta     hash        decimal version that it was made from → VersionDelta; absent: there are only the parts
 //   fuseline:{NAME}:acks          hash        ranker → what serves there since when (acknowledgement.h)
 //   fuseline:{NAME}:experiments   hash        name → Experiment (canonical bytes)
-//   fuseline:{NAME}:figures       hash        experiment → ExperimentTotals at the last look, without users
+//   fuseline:{NAME}:figures       hash        experiment → ExperimentTotals at the last look, without users; under the empty name: sessions left out
 //
 // A ranker follows (epoch, change), and refuses an AliasChange that is not greater than the last it took for that alias.
 // Value type; every accessor makes a string.

@@ -77,7 +77,7 @@ struct Publication::Impl {
   Status FindUnpublished();
   Status LookAround();
   Status Repair(const Status& why);
-  void ReadAcknowledgements();
+  Status ReadAcknowledgements();
   void Hear(const std::string& ranker, const std::string& text, std::int64_t now_us);
   void ForgetTheSilent(std::int64_t now_us);
   void FollowLive();
@@ -109,6 +109,7 @@ struct Publication::Impl {
   std::optional<RedisConnection> ack_reader;
   std::optional<ExperimentKeeper> keeper;
   std::string experiments_error;            // Of the last look at them; empty: none.
+  std::string acks_error;                   // The same.
   LastGood last_good;
   std::deque<std::uint64_t> to_publish;     // Archived and accepted, ascending.
   std::uint64_t last_act = 0;               // Its change number.
@@ -254,8 +255,12 @@ Status Publication::Impl::PublishNext() {
 
 // What others did and what Redis lost is seen here when nothing is published.
 Status Publication::Impl::LookAround() {
-  ReadAcknowledgements();
-  if (publisher) LookAtExperiments();
+  const Status heard = ReadAcknowledgements();
+  if (std::exchange(acks_error, heard.message) != heard.message && !heard.ok()) {
+    instruments.log.Warn("policy_store.acknowledgements_unread", "reason", heard.message);
+  }
+  if (!heard.ok() && !ack_reader->connected()) return heard;  // Nothing else depends on what they say.
+  LookAtExperiments();
   if (!publisher || looks++ % kLooksPerAliases != 0) return OkStatus();
   const Status checked = publisher->Check();
   if (!checked.ok()) FUSELINE_RETURN_IF_ERROR(Repair(checked));
@@ -286,12 +291,9 @@ void Publication::Impl::NoteError(const Status& status) {
   if (changed && !status.ok()) instruments.log.Warn("policy_store.redis_unavailable", "reason", status.message);
 }
 
-void Publication::Impl::ReadAcknowledgements() {
+Status Publication::Impl::ReadAcknowledgements() {
   const auto reply = ack_reader->Command({"HGETALL", keys.acks()});
-  if (!reply) {
-    publisher.reset();  // The connections are made anew together.
-    return;
-  }
+  if (!reply) return reply.error();
   const std::int64_t now_us = instruments.clock.monotonic_us();
   for (std::size_t i = 0; i + 1 < reply->elements.size(); i += 2) {
     Hear(reply->elements[i].text, reply->elements[i + 1].text, now_us);
@@ -302,6 +304,7 @@ void Publication::Impl::ReadAcknowledgements() {
     if (!heard.is_gone) words.emplace(ranker, heard.word);
   }
   shared.With([&](Shared& state) { state.status.rankers = std::move(words); });
+  return OkStatus();
 }
 
 void Publication::Impl::Hear(const std::string& ranker, const std::string& text, std::int64_t now_us) {

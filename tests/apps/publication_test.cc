@@ -229,6 +229,25 @@ TEST_F(PublicationTest, AcknowledgementsAreTakenOnceAndTheFleetIsKnownByName) {
   EXPECT_FALSE(rankers.contains("d") || rankers.contains("e"));
 }
 
+TEST_F(PublicationTest, AcknowledgementsThatCannotBeReadHoldUpNothingElse) {
+  Open(1);
+  for (const std::uint64_t number : {1, 2}) Store(number);
+  ASSERT_TRUE(IsLive(2));
+  RedisConnection redis = Connect();
+  ASSERT_THAT(redis.Command({"DEL", keys_.acks()}), IsOk());
+  ASSERT_THAT(redis.Command({"SET", keys_.acks(), "garbage"}), IsOk());
+
+  Move([](const v1::AliasState& seen) { return PlanRollback(seen, 0); });
+  EXPECT_TRUE(NextAct()) << "looks go on";
+  ASSERT_THAT(redis.Command({"DEL", keys_.part(1, 0)}), IsOk());
+  EXPECT_TRUE(Eventually([&] { return FetchVersion(redis, keys_, 1, {}).has_value(); })) << "and repairs";
+
+  ASSERT_THAT(redis.Command({"DEL", keys_.acks()}), IsOk());
+  ASSERT_THAT(redis.Command({"HSET", keys_.acks(), "a", "1 1 1000 5000"}), IsOk());
+  EXPECT_TRUE(Eventually([&] { return publication_->status().rankers.contains("a"); }));
+  EXPECT_FALSE(publication_->failure().has_value());
+}
+
 TEST_F(PublicationTest, ARankerThatFallsSilentIsGoneAndItsLineToo) {
   // given: a monotonic clock that the test moves; one ranker goes on, one is silent, one is of before and speaks only
   // when something changes

@@ -129,6 +129,7 @@ Status ImportFile(const VersionsOptions& options, const v1::Config&, VersionDesk
             << (version->version.signature.empty() ? "not signed" : desk.trusted().empty() ? "signed by whom is not checked" : "signed by a trusted key")
             << '\n';
   if (!options.execute) {
+    if (const auto may = desk.MayImport(*version); !may) return may.error();
     std::cout << "nothing was changed; --execute puts it into the archive and redis, where versions promote finds it\n";
     return OkStatus();
   }

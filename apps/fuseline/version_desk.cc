@@ -99,18 +99,22 @@ Result<ArchivedVersion> VersionDesk::Get(std::uint64_t version) {
   return FetchVersion(*redis_, keys_, version, {}, trusted_);
 }
 
-Result<bool> VersionDesk::Import(const ArchivedVersion& version, const std::string& why) {
+Result<v1::AliasState> VersionDesk::MayImport(const ArchivedVersion& version) {
   FUSELINE_ASSIGN_OR_FAIL(RedisConnection* const redis, Redis());
   if (!archive_) {
     return Error(Code::kNotFound,
                  "no archive is here, and what it lacks is lost with redis: import where the learner's state is, not in",
                  config_.fuseline().state_dir());
   }
-  const std::string& policy = config_.policy().name();
-  FUSELINE_ASSIGN_OR_FAIL(const v1::AliasState seen, Aliases());
-  FUSELINE_FAIL_IF_ERROR(CheckImport(*redis, policy, seen, version));
+  FUSELINE_ASSIGN_OR_FAIL(v1::AliasState seen, Aliases());
+  FUSELINE_FAIL_IF_ERROR(CheckImport(*redis, config_.policy().name(), seen, version));
+  return seen;
+}
+
+Result<bool> VersionDesk::Import(const ArchivedVersion& version, const std::string& why) {
+  FUSELINE_ASSIGN_OR_FAIL(const v1::AliasState seen, MayImport(version));
   FUSELINE_FAIL_IF_ERROR(archive_->Put(version.version));
-  FUSELINE_ASSIGN_OR_FAIL(const bool was_there, ImportVersion(*redis, policy, seen, version, Note(why)));
+  FUSELINE_ASSIGN_OR_FAIL(const bool was_there, ImportVersion(*redis_, config_.policy().name(), seen, version, Note(why)));
   FUSELINE_FAIL_IF_ERROR(archive_->Put(version.version));  // Before Redis had it, the learner might have pruned it.
   return was_there;
 }
@@ -129,7 +133,8 @@ Status VersionDesk::Prepare(const AliasMove& move, const v1::AliasState& seen, b
     return ErrorStatus(Code::kConflict, "the gate did not accept version", move.to_version, "(--despite-gate takes it all the same):", reasons);
   }
   FUSELINE_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> published, PublishedVersions(*redis_, keys_));
-  if (!execute || std::binary_search(published.begin(), published.end(), move.to_version)) return OkStatus();
+  if (std::binary_search(published.begin(), published.end(), move.to_version)) return OkStatus();
+  if (!execute) return CheckImport(*redis_, config_.policy().name(), seen, version);
   const auto imported = ImportVersion(*redis_, config_.policy().name(), seen, version, Note(why));
   return imported ? OkStatus() : imported.error();
 }

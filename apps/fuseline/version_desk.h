@@ -56,6 +56,8 @@ class VersionDesk {
   // before. Errors: kNotFound without an archive here; those of ImportVersion and Archive::Put, with nothing changed,
   // or the archive alone.
   Result<bool> Import(const ArchivedVersion& version, const std::string& why);
+  // Whether Import would, and the aliases as they stand. Errors: as Import, with nothing changed.
+  Result<v1::AliasState> MayImport(const ArchivedVersion& version);
 
   ChangeNote Note(const std::string& why) const;  // By user@host, now.
 

@@ -73,16 +73,23 @@ fuseline_shape ShapeOf(const fuseline::v1::FeatureSchema& schema) {
   return shape;
 }
 
-Result<fuseline::RankerOptions> OptionsOf(const fuseline_ranker_options& from) {
+struct FaceOptions {
+  fuseline::RankerOptions ranker;
+  fuseline::EventLogOptions events;
+};
+
+Result<FaceOptions> OptionsOf(const fuseline_ranker_options& from) {
   fuseline::SettingsSources sources;
   sources.file = TextOf(from.config_file);
   sources.environment = fuseline::SettingsEnvironment();
   if (from.settings_count > 0 && from.settings == nullptr) return tl::unexpected(Missing("settings"));
   for (const char* setting : std::span(from.settings, from.settings_count)) sources.flags.emplace_back(TextOf(setting));
   FUSELINE_ASSIGN_OR_FAIL(const auto config, fuseline::LoadSettings(sources));
-  FUSELINE_ASSIGN_OR_FAIL(fuseline::RankerOptions options, fuseline::RankerOptionsOf(config));
-  options.name = TextOf(from.name);
-  options.version_folder = TextOf(from.version_folder);
+  FaceOptions options;
+  FUSELINE_ASSIGN_OR_FAIL(options.ranker, fuseline::RankerOptionsOf(config));
+  options.ranker.name = TextOf(from.name);
+  options.ranker.version_folder = TextOf(from.version_folder);
+  options.events.queue_events = static_cast<std::size_t>(config.ranker().event_log_queue());
   return options;
 }
 
@@ -206,13 +213,13 @@ const char* fuseline_last_error(void) { return last_error.c_str(); }
 int fuseline_ranker_open(const fuseline_ranker_options* options, fuseline_ranker** ranker) {
   return Call([&]() -> Status {
     if (options == nullptr || ranker == nullptr) return Missing("options or ranker");
-    FUSELINE_ASSIGN_OR_RETURN(fuseline::RankerOptions its_options, OptionsOf(*options));
-    auto opened = std::make_unique<fuseline_ranker>(fuseline::Severity::kWarn, its_options.schema);
+    FUSELINE_ASSIGN_OR_RETURN(FaceOptions its, OptionsOf(*options));
+    auto opened = std::make_unique<fuseline_ranker>(fuseline::Severity::kWarn, its.ranker.schema);
     if (const std::string_view file = TextOf(options->event_file); !file.empty()) {
       FUSELINE_ASSIGN_OR_RETURN(auto sink, fuseline::OpenFileSink(file, opened->log));
-      opened->events = std::make_unique<fuseline::EventLog>(fuseline::EventLogOptions{}, std::move(sink), opened->log, opened->metrics);
+      opened->events = std::make_unique<fuseline::EventLog>(its.events, std::move(sink), opened->log, opened->metrics);
     }
-    FUSELINE_ASSIGN_OR_RETURN(opened->ranker, fuseline::Ranker::Open(std::move(its_options), opened->log, opened->metrics, opened->clock));
+    FUSELINE_ASSIGN_OR_RETURN(opened->ranker, fuseline::Ranker::Open(std::move(its.ranker), opened->log, opened->metrics, opened->clock));
     *ranker = opened.release();
     return OkStatus();
   });

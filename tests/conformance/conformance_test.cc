@@ -1,4 +1,6 @@
 // Our ranker, seen through its C header, decides what the conformance vectors say; and what it is told wrongly it answers with a reason.
+#include <sys/stat.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -191,6 +193,21 @@ TEST_F(ConformanceTest, AVersionWhoseWeightsWereChangedIsNotOpened) {
   EXPECT_THAT(fuseline_last_error(), HasSubstr("weights"));
   std::filesystem::remove(folder_ / "manifest.pb");
   EXPECT_EQ(Open(), FUSELINE_NOT_FOUND);
+}
+
+// Nobody reads the pipe: it takes 64 KiB, what waits is at most what the setting allows, and the rest is dropped.
+TEST_F(ConformanceTest, EventsThatNobodyTakesWaitInTheQueueOfTheSettings) {
+  const std::string pipe = folder_ / "events.fifo";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  ASSERT_EQ(Open(pipe.c_str(), {"ranker.event_log_queue=16"}), FUSELINE_OK) << fuseline_last_error();
+  const fuseline_feedback feedback = {.event_id = "f1", .user_id = "u1", .event_time_ms = 2'000, .request_id = "r1",
+                                      .item_id = "i1", .kind = "WATCH", .watch_ms = 12'000, .item_duration_ms = 0};
+  int refused = 0;
+  for (int i = 0; i < 5'000; ++i) refused += fuseline_log_feedback(ranker_, &feedback) == FUSELINE_OK ? 0 : 1;
+  fuseline_state state;
+  ASSERT_EQ(fuseline_ranker_state(ranker_, &state), FUSELINE_OK);
+  EXPECT_GT(state.events_dropped, 1'000U) << refused;
+  EXPECT_NE(fuseline_ranker_close_events(ranker_, 10), FUSELINE_OK) << "what still waits is lost, and it says so";
 }
 
 TEST_F(ConformanceTest, ExposuresAndFeedbackReachTheFile) {

@@ -237,6 +237,7 @@ TEST_F(VersionsTest, AnImportedVersionIsInTheArchiveAndInRedis) {
   const Answer homeless = there(import, nobodys.path());
   EXPECT_EQ(homeless.code, 4);
   EXPECT_THAT(homeless.output, HasSubstr("no archive is here"));
+  EXPECT_EQ(there({"import", file}, nobodys.path()).code, 4) << "a dry run promises no more";
   EXPECT_THAT(archive.List().value(), testing::ElementsAre(3));
   const Answer done = there(import, state.path());
   ASSERT_EQ(done.code, 0) << done.output;

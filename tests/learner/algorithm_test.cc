@@ -75,6 +75,18 @@ TEST(EnhancedRlTest, TransitionsOutsideTheTermMoveTheCriticsAndNeverTheActor) {
 
 // Two items of quality +1 and -1 in every list, earning exactly that. The list's total is always zero, so its TD error says nothing
 // about either; the items' TD error says it all.
+// Sessions of one list of two, an item of quality +1 and one of -1, earning exactly that, whatever the action.
+TransitionBatch GoodAndBad(std::uint64_t seed) {
+  TransitionBatch batch = RandomBatch(seed, 16, 2);
+  batch.terminated.assign(16, 1);
+  for (std::size_t pair = 0; pair < 32; ++pair) {
+    const float quality = pair % 2 == 0 ? 1.0F : -1.0F;
+    batch.state[pair * kState + 1] = quality;
+    batch.reward[pair] = batch.reward[32 + pair] = quality;
+  }
+  return batch;
+}
+
 TEST(EnhancedRlTest, OnlyTheItemsTdErrorTellsWhichItemOfAListEarned) {
   const auto learned_difference = [](const char* td) {
     v1::Config config = test::SmallConfig();
@@ -82,14 +94,7 @@ TEST(EnhancedRlTest, OnlyTheItemsTdErrorTellsWhichItemOfAListEarned) {
     config.mutable_learner()->set_critic_rate(0.003);
     const auto algorithm = Make(config);
     for (std::uint64_t step = 0; step < 600; ++step) {
-      TransitionBatch batch = RandomBatch(step, 16, 2);
-      batch.terminated.assign(16, 1);
-      for (std::size_t pair = 0; pair < 32; ++pair) {
-        const float quality = pair % 2 == 0 ? 1.0F : -1.0F;
-        batch.state[pair * kState + 1] = quality;
-        batch.reward[pair] = batch.reward[32 + pair] = quality;
-      }
-      EXPECT_THAT(algorithm->Step(batch, step), IsOk());
+      EXPECT_THAT(algorithm->Step(GoodAndBad(step), step), IsOk());
     }
     const std::vector<float> states{0, 1, 0, 0, 0, -1, 0, 0}, actions(2 * kAction, 0.0F);
     const CriticValues values = algorithm->Values(states, actions).value();
@@ -99,8 +104,7 @@ TEST(EnhancedRlTest, OnlyTheItemsTdErrorTellsWhichItemOfAListEarned) {
   EXPECT_LT(std::abs(learned_difference("list")), 1.0);
 }
 
-// Lists of one item of quality +1 and one of -1, earning exactly that, whatever the action and whatever the scores. So Q has no slope in an
-// action, and which actions bring up the better items only their fused scores say.
+// Here Q has no slope in an action, and which actions bring up the better items only their fused scores say.
 TEST(EnhancedRlTest, AnActorThatAimsAtSelectionLiftsTheItemsThatEarn) {
   const auto lead_of_the_better = [](const char* aim) {
     v1::Config config = test::SmallConfig();
@@ -110,14 +114,7 @@ TEST(EnhancedRlTest, AnActorThatAimsAtSelectionLiftsTheItemsThatEarn) {
     config.mutable_learner()->set_actor_rate(0.003);
     const auto algorithm = Make(config);
     for (std::uint64_t step = 0; step < 600; ++step) {
-      TransitionBatch batch = RandomBatch(step, 16, 2);
-      batch.terminated.assign(16, 1);
-      for (std::size_t pair = 0; pair < 32; ++pair) {
-        const float quality = pair % 2 == 0 ? 1.0F : -1.0F;
-        batch.state[pair * kState + 1] = quality;
-        batch.reward[pair] = batch.reward[32 + pair] = quality;
-      }
-      EXPECT_THAT(algorithm->Step(batch, step), IsOk());
+      EXPECT_THAT(algorithm->Step(GoodAndBad(step), step), IsOk());
     }
     v1::ActionRanges ranges;
     for (std::size_t d = 0; d < kAction; ++d) {

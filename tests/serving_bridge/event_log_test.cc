@@ -14,15 +14,12 @@
 #include "fuseline/core/guarded.h"
 #include "fuseline/test_support/eventually.h"
 #include "fuseline/test_support/matchers.h"
+#include "click_event.h"
 
 namespace fuseline {
 namespace {
 
-v1::Event Click(int number) {
-  const std::string id = std::to_string(number);
-  return MakeFeedbackEvent({.event_id = id, .user_id = "u1", .event_time_ms = number, .request_id = "r", .item_id = "i",
-                            .kind = v1::Feedback::CLICK});
-}
+using test::Click;
 
 // What the sink does next is decided by the test.
 struct SinkState {

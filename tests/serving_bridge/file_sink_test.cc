@@ -23,15 +23,12 @@
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/small_disk.h"
 #include "fuseline/test_support/temp_dir.h"
+#include "click_event.h"
 
 namespace fuseline {
 namespace {
 
-v1::Event Click(int number) {
-  const std::string id = std::to_string(number);
-  return MakeFeedbackEvent({.event_id = id, .user_id = "u1", .event_time_ms = number, .request_id = "r", .item_id = "i",
-                            .kind = v1::Feedback::CLICK});
-}
+using test::Click;
 
 // The numbers of the events in `text`, one a line; -1: a line that is none.
 std::vector<int> NumbersIn(const std::string& text) {

@@ -11,10 +11,10 @@
 
 #include <gtest/gtest.h>
 
+#include "click_event.h"
 #include "fuseline/core/guarded.h"
 #include "fuseline/test_support/eventually.h"
 #include "fuseline/test_support/matchers.h"
-#include "click_event.h"
 
 namespace fuseline {
 namespace {

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "click_event.h"
 #include "fuseline/core/file.h"
 #include "fuseline/proto/event_codec.h"
 #include "fuseline/serving_bridge/event_log.h"
@@ -23,7 +24,6 @@
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/small_disk.h"
 #include "fuseline/test_support/temp_dir.h"
-#include "click_event.h"
 
 namespace fuseline {
 namespace {

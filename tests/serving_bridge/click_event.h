@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "fuseline/proto/event_codec.h"
+#include "fuseline/serving_bridge/event_log.h"
 
 namespace fuseline::test {
 

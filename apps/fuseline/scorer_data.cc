@@ -85,16 +85,16 @@ Result<std::vector<std::size_t>> KuaiRandTasksOf(const std::vector<std::string>&
 }
 
 Result<KuaiRandScorer> OpenKuaiRandScorer(const std::filesystem::path& folder) {
-  FUSELINE_ASSIGN_OR_FAIL(const StoredScorer stored, ReadScorer(folder));
+  FUSELINE_ASSIGN_OR_FAIL(const PolicyVersion stored, ReadScorer(folder));
   if (stored.manifest.schema_digest() != SchemaDigest(KuaiRandSchema()))
     return Error(Code::kInvalidInput, "the scorer is of another feature schema than KuaiRand's:", folder.string());
   v1::Config config;
   if (!config.ParseFromString(stored.manifest.lineage().settings()))
     return Error(Code::kCorrupt, "the scorer's lineage holds no settings:", folder.string());
   FUSELINE_ASSIGN_OR_FAIL(const ScorerFields fields, ScorerFields::Create(config));
-  KuaiRandScorer result{.learned_until_ms = stored.manifest.lineage().known_until_ms()};
+  KuaiRandScorer result{.learned_until_ms = stored.manifest.scorer().lineage().known_until_ms()};
   FUSELINE_ASSIGN_OR_FAIL(result.tasks, KuaiRandTasksOf(fields.tasks()));
-  FUSELINE_ASSIGN_OR_FAIL(std::shared_ptr<const Scorer> scorer, Scorer::Load(stored.manifest, stored.weights));
+  FUSELINE_ASSIGN_OR_FAIL(std::shared_ptr<const Scorer> scorer, Scorer::Load(stored));
   result.score = [scorer, fields](const KuaiRandImpressions& impressions) -> Result<std::vector<float>> {
     ScorerRows rows = fields.NoRows();
     for (const KuaiRandImpression& one : impressions.rows) {

@@ -8,6 +8,7 @@
 #include "fuseline/core/clock.h"
 #include "fuseline/core/digest.h"
 #include "fuseline/core/file.h"
+#include "fuseline/fusion/policy_keys.h"
 #include "fuseline/proto/schema.h"
 #include "opening.h"
 
@@ -187,7 +188,7 @@ Result<ScorerResult> RunScorer(const v1::Config& config, const ScorerFields& fie
   }
   FUSELINE_FAIL_IF_ERROR(Restore(folder, *training));
   FUSELINE_ASSIGN_OR_FAIL(const double rate, Train(config, *training, folder, progress, stop));
-  ScorerTraining::Version version = training->MakeVersion();
+  PolicyVersion version = training->MakeVersion();
   FUSELINE_ASSIGN_OR_FAIL(const auto frozen, training->Score(data.test_begin, data.rows.size()));
   const auto step = static_cast<std::size_t>(config.scorer().progressive_batch());
   const std::size_t learned_at_once = step > 0 ? step : training->position().batch_rows;
@@ -202,19 +203,21 @@ Result<ScorerResult> RunScorer(const v1::Config& config, const ScorerFields& fie
                       .input_sha256 = ToHex(identity.input_sha256()),
                       .weights_sha256 = ToHex(version.manifest.weights_sha256()),
                       .build = BuildText(),
-                      .steps = version.manifest.lineage().steps(),
+                      .steps = version.manifest.scorer().lineage().steps(),
                       .validation_loss = training->validation_loss(),
                       .impressions_per_s = rate,
                       .frozen = judged(frozen),
                       .progressive = judged(progressive)};
   version.manifest.set_version(1);
+  version.manifest.set_policy(ScorerPolicyOf(config.policy().name()));
   version.manifest.mutable_lineage()->set_build(result.build);
-  version.manifest.mutable_lineage()->set_input(input);
+  version.manifest.mutable_lineage()->add_inputs()->set_input(input);
   for (const auto& [task, figures] : result.frozen) {
     (*version.manifest.mutable_metrics())["auc." + task] = figures.auc;
     (*version.manifest.mutable_metrics())["log_loss." + task] = figures.log_loss;
   }
   version.manifest.set_created_ms(SystemClock().wall_ms());
+  SealManifest(version.manifest, version.weights, kPartBytesMax);
   FUSELINE_FAIL_IF_ERROR(WriteFileAtomically(folder / kWeights, version.weights));
   FUSELINE_FAIL_IF_ERROR(WriteFileAtomically(folder / kManifest, CanonicalBytes(version.manifest)));
   FUSELINE_FAIL_IF_ERROR(WriteFileAtomically(folder / kResult, ResultJson(result)));
@@ -223,10 +226,10 @@ Result<ScorerResult> RunScorer(const v1::Config& config, const ScorerFields& fie
   return result;
 }
 
-Result<StoredScorer> ReadScorer(const std::filesystem::path& folder) {
+Result<PolicyVersion> ReadScorer(const std::filesystem::path& folder) {
   FUSELINE_ASSIGN_OR_FAIL(const std::string manifest, ReadFile(folder / kManifest));
-  StoredScorer stored;
-  if (!stored.manifest.ParseFromString(manifest))
+  PolicyVersion stored;
+  if (!stored.manifest.ParseFromString(manifest) || !stored.manifest.has_scorer())
     return Error(Code::kCorrupt, "no manifest of a scorer:", (folder / kManifest).string());
   FUSELINE_ASSIGN_OR_FAIL(stored.weights, ReadFile(folder / kWeights));
   return stored;

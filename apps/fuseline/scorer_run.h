@@ -33,7 +33,7 @@ std::string ResultJson(const ScorerResult& result);
 Result<ScorerResult> ReadResultJson(const std::string& file, const std::string& text);  // Errors: kCorrupt.
 
 // A scorer's folder, made by one training:
-//   manifest.pb           ScorerManifest, canonical bytes      weights.safetensors  its weights
+//   manifest.pb           PolicyManifest, canonical bytes      weights.safetensors  its weights
 //   result.json           ScorerResult                         checkpoint           ScorerCheckpoint, then its SHA-256; while it trains
 using ScorerProgressFunction = std::function<void(const ScorerTraining&, std::string_view doing)>;
 
@@ -46,11 +46,7 @@ Result<ScorerResult> RunScorer(const v1::Config& config, const ScorerFields& fie
                                const ScorerProgressFunction& progress, const std::stop_token& stop);
 
 // A version from such a folder. Errors: kNotFound; kCorrupt.
-struct StoredScorer {
-  v1::ScorerManifest manifest;
-  std::string weights;
-};
-Result<StoredScorer> ReadScorer(const std::filesystem::path& folder);
+Result<PolicyVersion> ReadScorer(const std::filesystem::path& folder);
 
 TaskTable TableOf(const std::vector<std::string>& tasks, const std::vector<TaskFigures>& figures);
 

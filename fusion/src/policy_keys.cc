@@ -39,6 +39,8 @@ Status ValidatePolicyName(std::string_view policy) {
 
 std::string PolicyKeys::delta(std::uint64_t version) const { return prefix_ + "v:" + std::to_string(version) + ":delta"; }
 
+std::string ScorerPolicyOf(std::string_view policy) { return std::string(policy) + ".scorer"; }
+
 bool IsNewer(const v1::AliasChange& next, const v1::AliasChange& last) {
   return std::tuple(next.epoch(), next.change()) > std::tuple(last.epoch(), last.change());
 }

@@ -141,6 +141,7 @@ v1::Config ShapingSettings(const v1::Config& config) {
   *shaping.mutable_iql() = config.iql();
   *shaping.mutable_es() = config.es();
   *shaping.mutable_cem() = config.cem();
+  if (config.scorer().learn()) *shaping.mutable_scorer() = config.scorer();
   shaping.mutable_fuseline()->set_seed(config.fuseline().seed());
   *shaping.mutable_schema() = SchemaOf(config);
   return shaping;

@@ -75,13 +75,13 @@ TEST(ScorerTrainingTest, ALoadedVersionScoresAsTheTrainingDid) {
   Course run({});
   ASSERT_THAT(run.Finish(), IsOk());
   auto version = run.training->MakeVersion();
-  ASSERT_OK_AND_ASSIGN(const auto scorer, Scorer::Load(version.manifest, version.weights));
+  ASSERT_OK_AND_ASSIGN(const auto scorer, Scorer::Load(version));
   ASSERT_OK_AND_ASSIGN(const auto expected, run.training->Score(300, 400));
   ASSERT_OK_AND_ASSIGN(const auto scores, scorer->Score(run.rows, 300, 400));
   EXPECT_EQ(scores, expected);
 
   version.weights.back() ^= 1;
-  EXPECT_EQ(Scorer::Load(version.manifest, version.weights).error().code, Code::kCorrupt);
+  EXPECT_EQ(Scorer::Load(version).error().code, Code::kCorrupt);
 }
 
 TEST(ScorerTrainingTest, ACheckpointOfOtherSettingsOrRowsIsRefused) {

@@ -17,6 +17,7 @@ namespace fuseline {
 namespace {
 
 constexpr std::uint32_t kFormat = 1;
+constexpr int kFirstOfTheStream = 40, kLastOfTheStream = 47;  // Settings that a training does not look at.
 constexpr std::size_t kScoreBatch = 1'024;
 constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
 
@@ -26,6 +27,10 @@ v1::Config ShapingScorer(const v1::Config& config) {
   *shaping.mutable_scorer() = config.scorer();
   shaping.mutable_scorer()->clear_checkpoint_every_steps();
   shaping.mutable_scorer()->clear_progressive_batch();
+  for (int number = kFirstOfTheStream; number <= kLastOfTheStream; ++number) {
+    const auto* const field = v1::Scorer::descriptor()->FindFieldByNumber(number);
+    if (field != nullptr) shaping.mutable_scorer()->GetReflection()->ClearField(shaping.mutable_scorer(), field);
+  }
   shaping.mutable_learner()->set_threads(config.learner().threads());
   shaping.mutable_fuseline()->set_seed(config.fuseline().seed());
   *shaping.mutable_schema() = SchemaOf(config);
@@ -113,7 +118,7 @@ class Training final : public ScorerTraining {
     return OkStatus();
   }
 
-  Version MakeVersion() const override;
+  PolicyVersion MakeVersion() const override;
 
  private:
   std::uint64_t Batches() const { return (split_.train_end + batch_rows_ - 1) / batch_rows_; }
@@ -341,26 +346,24 @@ Status Training::Restore(const v1::ScorerCheckpoint& checkpoint) {
   return OkStatus();
 }
 
-ScorerTraining::Version Training::MakeVersion() const {
+PolicyVersion Training::MakeVersion() const {
   FUSELINE_CHECK(done());
   TensorMap tensors = model_->Weights();
   inputs_.Export(&tensors);
-  Version version;
+  PolicyVersion version;
   version.weights = EncodeWeights(tensors);
-  v1::ScorerManifest& manifest = version.manifest;
-  manifest.set_backbone(settings_.backbone());
-  for (const std::string& task : fields_.tasks()) manifest.add_tasks(task);
-  *manifest.mutable_schema() = config_.schema();
-  manifest.set_schema_digest(SchemaDigest(config_.schema()));
-  *manifest.mutable_shape() = fields_.shape();
+  v1::PolicyManifest& manifest = version.manifest;
+  DescribeScorer(config_, fields_, manifest);
   manifest.set_weights_sha256(Sha256Of(version.weights));
-  v1::ScorerLineage& lineage = *manifest.mutable_lineage();
-  lineage.set_input_sha256(input_sha256_);
-  lineage.set_impressions(split_.train_end);
-  lineage.set_validation_impressions(split_.validation_end - split_.train_end);
+  v1::ScorerLineage& learned = *manifest.mutable_scorer()->mutable_lineage();
+  learned.set_input_sha256(input_sha256_);
+  learned.set_impressions(split_.train_end);
+  learned.set_validation_impressions(split_.validation_end - split_.train_end);
   const auto known_end = rows_.known_ms.begin() + static_cast<std::ptrdiff_t>(split_.validation_end);
-  lineage.set_known_until_ms(*std::max_element(rows_.known_ms.begin(), known_end));
-  lineage.set_steps(best_step_);
+  learned.set_known_until_ms(*std::max_element(rows_.known_ms.begin(), known_end));
+  learned.set_steps(best_step_);
+  v1::Lineage& lineage = *manifest.mutable_lineage();
+  lineage.set_update_steps(best_step_);
   lineage.set_settings(CanonicalBytes(config_));
   lineage.set_settings_sha256(Sha256Of(lineage.settings()));
   lineage.set_seed(seed_);
@@ -404,14 +407,27 @@ Result<std::unique_ptr<ScorerTraining>> ScorerTraining::Create(const v1::Config&
   return std::make_unique<Training>(config, fields, rows, split, std::move(model));
 }
 
-Result<std::unique_ptr<Scorer>> Scorer::Load(const v1::ScorerManifest& manifest, std::string_view weights) {
-  if (Sha256Of(weights) != manifest.weights_sha256()) return Error(Code::kCorrupt, "the scorer's weights differ from their digest");
-  FUSELINE_ASSIGN_OR_FAIL(const TensorMap tensors, DecodeWeights(weights));
+void DescribeScorer(const v1::Config& config, const ScorerFields& fields, v1::PolicyManifest& manifest) {
+  manifest.set_algorithm(config.scorer().backbone());
+  manifest.set_preset(config.scorer().preset());
+  *manifest.mutable_schema() = SchemaOf(config);
+  manifest.set_schema_digest(SchemaDigest(manifest.schema()));
+  v1::ScorerForm& form = *manifest.mutable_scorer();
+  form.set_backbone(config.scorer().backbone());
+  for (const std::string& task : fields.tasks()) form.add_tasks(task);
+  *form.mutable_shape() = fields.shape();
+}
+
+Result<std::unique_ptr<Scorer>> Scorer::Load(const PolicyVersion& version) {
+  const v1::ScorerForm& form = version.manifest.scorer();
+  if (!version.manifest.has_scorer()) return Error(Code::kInvalidInput, "the version is a policy's, not a scorer's");
+  if (Sha256Of(version.weights) != version.manifest.weights_sha256()) return Error(Code::kCorrupt, "the scorer's weights differ from their digest");
+  FUSELINE_ASSIGN_OR_FAIL(const TensorMap tensors, DecodeWeights(version.weights));
   v1::Config config;
-  if (!config.ParseFromString(manifest.lineage().settings())) return Error(Code::kCorrupt, "the scorer's lineage holds no settings");
-  InputStatistics inputs(manifest.shape());
+  if (!config.ParseFromString(version.manifest.lineage().settings())) return Error(Code::kCorrupt, "the scorer's lineage holds no settings");
+  InputStatistics inputs(form.shape());
   FUSELINE_FAIL_IF_ERROR(inputs.Import(tensors));
-  FUSELINE_ASSIGN_OR_FAIL(auto model, CreateScorerModel(config, manifest.shape(), static_cast<std::size_t>(manifest.tasks_size())));
+  FUSELINE_ASSIGN_OR_FAIL(auto model, CreateScorerModel(config, form.shape(), static_cast<std::size_t>(form.tasks_size())));
   FUSELINE_FAIL_IF_ERROR(model->Load(tensors));
   return std::make_unique<LoadedScorer>(std::move(inputs), std::move(model));
 }

@@ -69,6 +69,9 @@ class PolicyKeys {
 // Errors: kInvalidInput.
 Status ValidatePolicyName(std::string_view policy);
 
+// The policy under whose name the scorer of `policy` is published: "NAME.scorer".
+std::string ScorerPolicyOf(std::string_view policy);
+
 // Whether (epoch, change) of `next` is greater than that of `last`.
 bool IsNewer(const v1::AliasChange& next, const v1::AliasChange& last);
 

@@ -10,6 +10,7 @@
 
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/feature_encoding.h"
+#include "fuseline/fusion/policy_version.h"
 #include "fuseline/v1/config.pb.h"
 #include "fuseline/v1/scorer.pb.h"
 
@@ -121,20 +122,19 @@ class ScorerTraining {
   // scores, then learns.
   virtual Status Learn(std::span<const std::size_t> rows) = 0;
 
-  // The version that came of it. REQUIRES: done.
-  struct Version {
-    v1::ScorerManifest manifest;  // Without version, build, input in words, metrics and wall time.
-    std::string weights;          // Safetensors layout.
-  };
-  virtual Version MakeVersion() const = 0;
+  // The version that came of it, without number, policy, build, input in words, metrics and wall time. REQUIRES: done.
+  virtual PolicyVersion MakeVersion() const = 0;
 };
+
+// Writes into a manifest what settings and fields say of a scorer: form, schema, algorithm (its backbone), preset.
+void DescribeScorer(const v1::Config& config, const ScorerFields& fields, v1::PolicyManifest& manifest);
 
 // A version that scores. Thread-compatible.
 class Scorer {
  public:
-  // Errors: kCorrupt when manifest and weights contradict each other; kInvalidInput for a backbone that this
+  // Errors: kCorrupt when manifest and weights contradict each other; kInvalidInput for a policy's version, or a backbone that this
   // program does not have.
-  static Result<std::unique_ptr<Scorer>> Load(const v1::ScorerManifest& manifest, std::string_view weights);
+  static Result<std::unique_ptr<Scorer>> Load(const PolicyVersion& version);
   virtual ~Scorer() = default;
   virtual Result<std::vector<float>> Score(const ScorerRows& rows, std::size_t begin, std::size_t end) const = 0;
 };

@@ -11,7 +11,7 @@
 namespace fuseline {
 namespace {
 
-constexpr std::array<const char*, kKuaiRandBinaryTasks> kNames = {"click", "long_view", "like", "comment", "forward"};
+constexpr std::array<const char*, kKuaiRandTasks> kNames = {"click", "long_view", "like", "comment", "forward", "watch"};
 
 SessionLengths LengthsOf(const ScorerRows& rows, std::size_t begin, std::size_t end) {
   std::map<std::uint32_t, std::uint64_t> impressions;
@@ -44,7 +44,7 @@ class Gatherer {
 
   Status Take(const KuaiRandImpression& one) {
     FUSELINE_RETURN_IF_ERROR(AppendImpression(all_, one, fields_, rows_));
-    for (const std::size_t task : tasks_) rows_->labels.push_back(one.labels[task] ? 1.0F : 0.0F);
+    for (std::size_t k = 0; k < tasks_.size(); ++k) rows_->labels.push_back(fields_.ShareOf(k, one.outcomes[tasks_[k]]));
     const auto number = static_cast<std::uint32_t>(sessions_.size());
     const auto session = sessions_.try_emplace({one.user_id, one.local_day}, number).first;
     rows_->session.push_back(session->second);
@@ -100,7 +100,9 @@ Result<KuaiRandScorer> OpenKuaiRandScorer(const std::filesystem::path& folder) {
     for (const KuaiRandImpression& one : impressions.rows) {
       FUSELINE_FAIL_IF_ERROR(AppendImpression(impressions, one, fields, &rows));
     }
-    return scorer->Score(rows, 0, impressions.rows.size());
+    FUSELINE_ASSIGN_OR_FAIL(std::vector<float> scores, scorer->Score(rows, 0, impressions.rows.size()));
+    for (std::size_t i = 0; i < scores.size(); ++i) scores[i] = fields.ValueOf(i % rows.tasks, scores[i]);
+    return scores;
   };
   return result;
 }
@@ -124,9 +126,9 @@ Result<ScorerData> ReadScorerData(const KuaiRandFiles& files, int test_days, con
     if (!tests) data.test_begin = data.rows.size() + 1;  // Days are in order: the test's stand behind all others.
     FUSELINE_FAIL_IF_ERROR(gatherer.Take(one));
     if (!tests) continue;
-    for (const std::size_t task : tasks) {
-      data.rates.push_back(one.rates[task]);
-      data.frozen_rates.push_back(one.frozen_rates[task]);
+    for (std::size_t k = 0; k < tasks.size(); ++k) {
+      data.rates.push_back(fields.ShareOf(k, one.rates[tasks[k]]));
+      data.frozen_rates.push_back(fields.ShareOf(k, one.frozen_rates[tasks[k]]));
     }
   }
   if (data.test_begin == 0)

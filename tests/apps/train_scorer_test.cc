@@ -143,7 +143,6 @@ TEST_F(TrainScorerTest, UnknownNamesAndAbsentFilesAreUsageErrorsAndTooFewDaysBad
   EXPECT_THAT(Text("output"), HasSubstr("shared_bottom"));
   EXPECT_EQ(Run("s", {"--weights", "heavy"}), 2);
   EXPECT_EQ(Run("s", {"--set", "scorer.tasks=click,share"}), 2);
-  EXPECT_EQ(Run("s", {"--set", "scorer.tasks=click,watch"}), 2);
   EXPECT_EQ(Run("s", {"--log", "absent.csv"}), 2);
   EXPECT_EQ(Run("s", {"--test-days", "6"}), 4);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "s"));

@@ -114,15 +114,15 @@ TEST_P(BackboneTest, OneBatchIsFittedToTheBottom) {
       {"scorer.backbone=" + GetParam(), "scorer.rate=0.01", "scorer.embedding_rate=0.02", "scorer.embedding_width=8"});
   ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(config));
   ScorerRows rows = test::RandomRows(fields, 24, 3);
-  InputStatistics inputs(fields.shape());
-  for (std::size_t row = 0; row < rows.size(); ++row) inputs.Observe(rows, row);
+  InputStatistics inputs(fields.shape(), 2);
+  test::Count(rows, 0, rows.size(), &inputs);
   std::vector<std::size_t> which(rows.size());
   std::iota(which.begin(), which.end(), std::size_t{0});
   const ScorerBatch batch = inputs.Gather(rows, which);
   ASSERT_OK_AND_ASSIGN(const auto model, CreateScorerModel(config, fields.shape(), 2));
 
   std::vector<double> loss;
-  for (std::uint64_t step = 0; step < 600; ++step) {
+  for (std::uint64_t step = 0; step < 1'500; ++step) {
     ASSERT_OK_AND_ASSIGN(const ScorerStep done, model->Step(batch, step));
     ASSERT_FALSE(done.undone);
     loss = done.loss;
@@ -137,7 +137,7 @@ TEST_P(BackboneTest, AStepThatIsNotFiniteChangesNothing) {
   ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(config));
   const ScorerRows rows = test::RandomRows(fields, 8, 3);
   const std::vector<std::size_t> which{0, 1, 2, 3};
-  ScorerBatch batch = InputStatistics(fields.shape()).Gather(rows, which);
+  ScorerBatch batch = InputStatistics(fields.shape(), 2).Gather(rows, which);
   ASSERT_OK_AND_ASSIGN(const auto model, CreateScorerModel(config, fields.shape(), 2));
   const std::string before = EncodeWeights(model->Save());
   batch.weights[1] = std::nanf("");

@@ -46,7 +46,7 @@ TEST(ScorerFieldsTest, ValuesThatDisagreeWithTheSchemaChangeNothing) {
   EXPECT_TRUE(rows.ids.empty() && rows.dense.empty());
 }
 
-TEST(ScorerFieldsTest, TasksAreTheSchemasAndFromZeroToOne) {
+TEST(ScorerFieldsTest, TasksAreTheSchemas) {
   const auto error_of = [](const std::string& tasks) {
     const auto fields = ScorerFields::Create(test::ScorerConfig({"scorer.tasks=" + tasks}));
     return fields ? std::string("none") : fields.error().message;
@@ -58,15 +58,15 @@ TEST(ScorerFieldsTest, TasksAreTheSchemasAndFromZeroToOne) {
 }
 
 TEST(InputStatisticsTest, RareIdsShareTheirFieldsFirstRowAndNumbersAreNormalised) {
-  ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(test::ScorerConfig({"scorer.min_frequency=2", "scorer.user_buckets=4096"})));
+  ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(test::ScorerConfig({"scorer.min_frequency=2", "scorer.user_buckets=4096", "scorer.rate_prior=0"})));
   ScorerRows rows = fields.NoRows();
   const std::vector<std::uint64_t> kind{1};
   for (const float age : {10.0F, 20.0F, 60.0F}) {
     const std::vector<float> ages{age}, hour{5};
     ASSERT_THAT(fields.Append({ages, {}}, {hour, {}}, {{}, kind}, age < 50 ? "often" : "once", "i", &rows), IsOk());
   }
-  InputStatistics inputs(fields.shape());
-  for (std::size_t row = 0; row < 3; ++row) inputs.Observe(rows, row);
+  InputStatistics inputs(fields.shape(), 2);
+  test::Count(rows, 0, 3, &inputs);
 
   const std::vector<std::size_t> which{2, 0};
   const ScorerBatch batch = inputs.Gather(rows, which);
@@ -83,8 +83,8 @@ TEST(InputStatisticsTest, RareIdsShareTheirFieldsFirstRowAndNumbersAreNormalised
 TEST(InputStatisticsTest, WhatIsExportedGathersTheSameBatches) {
   ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(test::ScorerConfig({"scorer.min_frequency=4"})));
   const ScorerRows rows = test::RandomRows(fields, 60, 1);
-  InputStatistics inputs(fields.shape()), other(fields.shape());
-  for (std::size_t row = 0; row < 40; ++row) inputs.Observe(rows, row);
+  InputStatistics inputs(fields.shape(), 2), other(fields.shape(), 2);
+  test::Count(rows, 0, 40, &inputs);
   TensorMap tensors;
   inputs.Export(&tensors);
 
@@ -93,8 +93,56 @@ TEST(InputStatisticsTest, WhatIsExportedGathersTheSameBatches) {
   const std::vector<std::size_t> which{50, 3, 59};
   EXPECT_EQ(inputs.Gather(rows, which).ids, other.Gather(rows, which).ids);
   EXPECT_EQ(inputs.Gather(rows, which).dense, other.Gather(rows, which).dense);
-  tensors["seen"].values.pop_back();
-  EXPECT_EQ(other.Import(tensors).code, Code::kCorrupt);
+  for (const char* name : {"frequency", "seen", "outcomes", "rates", "normaliser.mean"}) {
+    TensorMap damaged = tensors;
+    damaged[name].values.pop_back();
+    EXPECT_EQ(other.Import(damaged).code, Code::kCorrupt) << name;
+    damaged[name].values.push_back(std::nanf(""));
+    EXPECT_EQ(other.Import(damaged).code, Code::kCorrupt) << name;
+  }
+}
+
+TEST(InputStatisticsTest, ANumberBesideEachIdSaysWhatIsKnownOfItsPast) {
+  ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(test::ScorerConfig({"scorer.rate_prior=4"})));
+  ScorerRows rows = fields.NoRows();
+  for (const char* user : {"u", "u", "v", "u"}) ASSERT_THAT(fields.Append({}, {}, {}, user, "i", &rows), IsOk());
+  rows.labels = {1, 0, 1, 1, 0, 0.5F, 0, 0};
+  InputStatistics inputs(fields.shape(), 2);
+  for (std::size_t row = 0; row < 3; ++row) inputs.CountOutcome(rows, row);
+
+  std::vector<float> numbers;
+  inputs.Numbers(rows, 3, &numbers);
+
+  // Overall 2 and 1.5 of 3; of the user 2 and 1 of 2; of the item and of the absent kind as overall.
+  ASSERT_EQ(numbers.size(), inputs.numbers());
+  ASSERT_EQ(numbers.size(), 2 + 3 * 3U);
+  const auto logit = [](double p) { return std::log(p / (1 - p)); };
+  const double click = 2.5 / 4, view = 2.0 / 4;
+  const std::size_t user = 2 + 3, item = 2 + 6;
+  EXPECT_NEAR(numbers[user], logit((2 + 4 * click) / 6) - logit(click), 1e-6);
+  EXPECT_NEAR(numbers[user + 1], logit((1 + 4 * view) / 6) - logit(view), 1e-6);
+  EXPECT_NEAR(numbers[user + 2], std::log(3), 1e-6);
+  EXPECT_NEAR(numbers[item], logit((2 + 4 * click) / 7) - logit(click), 1e-6);
+  EXPECT_NEAR(numbers[item + 2], std::log(4), 1e-6);
+}
+
+TEST(InputStatisticsTest, WhatIsSavedGoesOnWithTheSameBits) {
+  ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(test::ScorerConfig()));
+  const ScorerRows rows = test::RandomRows(fields, 60, 1);
+  InputStatistics inputs(fields.shape(), 2), other(fields.shape(), 2);
+  test::Count(rows, 0, 30, &inputs);
+  TensorMap tensors;
+  const v1::ScorerInputState state = inputs.Save(&tensors);
+
+  ASSERT_THAT(other.Restore(state, tensors), IsOk());
+  test::Count(rows, 30, 50, &inputs);
+  test::Count(rows, 30, 50, &other);
+
+  const std::vector<std::size_t> which{55, 3, 59};
+  EXPECT_EQ(inputs.Gather(rows, which).dense, other.Gather(rows, which).dense);
+  TensorMap one, two;
+  EXPECT_EQ(inputs.Save(&one).SerializeAsString(), other.Save(&two).SerializeAsString());
+  EXPECT_EQ(EncodeWeights(one), EncodeWeights(two));
 }
 
 TEST(EmbeddingTableTest, AnUpdateIsAdamsOnItsRowsAndTouchesNoOther) {
@@ -168,6 +216,28 @@ TEST(ScorerFiguresTest, AreThoseByHand) {
   EXPECT_NEAR(figures.auc, (1 + 0.5 + 1) / 3, 1e-12);  // The tie counts one half.
   EXPECT_NEAR(figures.log_loss, (a + b + c + d) / 4, 1e-6);
   EXPECT_NEAR(figures.session_log_loss, ((a + b + c) / 3 + d) / 2, 1e-6);
+}
+
+TEST(ScorerFiguresTest, OfOutcomesBetweenTheAreaIsTheShareOfPairsInOrder) {
+  ScorerRows rows;
+  rows.tasks = 1;
+  rows.labels = {0.2F, 0.9F, 0.2F, 0, 0.5F};
+  rows.session = {0, 1, 2, 3, 4};
+  const std::vector<float> scores{0.3F, 0.3F, 0.6F, 0.1F, 0.4F};
+
+  const TaskFigures figures = JudgeScores(rows, 0, 5, scores)[0];
+
+  double in_order = 0, pairs = 0;
+  for (std::size_t i = 0; i < 5; ++i) {
+    for (std::size_t j = 0; j < 5; ++j) {
+      if (rows.labels[i] >= rows.labels[j]) continue;
+      pairs += 1;
+      in_order += scores[i] < scores[j] ? 1 : scores[i] == scores[j] ? 0.5 : 0;
+    }
+  }
+  EXPECT_NEAR(figures.auc, in_order / pairs, 1e-12);
+  EXPECT_NEAR(figures.log_loss * 5, -(0.2 * std::log(0.3) + 0.8 * std::log(0.7) + 0.9 * std::log(0.3) + 0.1 * std::log(0.7) + 0.2 * std::log(0.6) +
+                                      0.8 * std::log(0.4) + std::log(0.9) + 0.5 * std::log(0.4) + 0.5 * std::log(0.6)), 1e-5);
 }
 
 TEST(ScorerFiguresTest, OneClassHasNoArea) {

@@ -76,8 +76,8 @@ TEST(ScorerTrainingTest, ALoadedVersionScoresAsTheTrainingDid) {
   ASSERT_THAT(run.Finish(), IsOk());
   auto version = run.training->MakeVersion();
   ASSERT_OK_AND_ASSIGN(const auto scorer, Scorer::Load(version));
-  ASSERT_OK_AND_ASSIGN(const auto expected, run.training->Score(300, 400));
-  ASSERT_OK_AND_ASSIGN(const auto scores, scorer->Score(run.rows, 300, 400));
+  ASSERT_OK_AND_ASSIGN(const auto expected, run.training->Score(360, 400));
+  ASSERT_OK_AND_ASSIGN(const auto scores, scorer->Score(run.rows, 360, 400));
   EXPECT_EQ(scores, expected);
 
   version.weights.back() ^= 1;
@@ -157,8 +157,8 @@ TEST(CriticTest, CriticsLearnTheDiscountedSumOfTheirSession) {
     const std::vector<std::uint64_t> kind{item};
     ASSERT_THAT(fields.Append({age, {}}, {hour, {}}, {{}, kind}, "u", "i" + std::to_string(item), &rows), IsOk());
   }
-  InputStatistics inputs(fields.shape());
-  for (const std::size_t row : {0U, 1U}) inputs.Observe(rows, row);
+  InputStatistics inputs(fields.shape(), 2);
+  test::Count(rows, 0, 2, &inputs);
   const std::vector<std::size_t> both{0, 1}, following{1, 1};
   CriticBatch batch{.at = inputs.Gather(rows, both),
                     .next = inputs.Gather(rows, following),
@@ -187,7 +187,7 @@ TEST(CriticTest, ValuesAreNeverPositive) {
   std::vector<std::size_t> which;
   for (std::size_t row = 0; row < 50; ++row) which.push_back(row);
   ASSERT_OK_AND_ASSIGN(const auto values,
-                       critics->Values(InputStatistics(fields.shape()).Gather(rows, which), std::vector<float>(100, 0.5F)));
+                       critics->Values(InputStatistics(fields.shape(), 2).Gather(rows, which), std::vector<float>(100, 0.5F)));
   for (const float q : values) EXPECT_LE(q, 0);
 }
 

@@ -10,6 +10,7 @@
 #include "fuseline/core/random.h"
 #include "fuseline/learner/scorer.h"
 #include "fuseline/proto/settings.h"
+#include "scorer/input_statistics.h"
 
 namespace fuseline::test {
 
@@ -60,6 +61,16 @@ inline ScorerRows RandomRows(const ScorerFields& fields, std::size_t n, std::uin
     rows.known_ms.push_back(rows.time_ms.back() + 500);
   }
   return rows;
+}
+
+// Rows [begin, end), each shown when everything is known of those before it.
+inline void Count(const ScorerRows& rows, std::size_t begin, std::size_t end, InputStatistics* inputs) {
+  for (std::size_t row = begin; row < end; ++row) {
+    std::vector<float> numbers;
+    inputs->Numbers(rows, row, &numbers);
+    inputs->CountInput(rows, row, numbers);
+    if (!rows.labels.empty()) inputs->CountOutcome(rows, row);
+  }
 }
 
 }  // namespace fuseline::test

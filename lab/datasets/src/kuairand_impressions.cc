@@ -20,7 +20,7 @@ KuaiRandImpression ImpressionOf(const KuaiRandRow& row) {
           .known_ms = row.feedback_ms(),
           .local_day = LocalDay(row.time_ms),
           .context = KuaiRandContext(row),
-          .labels = {row.click, row.long_view, row.like, row.comment, row.forward}};
+          .outcomes = OutcomesOf(row)};
 }
 
 std::int64_t KuaiRandDayBeginMs(std::int64_t local_day) { return local_day * kDayMs - kLocalOffsetMs; }
@@ -40,10 +40,8 @@ Result<KuaiRandImpressions> ReadKuaiRandImpressions(const KuaiRandFiles& files, 
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].repeats) continue;
     KuaiRandImpression one = ImpressionOf(rows[i]);
-    for (std::size_t t = 0; t < kKuaiRandBinaryTasks; ++t) {
-      one.rates[t] = rates[i][t];
-      one.frozen_rates[t] = frozen[i][t];
-    }
+    one.rates = rates[i];
+    one.frozen_rates = frozen[i];
     result.rows.push_back(std::move(one));
   }
   return result;

@@ -31,15 +31,15 @@ struct Tally {
   }
 };
 
-Tally TallyOf(const KuaiRandRow& row) {
-  Tally tally{1, {}};
-  tally.sums[kClick] = row.click;
-  tally.sums[kLongView] = row.long_view;
-  tally.sums[kLike] = row.like;
-  tally.sums[kComment] = row.comment;
-  tally.sums[kForward] = row.forward;
-  tally.sums[kWatch] = std::min(static_cast<double>(row.play_ms) / 1000, kWatchMaxS);
-  return tally;
+std::array<double, kKuaiRandTasks> WhatCame(const KuaiRandRow& row) {
+  std::array<double, kKuaiRandTasks> sums{};
+  sums[kClick] = row.click;
+  sums[kLongView] = row.long_view;
+  sums[kLike] = row.like;
+  sums[kComment] = row.comment;
+  sums[kForward] = row.forward;
+  sums[kWatch] = std::min(static_cast<double>(row.play_ms) / 1000, kWatchMaxS);
+  return sums;
 }
 
 // Where a task's rates add up: log-odds of probabilities, logarithm of seconds.
@@ -63,7 +63,7 @@ class Past {
   }
 
   void Learn(const KuaiRandRow& row) {
-    const Tally tally = TallyOf(row);
+    const Tally tally{1, WhatCame(row)};
     overall_.Add(tally);
     for (std::size_t w = 0; w < kWitnesses; ++w) witnesses_[w][KeyOf(row, w)].Add(tally);
   }
@@ -100,6 +100,12 @@ class Past {
 };
 
 }  // namespace
+
+KuaiRandScores OutcomesOf(const KuaiRandRow& row) {
+  KuaiRandScores outcomes;
+  std::ranges::transform(WhatCame(row), outcomes.begin(), [](double value) { return static_cast<float>(value); });
+  return outcomes;
+}
 
 std::vector<KuaiRandScores> ScoreFromThePast(const std::vector<KuaiRandRow>& rows, const ProgressFunction& progress,
                                              std::int64_t until_ms) {

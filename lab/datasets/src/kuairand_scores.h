@@ -12,6 +12,9 @@ namespace fuseline {
 
 using KuaiRandScores = std::array<float, kKuaiRandTasks>;
 
+// What came of a row, by task: 0 or 1; seconds watched, at most 600.
+KuaiRandScores OutcomesOf(const KuaiRandRow& row);
+
 // The task scores of each row, from rows alone whose feedback was complete strictly before its time.
 //
 // Of each task: rate r of the past overall; of user, item and tab r_s = (successes + m_s r) / (impressions + m_s); and

@@ -1,85 +1,192 @@
 #include "scorer/input_statistics.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "fuseline/core/check.h"
+#include "fuseline/fusion/scorer_inputs.h"
 
 namespace fuseline {
 namespace {
 
-constexpr std::uint32_t kSeenMax = 1U << 24U;  // What a float32 still counts.
+constexpr float kCountMax = 1U << 20U;  // Well below 2^24, where a float32 ends to count.
+
+// A tensor's values, if it is there, of that size, and all of them lie in [min, max]; else null.
+const std::vector<float>* ValuesIn(const TensorMap& tensors, const char* name, std::size_t size, float min, float max) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end() || found->second.values.size() != size) return nullptr;
+  const auto sound = [&](float value) { return value >= min && value <= max; };
+  return std::ranges::all_of(found->second.values, sound) ? &found->second.values : nullptr;
+}
 
 }  // namespace
 
-InputStatistics::InputStatistics(const v1::ScorerShape& shape)
-    : min_frequency_(shape.min_frequency()),
-      statistics_(std::vector<bool>(shape.dense_width(), true)),
-      normaliser_(Normaliser::Identity(shape.dense_width())) {
+InputStatistics::InputStatistics(const v1::ScorerShape& shape, std::size_t tasks)
+    : shape_(shape),
+      tasks_(tasks),
+      numbers_(ScorerNumbers(shape, tasks)),
+      overall_(tasks, 0.0),
+      statistics_(std::vector<bool>(numbers_, true)),
+      normaliser_(Normaliser::Identity(numbers_)) {
   std::size_t rows = 0;
   for (const std::uint32_t buckets : shape.buckets()) {
     first_row_.push_back(static_cast<std::uint32_t>(rows));
     rows += buckets + 1;
   }
+  frequency_.resize(rows, 0);
+  if (shape_.rate_prior() <= 0) return;
   seen_.resize(rows, 0);
+  outcomes_.resize(rows * tasks_, 0);
 }
 
-void InputStatistics::Observe(const ScorerRows& rows, std::size_t row) {
-  for (std::size_t f = 0; f < rows.id_fields; ++f) {
-    std::uint32_t& seen = seen_[rows.ids[row * rows.id_fields + f]];
-    seen = std::min(seen + 1, kSeenMax);
+std::vector<float> InputStatistics::Rates() const {
+  if (!loaded_rates_.empty()) return loaded_rates_;
+  std::vector<float> rates;
+  for (const double sum : overall_) {
+    const double rate = (sum + 0.5) / (overall_seen_ + 1);
+    rates.push_back(static_cast<float>(std::clamp(rate, kScorerRateMin, 1 - kScorerRateMin)));
   }
-  statistics_.Add({rows.dense.data() + row * rows.dense_width, rows.dense_width});
+  return rates;
+}
+
+void InputStatistics::Numbers(const ScorerRows& rows, std::size_t row, std::vector<float>* out) const {
+  const auto dense = rows.dense.begin() + static_cast<std::ptrdiff_t>(row * rows.dense_width);
+  out->insert(out->end(), dense, dense + static_cast<std::ptrdiff_t>(rows.dense_width));
+  if (seen_.empty()) return;
+  const std::vector<float> rates = Rates();
+  for (std::size_t f = 0; f < rows.id_fields; ++f) {
+    const std::uint32_t id = rows.ids[row * rows.id_fields + f];
+    out->resize(out->size() + tasks_ + 1);
+    PastOfId(seen_[id], OutcomesOf(id), rates, shape_.rate_prior(), &(*out)[out->size() - tasks_ - 1]);
+  }
+}
+
+void InputStatistics::CountInput(const ScorerRows& rows, std::size_t row, std::span<const float> numbers) {
+  FUSELINE_CHECK(numbers.size() == numbers_);
+  for (std::size_t f = 0; f < rows.id_fields; ++f) {
+    float& frequency = frequency_[rows.ids[row * rows.id_fields + f]];
+    frequency = std::min(frequency + 1, kCountMax);
+  }
+  statistics_.Add(numbers);
   stale_ = true;
 }
 
-ScorerBatch InputStatistics::Gather(const ScorerRows& rows, std::span<const std::size_t> which) const {
-  FUSELINE_CHECK(rows.id_fields == first_row_.size());
+void InputStatistics::CountOutcome(const ScorerRows& rows, std::size_t row) {
+  if (seen_.empty()) return;
+  const auto labels = std::span(rows.labels).subspan(row * tasks_, tasks_);
+  for (std::size_t f = 0; f < rows.id_fields; ++f) {
+    const std::uint32_t id = rows.ids[row * rows.id_fields + f];
+    const auto outcomes = std::span(outcomes_).subspan(id * tasks_, tasks_);
+    if (seen_[id] + 1 > kCountMax) {
+      seen_[id] /= 2;
+      for (float& outcome : outcomes) outcome /= 2;
+    }
+    seen_[id] += 1;
+    for (std::size_t k = 0; k < tasks_; ++k) outcomes[k] = std::min(outcomes[k] + labels[k], seen_[id]);
+  }
+  if (overall_seen_ + 1 > static_cast<double>(kCountMax)) {
+    overall_seen_ /= 2;
+    for (double& sum : overall_) sum /= 2;
+  }
+  overall_seen_ += 1;
+  for (std::size_t k = 0; k < tasks_; ++k) overall_[k] += static_cast<double>(labels[k]);
+}
+
+const Normaliser& InputStatistics::NormaliserNow() const {
   if (stale_) normaliser_ = statistics_.Finish();
   stale_ = false;
+  return normaliser_;
+}
+
+ScorerBatch InputStatistics::Gather(const ScorerRows& rows, std::span<const std::size_t> which, std::span<const float> numbers) const {
+  FUSELINE_CHECK(rows.id_fields == first_row_.size());
+  const Normaliser& normaliser = NormaliserNow();
+  const auto frequency_min = static_cast<float>(shape_.min_frequency());
   ScorerBatch batch;
   batch.size = which.size();
-  const auto copy = [](const auto& from, std::size_t row, std::size_t width, auto& to) {
-    const auto begin = from.begin() + static_cast<std::ptrdiff_t>(row * width);
-    to.insert(to.end(), begin, begin + static_cast<std::ptrdiff_t>(width));
-  };
   for (const std::size_t row : which) {
     for (std::size_t f = 0; f < rows.id_fields; ++f) {
       const std::uint32_t id = rows.ids[row * rows.id_fields + f];
-      batch.ids.push_back(seen_[id] < min_frequency_ ? first_row_[f] : id);
+      batch.ids.push_back(frequency_[id] < frequency_min ? first_row_[f] : id);
     }
-    copy(rows.dense, row, rows.dense_width, batch.dense);
-    normaliser_.Apply(std::span(batch.dense).last(rows.dense_width));
-    if (!rows.labels.empty()) copy(rows.labels, row, rows.tasks, batch.labels);
+    if ((row + 1) * numbers_ <= numbers.size()) {
+      const auto known = numbers.subspan(row * numbers_, numbers_);
+      batch.dense.insert(batch.dense.end(), known.begin(), known.end());
+    } else {
+      Numbers(rows, row, &batch.dense);
+    }
+    normaliser.Apply(std::span(batch.dense).last(numbers_));
+    if (rows.labels.empty()) continue;
+    const auto labels = std::span(rows.labels).subspan(row * rows.tasks, rows.tasks);
+    batch.labels.insert(batch.labels.end(), labels.begin(), labels.end());
   }
   batch.weights.assign(batch.labels.size(), 1.0F);
   return batch;
 }
 
 void InputStatistics::Export(TensorMap* tensors) const {
-  const Normaliser now = stale_ ? statistics_.Finish() : normaliser_;
-  const std::vector<std::uint32_t> width = {static_cast<std::uint32_t>(now.mean.size())};
-  (*tensors)["seen"] = {{static_cast<std::uint32_t>(seen_.size())}, {seen_.begin(), seen_.end()}};
+  const Normaliser& now = NormaliserNow();
+  const auto table_rows = static_cast<std::uint32_t>(frequency_.size()), tasks = static_cast<std::uint32_t>(tasks_);
+  const std::vector<std::uint32_t> width = {static_cast<std::uint32_t>(numbers_)};
+  (*tensors)["frequency"] = {{table_rows}, frequency_};
   (*tensors)["normaliser.mean"] = {width, now.mean};
   (*tensors)["normaliser.scale"] = {width, now.scale};
+  if (seen_.empty()) return;
+  (*tensors)["seen"] = {{table_rows}, seen_};
+  (*tensors)["outcomes"] = {{table_rows, tasks}, outcomes_};
+  (*tensors)["rates"] = {{tasks}, Rates()};
 }
 
 Status InputStatistics::Import(const TensorMap& tensors) {
-  const auto sized = [&](const char* name, std::size_t values) -> const Tensor* {
-    const auto found = tensors.find(name);
-    return found == tensors.end() || found->second.values.size() != values ? nullptr : &found->second;
-  };
-  const Tensor* const seen = sized("seen", seen_.size());
-  const Tensor* const mean = sized("normaliser.mean", normaliser_.mean.size());
-  const Tensor* const scale = sized("normaliser.scale", normaliser_.scale.size());
-  if (seen == nullptr || mean == nullptr || scale == nullptr)
-    return ErrorStatus(Code::kCorrupt, "the scorer's weights lack counts or normaliser, or these have another size");
-  for (std::size_t i = 0; i < seen_.size(); ++i) {
-    if (!(seen->values[i] >= 0 && seen->values[i] <= static_cast<float>(kSeenMax)))
-      return ErrorStatus(Code::kCorrupt, "the scorer's weights hold an impossible count");
-    seen_[i] = static_cast<std::uint32_t>(seen->values[i]);
+  constexpr float kAny = std::numeric_limits<float>::max();
+  const auto* const frequency = ValuesIn(tensors, "frequency", frequency_.size(), 0, kCountMax);
+  const auto* const mean = ValuesIn(tensors, "normaliser.mean", numbers_, -kAny, kAny);
+  const auto* const scale = ValuesIn(tensors, "normaliser.scale", numbers_, 0, kAny);
+  if (frequency == nullptr || mean == nullptr || scale == nullptr)
+    return ErrorStatus(Code::kCorrupt, "the scorer's weights lack frequencies or normaliser, or these are of another size or impossible");
+  if (!seen_.empty()) {
+    const auto* const seen = ValuesIn(tensors, "seen", seen_.size(), 0, kCountMax);
+    const auto* const outcomes = ValuesIn(tensors, "outcomes", outcomes_.size(), 0, kCountMax);
+    const auto* const rates = ValuesIn(tensors, "rates", tasks_, std::numeric_limits<float>::min(), std::nextafter(1.0F, 0.0F));
+    if (seen == nullptr || outcomes == nullptr || rates == nullptr)
+      return ErrorStatus(Code::kCorrupt, "the scorer's weights lack counts of the past, or these are of another size or impossible");
+    for (std::size_t i = 0; i < outcomes->size(); ++i) {
+      if ((*outcomes)[i] > (*seen)[i / tasks_]) return ErrorStatus(Code::kCorrupt, "the scorer's weights hold more outcomes than impressions");
+    }
+    seen_ = *seen;
+    outcomes_ = *outcomes;
+    loaded_rates_ = *rates;
   }
-  normaliser_ = {mean->values, scale->values};
+  frequency_ = *frequency;
+  normaliser_ = {*mean, *scale};
   stale_ = false;
+  return OkStatus();
+}
+
+v1::ScorerInputState InputStatistics::Save(TensorMap* tensors) const {
+  Export(tensors);
+  v1::ScorerInputState state;
+  state.mutable_normaliser()->set_count(statistics_.count());
+  state.mutable_normaliser()->mutable_means()->Add(statistics_.means().begin(), statistics_.means().end());
+  state.mutable_normaliser()->mutable_squares()->Add(statistics_.squares().begin(), statistics_.squares().end());
+  state.set_seen(overall_seen_);
+  state.mutable_outcomes()->Add(overall_.begin(), overall_.end());
+  return state;
+}
+
+Status InputStatistics::Restore(const v1::ScorerInputState& state, const TensorMap& tensors) {
+  const auto& normaliser = state.normaliser();
+  if (static_cast<std::size_t>(normaliser.means_size()) != numbers_ || static_cast<std::size_t>(normaliser.squares_size()) != numbers_ ||
+      static_cast<std::size_t>(state.outcomes_size()) != tasks_)
+    return ErrorStatus(Code::kCorrupt, "the state of the scorer's inputs is of another size");
+  FUSELINE_RETURN_IF_ERROR(Import(tensors));
+  loaded_rates_.clear();
+  statistics_.Restore(normaliser.count(), {normaliser.means().begin(), normaliser.means().end()},
+                      {normaliser.squares().begin(), normaliser.squares().end()});
+  stale_ = normaliser.count() > 0;
+  overall_seen_ = state.seen();
+  overall_.assign(state.outcomes().begin(), state.outcomes().end());
   return OkStatus();
 }
 

@@ -2,7 +2,7 @@
 #include <sstream>
 
 #include "fuseline/core/digest.h"
-#include "fuseline/core/random.h"
+#include "fuseline/fusion/scorer_inputs.h"
 #include "fuseline/learner/scorer.h"
 #include "fuseline/proto/settings.h"
 #include "scorer/scorer_model.h"
@@ -10,16 +10,15 @@
 namespace fuseline {
 namespace {
 
-Result<std::vector<std::string>> TasksOf(const v1::Config& config, const v1::FeatureSchema& schema) {
-  std::vector<std::string> tasks;
+Result<std::vector<v1::Task>> TasksOf(const v1::Config& config, const v1::FeatureSchema& schema) {
+  std::vector<v1::Task> tasks;
   std::istringstream text(config.scorer().tasks());
   for (std::string name; std::getline(text, name, ',');) {
-    const auto& known = schema.tasks();
-    const auto task = std::ranges::find_if(known, [&](const v1::Task& one) { return one.name() == name; });
-    if (task == known.end()) return Error(Code::kInvalidInput, "scorer.tasks names a task that the schema does not have:", name);
-    if (task->min() != 0 || task->max() != 1) return Error(Code::kInvalidInput, "scorer.tasks names a task that is not from 0 to 1:", name);
-    if (std::ranges::find(tasks, name) != tasks.end()) return Error(Code::kInvalidInput, "scorer.tasks names a task twice:", name);
-    tasks.push_back(name);
+    const auto named = [&](const v1::Task& one) { return one.name() == name; };
+    const auto task = std::ranges::find_if(schema.tasks(), named);
+    if (task == schema.tasks().end()) return Error(Code::kInvalidInput, "scorer.tasks names a task that the schema does not have:", name);
+    if (std::ranges::any_of(tasks, named)) return Error(Code::kInvalidInput, "scorer.tasks names a task twice:", name);
+    tasks.push_back(*task);
   }
   if (tasks.empty()) return Error(Code::kInvalidInput, "scorer.tasks names no task");
   return tasks;
@@ -31,7 +30,11 @@ Result<ScorerFields> ScorerFields::Create(const v1::Config& config) {
   const v1::FeatureSchema schema = SchemaOf(config);
   const ScorerSizes sizes = SizesOf(config.scorer());
   ScorerFields fields;
-  FUSELINE_ASSIGN_OR_FAIL(fields.tasks_, TasksOf(config, schema));
+  FUSELINE_ASSIGN_OR_FAIL(const auto tasks, TasksOf(config, schema));
+  for (const v1::Task& task : tasks) {
+    fields.tasks_.push_back(task.name());
+    fields.ranges_.emplace_back(task.min(), task.max());
+  }
   v1::ScorerShape& shape = fields.shape_;
   // In the order in which Append takes them: the user's, the context's, the item's.
   const std::pair<v1::FeatureScope, Scope*> scopes[] = {
@@ -64,6 +67,7 @@ Result<ScorerFields> ScorerFields::Create(const v1::Config& config) {
   shape.set_experts(static_cast<std::uint32_t>(sizes.experts));
   shape.set_task_experts(static_cast<std::uint32_t>(sizes.task_experts));
   shape.set_min_frequency(static_cast<std::uint32_t>(config.scorer().min_frequency()));
+  shape.set_rate_prior(config.scorer().rate_prior());
   return fields;
 }
 
@@ -75,10 +79,18 @@ ScorerRows ScorerFields::NoRows() const {
   return rows;
 }
 
-// One round of SplitMix64, as FeatureEncoder hashes.
+float ScorerFields::ShareOf(std::size_t task, float value) const {
+  const auto [min, max] = ranges_[task];
+  return (std::clamp(value, min, max) - min) / (max - min);
+}
+
+float ScorerFields::ValueOf(std::size_t task, float share) const {
+  const auto [min, max] = ranges_[task];
+  return min + share * (max - min);
+}
+
 std::uint32_t ScorerFields::RowOf(std::size_t field, std::uint64_t id) const {
-  const std::uint32_t buckets = shape_.buckets(static_cast<int>(field));
-  return first_row_[field] + 1 + static_cast<std::uint32_t>(Random::FromState(id).NextU64() % buckets);
+  return ScorerRowOf(first_row_[field], shape_.buckets(static_cast<int>(field)), id);
 }
 
 Status ScorerFields::Append(const FeatureView& user, const FeatureView& context, const FeatureView& item, std::string_view user_id,

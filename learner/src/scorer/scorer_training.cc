@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <queue>
 #include <unordered_map>
 
 #include "fuseline/core/check.h"
@@ -64,13 +65,13 @@ std::vector<std::size_t> NextInSession(const ScorerRows& rows, std::size_t end) 
 }
 
 Result<std::vector<float>> ScoreRows(const ScorerModel& model, const InputStatistics& inputs, const ScorerRows& rows, std::size_t begin,
-                                     std::size_t end) {
+                                     std::size_t end, std::span<const float> numbers) {
   std::vector<float> scores;
   std::vector<std::size_t> which;
   for (; begin < end; begin += which.size()) {
     which.resize(std::min(kScoreBatch, end - begin));
     std::iota(which.begin(), which.end(), begin);
-    FUSELINE_ASSIGN_OR_FAIL(const auto of_batch, model.Predict(inputs.Gather(rows, which)));
+    FUSELINE_ASSIGN_OR_FAIL(const auto of_batch, model.Predict(inputs.Gather(rows, which, numbers)));
     scores.insert(scores.end(), of_batch.begin(), of_batch.end());
   }
   return scores;
@@ -88,10 +89,10 @@ class Training final : public ScorerTraining {
         rows_(rows),
         split_(split),
         input_sha256_(InputDigest(rows, split)),
-        inputs_(fields.shape()),
+        inputs_(fields.shape(), rows.tasks),
         model_(std::move(model)),
         next_(NextInSession(rows, split.validation_end)) {
-    for (std::size_t row = 0; row < split.train_end; ++row) inputs_.Observe(rows, row);
+    LookBack();
   }
 
   Status Advance() override {
@@ -109,18 +110,35 @@ class Training final : public ScorerTraining {
   Status Restore(const v1::ScorerCheckpoint& checkpoint) override;
 
   Result<std::vector<float>> Score(std::size_t begin, std::size_t end) const override {
-    return ScoreRows(*model_, inputs_, rows_, begin, end);
+    return ScoreRows(*model_, inputs_, rows_, begin, end, numbers_);
   }
 
   Status Learn(std::span<const std::size_t> rows) override {
-    for (const std::size_t row : rows) inputs_.Observe(rows_, row);
+    std::vector<float> numbers;
+    for (const std::size_t row : rows) inputs_.Numbers(rows_, row, &numbers);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      inputs_.CountInput(rows_, rows[i], std::span(numbers).subspan(i * inputs_.numbers(), inputs_.numbers()));
     FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const ScorerStep step, model_->Step(inputs_.Gather(rows_, rows), step_++));
+    for (const std::size_t row : rows) inputs_.CountOutcome(rows_, row);
     return OkStatus();
   }
 
   PolicyVersion MakeVersion() const override;
 
  private:
+  // Takes the rows as time brought them: each one's numbers are of outcomes that were known before it.
+  void LookBack() {
+    using Due = std::pair<std::int64_t, std::size_t>;
+    std::priority_queue<Due, std::vector<Due>, std::greater<>> unknown;
+    for (std::size_t row = 0; row < split_.validation_end; ++row) {
+      for (; !unknown.empty() && unknown.top().first < rows_.time_ms[row]; unknown.pop()) inputs_.CountOutcome(rows_, unknown.top().second);
+      inputs_.Numbers(rows_, row, &numbers_);
+      if (row < split_.train_end) inputs_.CountInput(rows_, row, std::span(numbers_).last(inputs_.numbers()));
+      unknown.emplace(rows_.known_ms[row], row);
+    }
+    for (; !unknown.empty(); unknown.pop()) inputs_.CountOutcome(rows_, unknown.top().second);
+  }
+
   std::uint64_t Batches() const { return (split_.train_end + batch_rows_ - 1) / batch_rows_; }
 
   // The epoch's order of rows, a function of seed, phase and epoch. Both trainings of the model have the same.
@@ -163,6 +181,7 @@ class Training final : public ScorerTraining {
   const ScorerSplit split_;
   const std::string input_sha256_;
   InputStatistics inputs_;
+  std::vector<float> numbers_;  // [validation_end, D], as they were when each row was shown.
   std::unique_ptr<ScorerModel> model_;
   std::unique_ptr<ScorerCritics> critics_;  // Null before their phase.
   const std::vector<std::size_t> next_;
@@ -190,7 +209,7 @@ Result<std::vector<float>> Training::Weights(const ScorerBatch& batch) const {
 }
 
 Status Training::AdvanceModel(std::span<const std::size_t> which) {
-  ScorerBatch batch = inputs_.Gather(rows_, which);
+  ScorerBatch batch = inputs_.Gather(rows_, which, numbers_);
   if (phase_ == ScorerPhase::kWeighted && settings_.weights() != "constant") {
     FUSELINE_ASSIGN_OR_RETURN(batch.weights, Weights(batch));
   }
@@ -256,15 +275,15 @@ Status Training::AdvanceCritics(std::span<const std::size_t> which) {
     batch.terminated.push_back(last ? 1.0F : 0.0F);
     for (std::size_t k = 0; k < tasks; ++k) {
       const float p = frozen_[row * tasks + k];
-      const bool hit = rows_.labels[row * tasks + k] > 0;
+      const float outcome = rows_.labels[row * tasks + k];
       constexpr float kMin = 1e-7F;
       batch.action.push_back(p);
       batch.next_action.push_back(frozen_[following.back() * tasks + k]);
-      batch.reward.push_back(std::log(std::max(hit ? p : 1 - p, kMin)));
+      batch.reward.push_back(outcome * std::log(std::max(p, kMin)) + (1 - outcome) * std::log(std::max(1 - p, kMin)));
     }
   }
-  batch.at = inputs_.Gather(rows_, which);
-  batch.next = inputs_.Gather(rows_, following);
+  batch.at = inputs_.Gather(rows_, which, numbers_);
+  batch.next = inputs_.Gather(rows_, following, numbers_);
   FUSELINE_ASSIGN_OR_RETURN(const double td_error, critics_->Step(batch));
   CountBatch(which.size(), td_error);
   if (batch_ < Batches()) return OkStatus();
@@ -377,7 +396,7 @@ class LoadedScorer final : public Scorer {
  public:
   LoadedScorer(InputStatistics inputs, std::unique_ptr<ScorerModel> model) : inputs_(std::move(inputs)), model_(std::move(model)) {}
   Result<std::vector<float>> Score(const ScorerRows& rows, std::size_t begin, std::size_t end) const override {
-    return ScoreRows(*model_, inputs_, rows, begin, end);
+    return ScoreRows(*model_, inputs_, rows, begin, end, {});
   }
 
  private:
@@ -425,7 +444,7 @@ Result<std::unique_ptr<Scorer>> Scorer::Load(const PolicyVersion& version) {
   FUSELINE_ASSIGN_OR_FAIL(const TensorMap tensors, DecodeWeights(version.weights));
   v1::Config config;
   if (!config.ParseFromString(version.manifest.lineage().settings())) return Error(Code::kCorrupt, "the scorer's lineage holds no settings");
-  InputStatistics inputs(form.shape());
+  InputStatistics inputs(form.shape(), static_cast<std::size_t>(form.tasks_size()));
   FUSELINE_FAIL_IF_ERROR(inputs.Import(tensors));
   FUSELINE_ASSIGN_OR_FAIL(auto model, CreateScorerModel(config, form.shape(), static_cast<std::size_t>(form.tasks_size())));
   FUSELINE_FAIL_IF_ERROR(model->Load(tensors));

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fuseline/core/status.h"
@@ -24,7 +25,7 @@ struct ScorerRows {
   std::size_t id_fields = 0, dense_width = 0, tasks = 0;
   std::vector<std::uint32_t> ids;     // [n, id_fields]: rows of the embedding table.
   std::vector<float> dense;           // [n, dense_width], as logged.
-  std::vector<float> labels;          // [n, tasks]: 0 or 1.
+  std::vector<float> labels;          // [n, tasks]: what came of it, as a share of the task's range; of most 0 or 1.
   std::vector<std::uint32_t> session; // [n]; other sessions' rows may stand between those of one.
   std::vector<std::int64_t> time_ms;  // [n], of the impression,
   std::vector<std::int64_t> known_ms; // [n], and when its outcome was known.
@@ -38,12 +39,16 @@ struct ScorerRows {
 // Immutable; thread-safe.
 class ScorerFields {
  public:
-  // Errors: kInvalidInput for a task in scorer.tasks that the schema does not have, or not from 0 to 1, or twice.
+  // Errors: kInvalidInput for a task in scorer.tasks that the schema does not have, or that is there twice.
   static Result<ScorerFields> Create(const v1::Config& config);
 
   const v1::ScorerShape& shape() const { return shape_; }
   const std::vector<std::string>& tasks() const { return tasks_; }
   ScorerRows NoRows() const;
+
+  // A task's value, cut to the schema's range → its share of that range, which is what is learned and predicted; and back.
+  float ShareOf(std::size_t task, float value) const;
+  float ValueOf(std::size_t task, float share) const;
 
   // Appends ids and dense values of one impression; labels, session and times are the caller's. A scope without
   // any value takes the schema's defaults. Errors: kInvalidInput as FeatureEncoder; `rows` is unchanged then.
@@ -61,16 +66,18 @@ class ScorerFields {
 
   v1::ScorerShape shape_;
   std::vector<std::string> tasks_;
+  std::vector<std::pair<float, float>> ranges_;  // Of each task.
   std::vector<std::uint32_t> first_row_;  // Of each field.
   Scope user_, context_, item_;
 };
 
 // How well scores say what happened.
 struct TaskFigures {
-  double auc = -1;              // Area under the ROC curve, ties one half; -1 where a class is missing.
-  double log_loss = 0;          // Mean over impressions, in nats.
+  double auc = -1;              // Of all pairs whose outcomes differ, the share in the right order, ties one half: of 0 and 1 the area
+                                // under the ROC curve. -1 where there is no such pair.
+  double log_loss = 0;          // Cross-entropy, mean over impressions, in nats.
   double session_log_loss = 0;  // Mean over sessions of the session's mean.
-  std::uint64_t positives = 0;
+  std::uint64_t positives = 0;  // Impressions with an outcome above 0.
 };
 // Of rows [begin, end) and their scores [end - begin, tasks]. REQUIRES: begin < end.
 std::vector<TaskFigures> JudgeScores(const ScorerRows& rows, std::size_t begin, std::size_t end, std::span<const float> scores);
@@ -115,10 +122,11 @@ class ScorerTraining {
   virtual v1::ScorerCheckpoint Save() const = 0;
   virtual Status Restore(const v1::ScorerCheckpoint& checkpoint) = 0;
 
-  // Probabilities [end - begin, tasks] of the weights at hand: once done, the best.
+  // Predicted shares [end - begin, tasks], by the weights at hand: once done, the best. Of rows learned from and looked at by what was
+  // known when they were shown; of those behind by what is known now.
   virtual Result<std::vector<float>> Score(std::size_t begin, std::size_t end) const = 0;
 
-  // Goes on learning, one step by these rows, whose ids and numbers are counted first: progressive validation
+  // Goes on learning, one step by these rows, whose inputs and outcomes are counted then: progressive validation
   // scores, then learns.
   virtual Status Learn(std::span<const std::size_t> rows) = 0;
 

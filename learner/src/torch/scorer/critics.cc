@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 
+#include "fuseline/fusion/scorer_inputs.h"
 #include "scorer/embedding_table.h"
 #include "scorer/scorer_model.h"
 #include "torch/catch_torch.h"
@@ -35,7 +36,7 @@ class Critics final : public ScorerCritics {
         compute_(std::move(compute)),
         tasks_(Size(tasks)),
         fields_(shape.buckets_size()),
-        dense_(shape.dense_width()),
+        dense_(Size(ScorerNumbers(shape, tasks))),
         width_(SizesOf(settings_).embedding_width),
         networks_(compute_.kernels),
         parameters_(Begin(config.fuseline().seed())),

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "fuseline/core/random.h"
+#include "fuseline/fusion/scorer_inputs.h"
 #include "scorer/embedding_table.h"
 #include "scorer/scorer_model.h"
 #include "torch/catch_torch.h"
@@ -43,7 +44,7 @@ class TorchScorer final : public ScorerModel {
       : settings_(config.scorer()),
         seed_(config.fuseline().seed()),
         compute_(std::move(compute)),
-        shape_{.fields = shape.buckets_size(), .dense = shape.dense_width(), .tasks = Size(tasks), .sizes = SizesOf(settings_)},
+        shape_{.fields = shape.buckets_size(), .dense = Size(ScorerNumbers(shape, tasks)), .tasks = Size(tasks), .sizes = SizesOf(settings_)},
         backbone_(MakeBackbone(settings_.backbone(), shape_, compute_.kernels)),
         parameters_(backbone_->networks().Initial(seed_, "scorer")),
         adam_(parameters_),

@@ -39,8 +39,8 @@ struct KuaiRandImpressions;  // kuairand_impressions.h
 // learned from the log until `learned_until_ms`, so events begin after that: no score knows its own outcome.
 struct KuaiRandScorer {
   std::int64_t learned_until_ms = 0;
-  std::vector<std::size_t> tasks;  // KuaiRandTasks, binary ones.
-  std::function<Result<std::vector<float>>(const KuaiRandImpressions& impressions)> score;  // → [rows, tasks]; empty: no scorer.
+  std::vector<std::size_t> tasks;  // KuaiRandTasks.
+  std::function<Result<std::vector<float>>(const KuaiRandImpressions& impressions)> score;  // → [rows, tasks], in the tasks' ranges; empty: no scorer.
 };
 
 struct KuaiRandOptions {

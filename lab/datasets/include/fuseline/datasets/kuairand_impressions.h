@@ -18,9 +18,9 @@ struct KuaiRandImpression {
   std::int64_t known_ms = 0;   // When all of its feedback was known.
   std::int64_t local_day = 0;  // Days since the epoch of the app's users (UTC+8).
   v1::Features context;
-  std::array<bool, kKuaiRandBinaryTasks> labels{};        // By KuaiRandTask.
-  std::array<float, kKuaiRandBinaryTasks> rates{};        // The importer's scores: smoothed rates of all that was known before it,
-  std::array<float, kKuaiRandBinaryTasks> frozen_rates{}; // and of what was known before it and before the frozen days began.
+  std::array<float, kKuaiRandTasks> outcomes{};      // By KuaiRandTask, in the task's range: 0 or 1; seconds watched.
+  std::array<float, kKuaiRandTasks> rates{};         // The importer's scores: smoothed rates of all that was known before it,
+  std::array<float, kKuaiRandTasks> frozen_rates{};  // and of what was known before it and before the frozen days began.
 };
 
 struct KuaiRandImpressions {

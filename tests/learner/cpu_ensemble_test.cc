@@ -24,7 +24,7 @@ struct Shape {
   std::vector<std::int64_t> widths;
   std::int64_t rows, more;  // `more` of the inputs come as a block of their own.
 };
-const Shape kShapes[] = {{1, {3, 1}, 1, 0},         {1, {5, 7, 4}, 6, 2},        {3, {59, 64, 64, 1}, 17, 10},
+const Shape kShapes[] = {{1, {3, 1}, 1, 0},         {1, {5, 7, 4}, 6, 2},        {2, {6, 1, 9, 1, 3}, 40, 0},        {3, {59, 64, 64, 1}, 17, 10},
                          {2, {16, 33, 12}, 241, 0}, {4, {9, 20, 18, 3}, 500, 4}, {2, {60, 256, 128, 64, 1}, 250, 10}};
 
 struct Followed {

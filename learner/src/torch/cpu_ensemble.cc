@@ -118,7 +118,7 @@ void CpuEnsemble::ForwardMember(const Pass& pass, std::size_t member, float* y) 
   for (const Layer& layer : layers_) {
     const float* const from = pass.parameters + layer.weights + member * layer.in * layer.out;
     weights.push_back(next);
-    if (layer.out == 1) {
+    if (&layer == &layers_.back() && layer.out == 1) {
       Copy(from, layer.in, 1, layer.in, next, layer.in_padded);
       next += layer.in_padded;
     } else {

@@ -2,7 +2,6 @@
 #include <sstream>
 
 #include "fuseline/core/digest.h"
-#include "fuseline/fusion/scorer_inputs.h"
 #include "fuseline/learner/scorer.h"
 #include "fuseline/proto/settings.h"
 #include "scorer/scorer_model.h"
@@ -36,31 +35,17 @@ Result<ScorerFields> ScorerFields::Create(const v1::Config& config) {
     fields.ranges_.emplace_back(task.min(), task.max());
   }
   v1::ScorerShape& shape = fields.shape_;
-  // In the order in which Append takes them: the user's, the context's, the item's.
-  const std::pair<v1::FeatureScope, Scope*> scopes[] = {
-      {v1::USER, &fields.user_}, {v1::CONTEXT, &fields.context_}, {v1::ITEM, &fields.item_}};
-  for (const auto& [which, scope] : scopes) {
+  for (const v1::FeatureScope scope : {v1::USER, v1::CONTEXT, v1::ITEM}) {
     for (const v1::Feature& feature : schema.features()) {
-      if (feature.scope() != which) continue;
-      if (feature.has_categorical()) {
-        scope->fields.push_back(static_cast<std::size_t>(shape.buckets_size()));
-        scope->absent_ids.push_back(feature.categorical().default_value());
-        shape.add_buckets(feature.categorical().buckets());
-      } else {
-        scope->absent_dense.insert(scope->absent_dense.end(), feature.dense().width(), feature.dense().default_value());
-      }
+      if (feature.scope() != scope) continue;
+      if (feature.has_categorical()) shape.add_buckets(feature.categorical().buckets());
+      else shape.set_dense_width(shape.dense_width() + feature.dense().width());
     }
-    shape.set_dense_width(shape.dense_width() + static_cast<std::uint32_t>(scope->absent_dense.size()));
   }
   shape.set_user_id(config.scorer().user_buckets() > 0);
   shape.set_item_id(config.scorer().item_buckets() > 0);
   for (const std::int64_t buckets : {config.scorer().user_buckets(), config.scorer().item_buckets()})
     if (buckets > 0) shape.add_buckets(static_cast<std::uint32_t>(buckets));
-  std::uint32_t first = 0;
-  for (const std::uint32_t buckets : shape.buckets()) {
-    fields.first_row_.push_back(first);
-    first += buckets + 1;
-  }
   shape.set_embedding_width(static_cast<std::uint32_t>(sizes.embedding_width));
   shape.mutable_bottom()->Add(sizes.bottom.begin(), sizes.bottom.end());
   shape.mutable_tower()->Add(sizes.tower.begin(), sizes.tower.end());
@@ -68,12 +53,13 @@ Result<ScorerFields> ScorerFields::Create(const v1::Config& config) {
   shape.set_task_experts(static_cast<std::uint32_t>(sizes.task_experts));
   shape.set_min_frequency(static_cast<std::uint32_t>(config.scorer().min_frequency()));
   shape.set_rate_prior(config.scorer().rate_prior());
+  FUSELINE_ASSIGN_OR_FAIL(fields.layout_, ScorerLayout::Of(schema, shape));
   return fields;
 }
 
 ScorerRows ScorerFields::NoRows() const {
   ScorerRows rows;
-  rows.id_fields = first_row_.size();
+  rows.id_fields = static_cast<std::size_t>(shape_.buckets_size());
   rows.dense_width = shape_.dense_width();
   rows.tasks = tasks_.size();
   return rows;
@@ -89,31 +75,19 @@ float ScorerFields::ValueOf(std::size_t task, float share) const {
   return min + share * (max - min);
 }
 
-std::uint32_t ScorerFields::RowOf(std::size_t field, std::uint64_t id) const {
-  return ScorerRowOf(first_row_[field], shape_.buckets(static_cast<int>(field)), id);
-}
-
 Status ScorerFields::Append(const FeatureView& user, const FeatureView& context, const FeatureView& item, std::string_view user_id,
                             std::string_view item_id, ScorerRows* rows) const {
-  const std::pair<const Scope*, const FeatureView*> scopes[] = {{&user_, &user}, {&context_, &context}, {&item_, &item}};
-  for (const auto& [scope, values] : scopes) {
-    if (values->dense.empty() && values->ids.empty()) continue;
-    if (values->dense.size() != scope->absent_dense.size() || values->ids.size() != scope->fields.size()) {
-      return ErrorStatus(Code::kInvalidInput, "number of feature values disagrees with the schema: dense", values->dense.size(),
-                         "instead of", scope->absent_dense.size(), "ids", values->ids.size(), "instead of", scope->fields.size());
-    }
-    if (!AllFinite(values->dense)) return ErrorStatus(Code::kInvalidInput, "a dense feature is not finite");
+  const ScorerScope* const scopes[] = {&layout_.user, &layout_.context, &layout_.item};
+  FeatureView values[3] = {user, context, item};
+  for (std::size_t i = 0; i < 3; ++i) {
+    FUSELINE_ASSIGN_OR_RETURN(values[i], scopes[i]->Read(values[i]));
   }
-  for (const auto& [scope, values] : scopes) {
-    const bool absent = values->dense.empty() && values->ids.empty();
-    const std::span<const float> dense = absent ? std::span<const float>(scope->absent_dense) : values->dense;
-    const std::span<const std::uint64_t> ids = absent ? std::span<const std::uint64_t>(scope->absent_ids) : values->ids;
-    rows->dense.insert(rows->dense.end(), dense.begin(), dense.end());
-    for (std::size_t i = 0; i < ids.size(); ++i) rows->ids.push_back(RowOf(scope->fields[i], ids[i]));
+  for (std::size_t i = 0; i < 3; ++i) {
+    rows->dense.insert(rows->dense.end(), values[i].dense.begin(), values[i].dense.end());
+    for (std::size_t f = 0; f < values[i].ids.size(); ++f) rows->ids.push_back(scopes[i]->fields[f].RowOf(values[i].ids[f]));
   }
-  std::size_t field = first_row_.size() - (shape_.user_id() ? 1 : 0) - (shape_.item_id() ? 1 : 0);
-  if (shape_.user_id()) rows->ids.push_back(RowOf(field++, Fnv1a64(user_id)));
-  if (shape_.item_id()) rows->ids.push_back(RowOf(field, Fnv1a64(item_id)));
+  if (shape_.user_id()) rows->ids.push_back(layout_.user_id.RowOf(Fnv1a64(user_id)));
+  if (shape_.item_id()) rows->ids.push_back(layout_.item_id.RowOf(Fnv1a64(item_id)));
   return OkStatus();
 }
 

@@ -12,6 +12,7 @@
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/feature_encoding.h"
 #include "fuseline/fusion/policy_version.h"
+#include "fuseline/fusion/scorer_layout.h"
 #include "fuseline/v1/config.pb.h"
 #include "fuseline/v1/scorer.pb.h"
 
@@ -56,19 +57,12 @@ class ScorerFields {
                 std::string_view item_id, ScorerRows* rows) const;
 
  private:
-  struct Scope {
-    std::vector<std::size_t> fields;       // Of its ids.
-    std::vector<std::uint64_t> absent_ids; // What stands where nothing is.
-    std::vector<float> absent_dense;
-  };
   ScorerFields() = default;
-  std::uint32_t RowOf(std::size_t field, std::uint64_t id) const;
 
   v1::ScorerShape shape_;
   std::vector<std::string> tasks_;
   std::vector<std::pair<float, float>> ranges_;  // Of each task.
-  std::vector<std::uint32_t> first_row_;  // Of each field.
-  Scope user_, context_, item_;
+  ScorerLayout layout_;
 };
 
 // How well scores say what happened.

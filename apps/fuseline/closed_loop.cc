@@ -195,20 +195,21 @@ Status DescribeActions(const World& world, const PolicyNetwork& network, const V
   const ActionSpace& space = network.action_space();
   std::vector<double> sum(space.width()), squares(space.width());
   std::vector<std::uint32_t> items;
-  std::vector<float> context, scores, actions;
+  RequestContext context;
+  std::vector<float> scores, actions;
   ActorWorkspace workspace;
   double count = 0;
   for (std::uint32_t user = users.first_user; user < users.first_user + std::min(users.users, kDescribedUsers); ++user) {
     world.Candidates(user, 0, &items);
     scores.resize(items.size() * space.task_count());
     world.Scores(user, items, scores);
-    world.ContextFeatures(kStartMs, world.FirstMood(user), &context);
+    world.ContextFeatures(user, kStartMs, world.FirstMood(user), &context);
     std::vector<CandidateView> candidates;
     for (std::size_t i = 0; i < items.size(); ++i) {
       candidates.push_back({world.ItemFeatures(items[i]), std::span(scores).subspan(i * space.task_count(), space.task_count())});
     }
     actions.resize(items.size() * space.width());
-    FUSELINE_RETURN_IF_ERROR(network.Act(world.UserFeatures(user), {context, {}}, candidates, workspace, actions));
+    FUSELINE_RETURN_IF_ERROR(network.Act(world.UserFeatures(user), context.view(), candidates, workspace, actions));
     for (std::size_t i = 0; i < actions.size(); ++i) {
       const double value = space.ToBusiness(i % space.width(), actions[i]);
       sum[i % space.width()] += value;

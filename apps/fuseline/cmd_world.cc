@@ -76,7 +76,7 @@ int RunFit(FitOptions options) {
 }  // namespace
 
 void RegisterWorld(Program& program) {
-  CLI::App* world = program.AddSubcommand("world", "Simulated worlds: which there are, and the response model of two of them",
+  CLI::App* world = program.AddSubcommand("world", "Simulated worlds: which there are, and the response model of three of them",
                                           "fuseline world list");
   world->require_subcommand(1);
   CLI::App* list = program.AddSubcommand("list", "The built-in worlds", "fuseline world list", world);
@@ -88,7 +88,7 @@ void RegisterWorld(Program& program) {
   program.SetBody(show, [name] { return RunShow(*name); });
 
   auto options = std::make_shared<FitOptions>();
-  CLI::App* fit = program.AddSubcommand("fit", "Fit the response model of the worlds xmtf and kuaisim to KuaiRand's log",
+  CLI::App* fit = program.AddSubcommand("fit", "Fit the response model of the worlds xmtf, kuaisim and kuairand to KuaiRand's log",
                                         "fuseline world fit --data kuairand --out response_model.safetensors", world);
   fit->add_option("--data", options->data, "folder of KuaiRand's log and side tables")->required()->type_name("DIR");
   fit->add_option("--out", options->out, "the weights file")->required()->type_name("FILE");

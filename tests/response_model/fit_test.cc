@@ -5,12 +5,15 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <numeric>
 
 #include "exported_heads.h"
 #include "fitted_network.h"
 #include "fuseline/core/file.h"
 #include "fuseline/core/random.h"
+#include "fuseline/fusion/whole_numbers.h"
+#include "fuseline/proto/schema.h"
 #include "fuseline/response_model/fit.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/temp_dir.h"
@@ -117,6 +120,53 @@ TEST(ResponseFitTest, TheFileSaysOfEveryPairWhatTheNetworkSays) {
       highest = std::max(highest, exported[0]);
     }
   EXPECT_GT(highest - lowest, 0.1) << "pairs must differ, or the rows' order is not checked";
+}
+
+TEST(ResponseFitTest, TheFileHoldsTheLogsIdsFeaturesAndTabs) {
+  // given
+  const test::TempDir folder;
+  ResponseFitOptions options;
+  options.files = SmallFiles();
+  options.files.log = folder / "log.csv";
+  options.users_max = 10;
+  ASSERT_THAT(WriteFileAtomically(options.files.log, MadeUpLog()), IsOk());
+  std::map<std::string, v1::Features> users;
+  std::map<std::string, std::map<std::uint64_t, int>> tabs;  // Rows by user and tab.
+  const auto see = [&](const v1::Event& event) {
+    if (event.has_exposure()) {
+      users[event.user_id()] = event.exposure().user_features();
+      ++tabs[event.user_id()][event.exposure().context_features().ids(0)];
+    }
+    return OkStatus();
+  };
+  ASSERT_THAT(ImportKuaiRand(options.files, {}, see), IsOk());
+
+  // when
+  ResponseFitReport report;
+  ASSERT_OK_AND_ASSIGN(const TensorMap file, FitResponseModel(options, {}, &report));
+
+  // then
+  ASSERT_OK_AND_ASSIGN(const std::string schema, BytesOf(file.at("schema")));
+  EXPECT_EQ(schema, CanonicalBytes(KuaiRandSchema()));
+  ASSERT_OK_AND_ASSIGN(const auto names, IdsOf(file.at("user.id")));
+  ASSERT_OK_AND_ASSIGN(const auto ids, IdsOf(file.at("user.ids")));
+  ASSERT_OK_AND_ASSIGN(const auto tab_ids, IdsOf(file.at("tab.id")));
+  ASSERT_EQ(names.size(), 10U);
+  std::size_t with_features = 0;
+  for (std::size_t u = 0; u < names.size(); ++u) {
+    const std::string name = std::to_string(names[u]);
+    const v1::Features& features = users.at(name);
+    with_features += features.ids_size() > 0 ? 1 : 0;
+    for (int f = 0; f < 14; ++f) EXPECT_EQ(ids[u * 14 + static_cast<std::size_t>(f)], features.ids_size() > 0 ? features.ids(f) : 0) << name;
+    for (int f = 0; f < 4; ++f) {
+      EXPECT_EQ(file.at("user.dense").values[u * 4 + static_cast<std::size_t>(f)], features.dense_size() > 0 ? features.dense(f) : 0) << name;
+    }
+    const auto mine = tabs.at(name);
+    const auto most = std::ranges::max_element(mine, {}, [](const auto& tab) { return tab.second; })->second;
+    EXPECT_EQ(mine.at(tab_ids[static_cast<std::size_t>(file.at("user.tab").values[u])]), most) << name;
+  }
+  EXPECT_GT(with_features, 0U);
+  EXPECT_EQ(file.at("tab.first").shape, (std::vector<std::uint32_t>{5, file.at("first.bias").shape[0]}));
 }
 
 TEST(ResponseFitTest, OnTheRealLogItRanksLaterRowsAndRepeatsItself) {

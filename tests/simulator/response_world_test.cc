@@ -12,6 +12,7 @@
 #include "fuseline/test_support/temp_dir.h"
 #include "response_model.h"
 #include "session_rules.h"
+#include "small_response_model.h"
 
 namespace fuseline {
 namespace {
@@ -20,35 +21,8 @@ using ::testing::HasSubstr;
 
 v1::World SettingsOf(const std::string& text) { return ReadWorldFile("test.yaml", text).value(); }
 
-// Two experts of one column, towers of one column: W = 2 + 2 * 7.
-TensorMap SmallModel(std::uint32_t users, std::uint32_t items) {
-  const auto filled = [](std::vector<std::uint32_t> shape, auto value_of) {
-    Tensor tensor;
-    std::size_t size = 1;
-    for (const auto side : shape) size *= side;
-    tensor.shape = std::move(shape);
-    for (std::size_t i = 0; i < size; ++i) tensor.values.push_back(static_cast<float>(value_of(i)));
-    return tensor;
-  };
-  constexpr std::uint32_t kColumns = 16;
-  TensorMap model;
-  model["user.first"] = filled({users, kColumns}, [](std::size_t i) { return i % kColumns < 2 ? 0.1 * static_cast<double>(i / kColumns % 5) : 0; });
-  model["item.first"] = filled({items, kColumns}, [](std::size_t i) { return i % kColumns == 0 ? 0.2 * static_cast<double>(i / kColumns % 7) : 0; });
-  model["first.bias"] = filled({kColumns}, [](std::size_t i) { return i == 1 ? -0.25 : 0; });
-  model["tower.hidden.weight"] = filled({7, 1, 1}, [](std::size_t i) { return 1 + 0.1 * static_cast<double>(i); });
-  model["tower.hidden.bias"] = filled({7, 1}, [](std::size_t) { return 0.05; });
-  model["tower.out.weight"] = filled({7, 1}, [](std::size_t i) { return i == 6 ? 2.0 : 1.5; });
-  model["tower.out.bias"] = filled({7}, [](std::size_t i) { return i == 0 ? 0.5 : i == 6 ? 2.0 : -1.0; });
-  model["user.profile"] = filled({users, 2}, [](std::size_t i) { return 0.1 * static_cast<double>(i); });
-  model["item.profile"] = filled({items, 3}, [](std::size_t i) { return 0.01 * static_cast<double>(i); });
-  model["user.play_s"] = filled({users}, [](std::size_t i) { return 1'000.0 * static_cast<double>(i); });
-  model["item.duration_s"] = filled({items}, [](std::size_t i) { return 10.0 + static_cast<double>(i); });
-  model["watch.spread"] = filled({1}, [](std::size_t) { return 0.8; });
-  return model;
-}
-
 TEST(ResponseModelTest, ItsPredictionsAreTheNetworksByHand) {
-  ASSERT_OK_AND_ASSIGN(const auto model, ResponseModel::Create(SmallModel(5, 7)));
+  ASSERT_OK_AND_ASSIGN(const auto model, ResponseModel::Create(test::SmallModel(5, 7)));
   std::array<float, kResponseHeads> out{};
   model.Predict(3, 2, out);
   // y = user 0.3 | 0.3, item 0.4 | 0, bias 0 | -0.25: experts 0.7 and 0.05; gates are equal, so their mean 0.375 is mixed.
@@ -60,11 +34,11 @@ TEST(ResponseModelTest, ItsPredictionsAreTheNetworksByHand) {
 }
 
 TEST(ResponseModelTest, AFileThatContradictsItselfIsRefused) {
-  for (const auto& [name, tensor] : SmallModel(5, 7)) {
-    auto without = SmallModel(5, 7);
+  for (const auto& [name, tensor] : test::SmallModel(5, 7)) {
+    auto without = test::SmallModel(5, 7);
     without.erase(name);
     EXPECT_THAT(ResponseModel::Create(without), HasCode(Code::kCorrupt)) << name;
-    auto bent = SmallModel(5, 7);
+    auto bent = test::SmallModel(5, 7);
     bent[name].shape.push_back(1);
     EXPECT_THAT(ResponseModel::Create(bent), HasCode(Code::kCorrupt)) << name;
   }
@@ -106,7 +80,7 @@ TEST(SessionRulesTest, KuaisimsTemperOnlyFalls) {
 class ResponseWorldTest : public ::testing::Test {
  protected:
   std::unique_ptr<World> Open(const std::string& kind, const std::string& population, const std::string& more = "") {
-    std::ofstream(dir_ / "response_model.safetensors") << EncodeWeights(SmallModel(40, 60));
+    std::ofstream(dir_ / "response_model.safetensors") << EncodeWeights(test::SmallModel(40, 60));
     std::ofstream(dir_ / "world.yaml") << "kind: " << kind << "\npopulation: " << population << '\n' << more << '\n';
     auto world = OpenWorld(dir_ / "world.yaml", 3, DefaultSettings().rewards());
     EXPECT_TRUE(world.has_value()) << world.error().message;
@@ -170,7 +144,7 @@ TEST_F(ResponseWorldTest, WithoutItsModelItNamesTheCommand) {
 }
 
 TEST_F(ResponseWorldTest, MoreUsersThanTheModelHoldsAreRefused) {
-  std::ofstream(dir_ / "response_model.safetensors") << EncodeWeights(SmallModel(40, 60));
+  std::ofstream(dir_ / "response_model.safetensors") << EncodeWeights(test::SmallModel(40, 60));
   std::ofstream(dir_ / "world.yaml") << "kind: kuaisim\npopulation: {users: 41, items: 60, candidates: 20}\n";
   EXPECT_THAT(OpenWorld(dir_ / "world.yaml", 1, DefaultSettings().rewards()), HasCode(Code::kInvalidInput));
 }

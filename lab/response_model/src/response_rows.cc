@@ -1,6 +1,7 @@
 #include "response_rows.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <numeric>
 
@@ -39,10 +40,41 @@ void AddRow(const ResponseRow& row, Rates* rates) {
   for (std::size_t t = 0; t < kResponseTasks; ++t) rates->positives[t] += row.label[t];
 }
 
+// A scope's values, or its defaults where the log has none.
+FeatureView WithDefaults(const FeatureView& values, const FeatureView& defaults) {
+  return values.dense.empty() && values.ids.empty() ? defaults : values;
+}
+
+// Of the schema's features of one scope.
+struct Defaults {
+  std::vector<float> dense;
+  std::vector<std::uint64_t> ids;
+
+  Defaults(const v1::FeatureSchema& schema, v1::FeatureScope scope) {
+    for (const auto& feature : schema.features()) {
+      if (feature.scope() != scope) continue;
+      if (feature.has_dense()) dense.insert(dense.end(), feature.dense().width(), feature.dense().default_value());
+      else ids.push_back(feature.categorical().default_value());
+    }
+  }
+  FeatureView view() const { return {dense, ids}; }
+};
+
+Result<std::uint64_t> IdOf(const std::string& text) {
+  std::uint64_t id = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (code == std::errc() && end == text.data() + text.size()) return id;
+  return Error(Code::kInvalidInput, "an id of the log is no number:", text);
+}
+
 // Gathers rows from the importer's events: an exposure, then its feedback, each row once.
 class Gatherer {
  public:
-  Gatherer() : encoder_(KuaiRandSchema()) {}
+  Gatherer()
+      : encoder_(KuaiRandSchema()),
+        user_defaults_(KuaiRandSchema(), v1::USER),
+        context_defaults_(KuaiRandSchema(), v1::CONTEXT),
+        item_defaults_(KuaiRandSchema(), v1::ITEM) {}
 
   Status Take(const v1::Event& event) {
     if (event.has_exposure()) return TakeExposure(event);
@@ -74,18 +106,22 @@ class Gatherer {
     const auto& exposure = event.exposure();
     if (!row_of_request_.emplace(exposure.request_id(), result_.rows.size()).second) return OkStatus();  // A duplicate.
     ResponseRow row;
-    // The encoder's shared columns are the user's, then the context's; with an empty context the latter are defaults.
+    const FeatureView user = WithDefaults(ViewOf(exposure.user_features()), user_defaults_.view());
+    const FeatureView context = WithDefaults(ViewOf(exposure.context_features()), context_defaults_.view());
+    // The encoder's shared columns are the user's, then the context's.
     shared_.resize(encoder_.shared_width());
-    FUSELINE_RETURN_IF_ERROR(encoder_.EncodeShared(ViewOf(exposure.user_features()), ViewOf(exposure.context_features()), shared_));
-    const std::size_t context = ContextWidth();
-    row.context.assign(shared_.end() - static_cast<std::ptrdiff_t>(context), shared_.end());
-    shared_.resize(shared_.size() - context);
-    row.user = IndexOf(event.user_id(), shared_, &user_index_, &result_.users);
+    FUSELINE_RETURN_IF_ERROR(encoder_.EncodeShared(user, context, shared_));
+    const std::size_t context_width = ContextWidth();
+    row.context.assign(shared_.end() - static_cast<std::ptrdiff_t>(context_width), shared_.end());
+    shared_.resize(shared_.size() - context_width);
+    FUSELINE_ASSIGN_OR_RETURN(row.user, IndexOf(event.user_id(), user, shared_, &user_index_, &result_.users));
+    row.tab = TabOf(context.ids[0], row.context);
     const auto& item = exposure.items(0);
     item_.resize(encoder_.item_width());
     FUSELINE_RETURN_IF_ERROR(encoder_.EncodeItem(ViewOf(item), item_));
     item_.resize(item_.size() - encoder_.task_count());  // The importer's scores are no input here.
-    row.item = IndexOf(item.item_id(), item_, &item_index_, &result_.items);
+    const FeatureView features = WithDefaults(ViewOf(item).features, item_defaults_.view());
+    FUSELINE_ASSIGN_OR_RETURN(row.item, IndexOf(item.item_id(), features, item_, &item_index_, &result_.items));
     result_.rows.push_back(std::move(row));
     return OkStatus();
   }
@@ -99,14 +135,29 @@ class Gatherer {
     return width;
   }
 
-  static std::size_t IndexOf(const std::string& id, const std::vector<float>& encoded,
-                             std::unordered_map<std::string, std::size_t>* index, std::vector<Side>* sides) {
+  std::size_t TabOf(std::uint64_t id, const std::vector<float>& context) {
+    const auto found = std::ranges::find(result_.tabs, id, &Tab::id);
+    if (found != result_.tabs.end()) return static_cast<std::size_t>(found - result_.tabs.begin());
+    const auto dense = static_cast<std::ptrdiff_t>(context_defaults_.dense.size());
+    result_.tabs.push_back({id, {context.begin() + dense, context.end()}});
+    return result_.tabs.size() - 1;
+  }
+
+  static Result<std::size_t> IndexOf(const std::string& id, const FeatureView& features, const std::vector<float>& encoded,
+                                     std::unordered_map<std::string, std::size_t>* index, std::vector<Side>* sides) {
     const auto [found, is_new] = index->emplace(id, sides->size());
-    if (is_new) sides->push_back({encoded, {}, 0, 0});
+    if (!is_new) return found->second;
+    Side side;
+    FUSELINE_ASSIGN_OR_FAIL(side.id, IdOf(id));
+    side.dense.assign(features.dense.begin(), features.dense.end());
+    side.ids.assign(features.ids.begin(), features.ids.end());
+    side.encoded = encoded;
+    sides->push_back(std::move(side));
     return found->second;
   }
 
   FeatureEncoder encoder_;
+  const Defaults user_defaults_, context_defaults_, item_defaults_;
   std::vector<float> shared_, item_;
   std::unordered_map<std::string, std::size_t> row_of_request_, user_index_, item_index_;
   ResponseRows result_;
@@ -134,6 +185,17 @@ Result<ResponseRows> ReadResponseRows(const KuaiRandFiles& files, const Progress
   FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const KuaiRandSummary summary,
                           ImportKuaiRand(files, {}, [&](const v1::Event& event) { return gatherer.Take(event); }, progress));
   return gatherer.Finish();
+}
+
+std::vector<std::size_t> TabsOfUsers(const ResponseRows& data) {
+  std::vector<std::size_t> rows(data.users.size() * data.tabs.size(), 0);
+  for (const ResponseRow& row : data.rows) ++rows[row.user * data.tabs.size() + row.tab];
+  std::vector<std::size_t> tabs;
+  for (auto of_user = rows.begin(); of_user != rows.end(); of_user += static_cast<std::ptrdiff_t>(data.tabs.size())) {
+    const auto end = of_user + static_cast<std::ptrdiff_t>(data.tabs.size());
+    tabs.push_back(static_cast<std::size_t>(std::max_element(of_user, end) - of_user));
+  }
+  return tabs;
 }
 
 double AreaUnderCurve(const std::vector<float>& scores, const std::vector<float>& labels) {

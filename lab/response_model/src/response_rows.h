@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -19,7 +20,7 @@ struct Rates {
 };
 
 struct ResponseRow {
-  std::size_t user = 0, item = 0;  // Indices into Rows::users and items.
+  std::size_t user = 0, item = 0, tab = 0;  // Indices into ResponseRows::users, items and tabs.
   std::array<float, kResponseTasks> label{};
   float log_watch = 0;                                  // log(1 + seconds).
   std::array<float, kRateColumns> user_rates{}, item_rates{};  // Of the rows before.
@@ -27,19 +28,32 @@ struct ResponseRow {
 };
 
 struct Side {
-  std::vector<float> encoded;  // Of its side table.
-  Rates rates;                 // Over all rows.
+  std::uint64_t id = 0;             // In the log.
+  std::vector<float> dense;         // Its features in the schema's order, defaults where its table has no row,
+  std::vector<std::uint64_t> ids;
+  std::vector<float> encoded;       // and encoded.
+  Rates rates;                      // Over all rows.
   double play_s = 0;
   double duration_s = 0;
+};
+
+// One place of the app where impressions stand: the context's categorical feature.
+struct Tab {
+  std::uint64_t id = 0;        // As the feature has it.
+  std::vector<float> encoded;  // The context's categorical columns, which stand behind its dense ones.
 };
 
 struct ResponseRows {
   std::vector<ResponseRow> rows;  // In time order.
   std::vector<Side> users, items;
+  std::vector<Tab> tabs;
   Rates overall;
 };
 
 Result<ResponseRows> ReadResponseRows(const KuaiRandFiles& files, const ProgressFunction& progress);
+
+// The tab of most of a user's rows, for each user; of equal ones, the first in `tabs`.
+std::vector<std::size_t> TabsOfUsers(const ResponseRows& data);
 
 // Area under the ROC curve; ties count one half; -1 where one class is missing.
 double AreaUnderCurve(const std::vector<float>& scores, const std::vector<float>& labels);

@@ -64,7 +64,7 @@ class FeedWorld final : public World {
   FeatureView ItemFeatures(std::size_t item) const override {
     return {items_[item].features, std::span(&items_[item].category, 1)};
   }
-  void ContextFeatures(std::int64_t now_ms, const Mood& mood, std::vector<float>* dense) const override;
+  void ContextFeatures(std::size_t user, std::int64_t now_ms, const Mood& mood, RequestContext* context) const override;
   void Scores(std::size_t user, std::span<const std::uint32_t> items, std::span<float> scores) const override;
   TrueResponse Truth(std::size_t user, std::size_t item) const override;
   Response React(std::size_t user, std::size_t item, Random& random) const override;
@@ -147,9 +147,9 @@ Pleasure FeedWorld::PleasureOf(std::size_t user) const {
   return {segment.valid_pleases, segment.watch_pleases, segment.like_pleases, kSkipBores, kBaitBores};
 }
 
-void FeedWorld::ContextFeatures(std::int64_t now_ms, const Mood& mood, std::vector<float>* dense) const {
+void FeedWorld::ContextFeatures(std::size_t, std::int64_t now_ms, const Mood& mood, RequestContext* context) const {
   const double angle = 2 * std::numbers::pi * static_cast<double>(now_ms % kDayMs) / static_cast<double>(kDayMs);
-  dense->assign({static_cast<float>(std::sin(angle)), static_cast<float>(std::cos(angle)), static_cast<float>(mood.depth)});
+  context->dense.assign({static_cast<float>(std::sin(angle)), static_cast<float>(std::cos(angle)), static_cast<float>(mood.depth)});
 }
 
 // Truth, distorted by the scorer's calibration, an error that its tasks share, one of the category and one of each task's own.

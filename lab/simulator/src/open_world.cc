@@ -32,6 +32,7 @@ Result<std::unique_ptr<World>> MakeFeed(const WorldSource& source) {
 bool NeedsResponseModel(const v1::World& world) { return world.kind() != "feed" && world.kind() != "synthetic"; }
 
 Result<std::unique_ptr<World>> Make(const WorldSource& source) {
+  if (source.file.kind() == "kuairand") return CreateLogWorld(source);
   if (NeedsResponseModel(source.file)) return CreateResponseWorld(source);
   return source.file.kind() == "feed" ? MakeFeed(source) : CreateSyntheticWorld(source);
 }
@@ -97,9 +98,16 @@ Result<std::string> BuiltInWorldText(std::string_view name) {
   return Error(Code::kNotFound, "there is no built-in world", name);
 }
 
-Result<std::unique_ptr<World>> OpenWorld(const std::string& name_or_path, std::uint64_t seed, const v1::Rewards& rewards) {
+Result<NeededModel> ResponseModelOf(const std::string& name_or_path) {
   FUSELINE_ASSIGN_OR_FAIL(const FoundWorld found, FindWorld(name_or_path));
-  auto world = Make({std::filesystem::path(name_or_path).stem().string(), found.settings, seed, rewards, found.weights});
+  return NeededModel{NeedsResponseModel(found.settings), found.weights};
+}
+
+Result<std::unique_ptr<World>> OpenWorld(const std::string& name_or_path, std::uint64_t seed, const v1::Rewards& rewards,
+                                         const std::filesystem::path& response_model) {
+  FUSELINE_ASSIGN_OR_FAIL(const FoundWorld found, FindWorld(name_or_path));
+  const auto& weights = response_model.empty() ? found.weights : response_model;
+  auto world = Make({std::filesystem::path(name_or_path).stem().string(), found.settings, seed, rewards, weights});
   if (!world) return tl::unexpected(Status{world.error().code, found.file + ": " + world.error().message});
   return world;
 }

@@ -50,6 +50,7 @@ struct Simulation::Impl {
   RankService& ranker;
   EventSink& sink;
   std::string prefix;  // Of ids: the seed.
+  ScoresOf scores_of;
   std::priority_queue<Action, std::vector<Action>, LaterAction> due{};
   std::vector<UserState> users{};
   std::uint64_t sequence = 0;
@@ -62,7 +63,7 @@ struct Simulation::Impl {
   std::vector<std::string_view> item_ids{};
   std::vector<CandidateView> candidates{};
   std::vector<float> scores{};
-  std::vector<float> context{};
+  RequestContext context{};
   std::vector<Response> responses{};
 
   void Plan(Action action) {
@@ -87,22 +88,22 @@ RankingRequest Simulation::Impl::BuildRequest(std::uint32_t user, std::string_vi
   world.Candidates(user, users[user].requests, &candidate_items);
   item_ids.resize(n);
   candidates.resize(n);
-  const std::size_t tasks = world.task_count();
+  const std::size_t tasks = scores_of == ScoresOf::kWorld ? world.task_count() : 0;
   scores.resize(n * tasks);
-  world.Scores(user, candidate_items, scores);
+  if (tasks > 0) world.Scores(user, candidate_items, scores);
   for (std::size_t i = 0; i < n; ++i) {
     const std::uint32_t item = candidate_items[i];
     item_ids[i] = world.ItemId(item);
     candidates[i] = {world.ItemFeatures(item), std::span(scores).subspan(i * tasks, tasks)};
   }
-  world.ContextFeatures(now_ms, users[user].mood, &context);
+  world.ContextFeatures(user, now_ms, users[user].mood, &context);
   RankingRequest request;
   request.user_id = user_id;
   request.request_id = request_id;
   request.surface = "feed";
   request.event_time_ms = now_ms;
   request.user = world.UserFeatures(user);
-  request.context = {context, {}};
+  request.context = context.view();
   request.item_ids = item_ids;
   request.candidates = candidates;
   request.expose_count = world.exposed_count();
@@ -210,8 +211,8 @@ Status Simulation::Impl::SendFeedback(const Action& action) {
 }
 
 Simulation::Simulation(const World& world, RankService& ranker, EventSink& sink, std::int64_t start_ms,
-                       std::int64_t spread_ms, const Visitors& visitors)
-    : impl_(new Impl{world, ranker, sink, std::to_string(world.seed()) + "-"}) {
+                       std::int64_t spread_ms, const Visitors& visitors, ScoresOf scores_of)
+    : impl_(new Impl{world, ranker, sink, std::to_string(world.seed()) + "-", scores_of}) {
   FUSELINE_CHECK(visitors.first_user < world.user_count());
   const std::size_t end = std::min<std::size_t>(world.user_count(), std::size_t{visitors.first_user} + visitors.users);
   impl_->now_ms = start_ms;

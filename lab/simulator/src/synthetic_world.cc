@@ -66,8 +66,8 @@ class SyntheticWorld final : public World {
   std::int64_t DurationMs(std::size_t) const override { return static_cast<std::int64_t>(kDurationS * 1000); }
   FeatureView UserFeatures(std::size_t user) const override { return {users_[user], {}}; }
   FeatureView ItemFeatures(std::size_t item) const override { return {items_[item], {}}; }
-  void ContextFeatures(std::int64_t, const Mood& mood, std::vector<float>* dense) const override {
-    dense->assign(1, static_cast<float>(mood.depth));
+  void ContextFeatures(std::size_t, std::int64_t, const Mood& mood, RequestContext* context) const override {
+    context->dense.assign(1, static_cast<float>(mood.depth));
   }
   void Scores(std::size_t user, std::span<const std::uint32_t> items, std::span<float> scores) const override;
   TrueResponse Truth(std::size_t user, std::size_t item) const override {

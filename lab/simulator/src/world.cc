@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "fuseline/core/check.h"
 #include "fuseline/proto/schema.h"
@@ -22,18 +23,32 @@ Result<std::size_t> ParseId(std::string_view id, char kind, std::size_t count) {
   return Error(Code::kNotFound, "the world has no", id);
 }
 
+Result<std::size_t> FindId(const std::unordered_map<std::string_view, std::size_t>& ids, std::string_view id) {
+  if (const auto found = ids.find(id); found != ids.end()) return found->second;
+  return Error(Code::kNotFound, "the world has no", id);
+}
+
 }  // namespace
 
 World::World(WorldFacts facts, ActionSpace action_space)
     : facts_(std::move(facts)), schema_digest_(SchemaDigest(facts_.schema)), action_space_(std::move(action_space)) {
-  item_ids_.reserve(facts_.items);
-  for (std::size_t i = 0; i < facts_.items; ++i) item_ids_.push_back("i" + std::to_string(i));
+  for (const std::string& id : facts_.user_ids) user_of_.emplace(id, user_of_.size());
+  for (const std::string& id : facts_.item_ids) item_of_.emplace(id, item_of_.size());
+  if (!facts_.item_ids.empty()) return;
+  facts_.item_ids.reserve(facts_.items);
+  for (std::size_t i = 0; i < facts_.items; ++i) facts_.item_ids.push_back("i" + std::to_string(i));
 }
 World::~World() = default;
 
-std::string World::UserId(std::size_t user) const { return "u" + std::to_string(user); }
-Result<std::size_t> World::UserOf(std::string_view id) const { return ParseId(id, 'u', user_count()); }
-Result<std::size_t> World::ItemOf(std::string_view id) const { return ParseId(id, 'i', item_count()); }
+std::string World::UserId(std::size_t user) const {
+  return facts_.user_ids.empty() ? "u" + std::to_string(user) : facts_.user_ids[user];
+}
+Result<std::size_t> World::UserOf(std::string_view id) const {
+  return user_of_.empty() ? ParseId(id, 'u', user_count()) : FindId(user_of_, id);
+}
+Result<std::size_t> World::ItemOf(std::string_view id) const {
+  return item_of_.empty() ? ParseId(id, 'i', item_count()) : FindId(item_of_, id);
+}
 
 void World::Candidates(std::size_t user, std::uint64_t request, std::vector<std::uint32_t>* items) const {
   Random random(seed(), "simulator.candidates", (std::uint64_t{user} << 32) ^ request);
@@ -66,6 +81,11 @@ Result<ActionSpace> CheckFacts(const WorldFacts& facts) {
   if (facts.users < 1 || facts.items < facts.candidates || facts.candidates < facts.exposed || facts.exposed < 1) {
     return Error(Code::kInvalidInput, "a world needs users >= 1 and items >= candidates >= exposed >= 1, has", facts.users,
                  facts.items, facts.candidates, facts.exposed);
+  }
+  for (const auto& [ids, count] : {std::pair{&facts.user_ids, facts.users}, std::pair{&facts.item_ids, facts.items}}) {
+    if (!ids->empty() && (ids->size() != count || std::set(ids->begin(), ids->end()).size() != count)) {
+      return Error(Code::kInvalidInput, "a world's users or items need an id of their own each, are", count, "ids", ids->size());
+    }
   }
   FUSELINE_ASSIGN_OR_FAIL(const v1::ActionRanges ranges, ActionRangesOf(facts.policy, facts.schema));
   return ActionSpace::Create(ranges);

@@ -31,4 +31,8 @@ Result<std::unique_ptr<World>> CreateSyntheticWorld(const WorldSource& source);
 // more users or items than the model holds.
 Result<std::unique_ptr<World>> CreateResponseWorld(const WorldSource& source);
 
+// Whole sessions on a response model, of the log's own users and items, with its features and tasks: kind kuairand. Errors: the same;
+// kInvalidInput for a file without the log's part.
+Result<std::unique_ptr<World>> CreateLogWorld(const WorldSource& source);
+
 }  // namespace fuseline

@@ -9,6 +9,7 @@
 
 #include "fuseline/core/random.h"
 #include "fitted_network.h"
+#include "log_part.h"
 #include "response_rows.h"
 
 namespace fuseline {
@@ -191,6 +192,16 @@ void PutSides(const std::string& scope, const ResponseRows& data, const std::vec
   Put(file, scope + ".profile", profiles);
 }
 
+// What each tab adds to the first layer, beside the context's mean.
+void PutTabs(const ResponseRows& data, const std::vector<float>& mean_context, const torch::Tensor& weight, TensorMap* file) {
+  const std::size_t width = data.tabs[0].encoded.size(), first = mean_context.size() - width;
+  auto differences = torch::empty({static_cast<std::int64_t>(data.tabs.size()), static_cast<std::int64_t>(width)});
+  float* out = differences.data_ptr<float>();
+  for (const Tab& tab : data.tabs)
+    for (std::size_t c = 0; c < width; ++c) *out++ = tab.encoded[c] - mean_context[first + c];
+  Put(file, "tab.first", torch::matmul(differences, weight.slice(1, static_cast<std::int64_t>(first)).t()));
+}
+
 TensorMap ExportOf(Mmoe& model, const ResponseRows& data, const Columns& columns, const ResponseFitOptions& options,
                  double watch_error) {
   torch::NoGradGuard no_grad;
@@ -204,8 +215,10 @@ TensorMap ExportOf(Mmoe& model, const ResponseRows& data, const Columns& columns
   TensorMap file;
   PutSides("user", data, data.users, users, weight.slice(1, 0, at(columns.user_end())), &file);
   PutSides("item", data, data.items, items, weight.slice(1, at(columns.item_begin()), at(columns.all())), &file);
-  const auto of_context = torch::matmul(weight.slice(1, at(columns.user_end()), at(columns.item_begin())), torch::tensor(context));
-  Put(&file, "first.bias", model->first->bias + of_context);
+  const auto of_context = weight.slice(1, at(columns.user_end()), at(columns.item_begin()));
+  Put(&file, "first.bias", model->first->bias + torch::matmul(of_context, torch::tensor(context)));
+  PutTabs(data, context, of_context, &file);
+  PutLogPart(data, users, items, &file);
   Put(&file, "tower.hidden.weight", model->hidden.transpose(1, 2));
   Put(&file, "tower.hidden.bias", model->hidden_bias.squeeze(1));
   Put(&file, "tower.out.weight", model->out.squeeze(-1));

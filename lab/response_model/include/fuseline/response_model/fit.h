@@ -39,7 +39,8 @@ struct ResponseFitReport {
 // beside the towers: no LibTorch and no log is needed to use it (lab/simulator, response_model.h draws the layout). The parts are
 // derived from the log: share the file as the log's licence asks.
 // Features: the side tables, encoded as FeatureEncoder does, the tab and the hour, and smoothed rates of user and item over the rows
-// before. The context is folded into the users' parts at its mean.
+// before. The context is folded into the bias at its mean; what each tab adds to it stands beside, as do the log's ids of users, items and
+// tabs and their features, so that a world can show rankers what the log's would have seen (lab/simulator, log_catalogue.h).
 // Long view: watched to the end, or 18 s of a longer video, as the log defines it.
 // One thread (LibTorch's own are set to one, for the whole program); deterministic for one build. Errors: as ImportKuaiRand; kInvalidInput for fewer than 1,000 rows; kInternal, LibTorch's.
 // Cost: some 3 kB of memory a row, and about 0.1 ms a row and epoch.

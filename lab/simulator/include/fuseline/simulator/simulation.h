@@ -35,6 +35,9 @@ struct Visitors {
   std::uint32_t first_request = 0;
 };
 
+// Whose task scores a request brings: the world's predictions, or none, for a ranker that has a scorer of its own.
+enum class ScoresOf : std::uint8_t { kWorld, kRanker };
+
 // The users of a world acting in event time: a queue of what is due next (a request, a piece of feedback), taken in order of
 // (time, sequence). They ask `ranker`, look at what it exposes, and tell `sink`, and nothing else.
 //
@@ -47,7 +50,7 @@ class Simulation {
  public:
   // Borrows all three for its life. Users begin over the first `spread_ms` after `start_ms`. REQUIRES: visitors.first_user < users.
   Simulation(const World& world, RankService& ranker, EventSink& sink, std::int64_t start_ms,
-             std::int64_t spread_ms = 6 * 3'600'000, const Visitors& visitors = {});
+             std::int64_t spread_ms = 6 * 3'600'000, const Visitors& visitors = {}, ScoresOf scores_of = ScoresOf::kWorld);
   ~Simulation();
 
   // Does the next thing that is due. Errors: of ranker or sink (the simulation must not be stepped on after one), or

@@ -2,11 +2,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "fuseline/core/random.h"
@@ -61,11 +63,20 @@ struct WorldFacts {
   std::string name;
   std::uint64_t seed = 0;
   std::size_t users = 0, items = 0;
+  std::vector<std::string> user_ids, item_ids;  // As events name them, distinct; empty: "u17" and "i17".
   std::size_t candidates = 0, exposed = 0;  // Of a request.
   double feedback_missing = 0;              // Share of feedback that never arrives.
   v1::FeatureSchema schema;                 // Features and tasks as its rankers meet them.
   v1::Policy policy;                        // Ranges of powers and biases and the hand-set weights; no more of it is read.
   std::optional<v1::Rewards> rewards;       // Where the world's own rewards stand in for the caller's.
+};
+
+// Context features of a request, in schema order.
+struct RequestContext {
+  std::vector<float> dense;
+  std::vector<std::uint64_t> ids;
+
+  FeatureView view() const { return {dense, ids}; }
 };
 
 // A catalogue and a population with hidden tastes; docs/simulator.md says what each world models and what it does not.
@@ -94,8 +105,8 @@ class World {
   const ActionSpace& action_space() const { return action_space_; }  // Of `policy` for the schema's tasks.
   std::size_t task_count() const { return action_space_.task_count(); }
 
-  std::string UserId(std::size_t user) const;                                     // "u17"
-  const std::string& ItemId(std::size_t item) const { return item_ids_[item]; }   // "i17"
+  std::string UserId(std::size_t user) const;
+  const std::string& ItemId(std::size_t item) const { return facts_.item_ids[item]; }
   Result<std::size_t> UserOf(std::string_view user_id) const;                     // Errors: kNotFound.
   Result<std::size_t> ItemOf(std::string_view item_id) const;                     // Errors: kNotFound.
 
@@ -107,8 +118,8 @@ class World {
   // What a ranker may know. Borrowed; the world's own, unchanged for its life.
   virtual FeatureView UserFeatures(std::size_t user) const = 0;
   virtual FeatureView ItemFeatures(std::size_t item) const = 0;
-  // The schema's dense context features of a request at `now_ms`; no world has categorical ones.
-  virtual void ContextFeatures(std::int64_t now_ms, const Mood& mood, std::vector<float>* dense) const = 0;
+  // The context of a user's request at `now_ms`.
+  virtual void ContextFeatures(std::size_t user, std::int64_t now_ms, const Mood& mood, RequestContext* context) const = 0;
 
   // The candidates of a user's `request`-th request, distinct. The same whoever ranks them.
   virtual void Candidates(std::size_t user, std::uint64_t request, std::vector<std::uint32_t>* items) const;
@@ -140,7 +151,7 @@ class World {
   WorldFacts facts_;
   std::string schema_digest_;
   ActionSpace action_space_;
-  std::vector<std::string> item_ids_;
+  std::unordered_map<std::string_view, std::size_t> user_of_, item_of_;  // Where the facts name them; keys are the facts'.
 };
 
 // Errors: kInvalidInput unless users >= 1, items >= candidates >= exposed >= 1, and the facts' policy fits their schema.
@@ -152,10 +163,19 @@ Result<ActionSpace> CheckFacts(const WorldFacts& facts);
 Result<std::unique_ptr<World>> CreateFeedWorld(const v1::Simulator& settings, const v1::Rewards& rewards, std::uint64_t seed,
                                                const v1::FeatureSchema& schema);
 
-// A built-in world by its name, or the world of a YAML file by its path; world.proto has the keys.
+// A built-in world by its name, or the world of a YAML file by its path; world.proto has the keys. `response_model`: a file of
+// `fuseline world fit` in place of the one that the world names; empty: that.
 // Errors: kInvalidInput naming file, line and key, or, for what is neither a name nor a file, the names that there are;
 // kNotFound for a weights file that the world needs and that is not there.
-Result<std::unique_ptr<World>> OpenWorld(const std::string& name_or_path, std::uint64_t seed, const v1::Rewards& rewards);
+Result<std::unique_ptr<World>> OpenWorld(const std::string& name_or_path, std::uint64_t seed, const v1::Rewards& rewards,
+                                         const std::filesystem::path& response_model = {});
+
+// Whether that world needs a response model, and which it names. Errors: as OpenWorld.
+struct NeededModel {
+  bool needed = false;
+  std::filesystem::path file;
+};
+Result<NeededModel> ResponseModelOf(const std::string& name_or_path);
 
 std::vector<std::string> BuiltInWorlds();
 // Of all that makes the world but seed and rewards: its file, and the response model that it names. Errors: as OpenWorld.

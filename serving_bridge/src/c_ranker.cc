@@ -89,6 +89,7 @@ Result<FaceOptions> OptionsOf(const fuseline_ranker_options& from) {
   FUSELINE_ASSIGN_OR_FAIL(options.ranker, fuseline::RankerOptionsOf(config));
   options.ranker.name = TextOf(from.name);
   options.ranker.version_folder = TextOf(from.version_folder);
+  options.ranker.scorer_folder = TextOf(from.scorer_folder);
   options.events.queue_events = static_cast<std::size_t>(config.ranker().event_log_queue());
   return options;
 }
@@ -165,7 +166,8 @@ namespace {
 Result<fuseline::v1::Event> ExposureOf(fuseline_reader& reader, const fuseline_request& request) {
   FUSELINE_ASSIGN_OR_FAIL(const fuseline::RankingRequest view, reader.View(request));
   const auto beyond = [&](const fuseline::RankedItem& item) { return item.candidate >= view.candidates.size(); };
-  const bool has_other_tasks = request.candidates > 0 && request.task_count != reader.ranker.shape.tasks;
+  const std::size_t tasks = reader.decision.task_scores.empty() ? reader.ranker.shape.tasks : 0;
+  const bool has_other_tasks = request.candidates > 0 && request.task_count != tasks;
   if (has_other_tasks || std::any_of(reader.decision.order.begin(), reader.decision.order.end(), beyond)) {
     return fuseline::Error(Code::kInvalidInput, "request is not the one of the reader's last decision:", view.request_id);
   }
@@ -247,7 +249,7 @@ int fuseline_ranker_state(const fuseline_ranker* ranker, fuseline_state* state) 
     if (ranker == nullptr || state == nullptr) return Missing("ranker or state");
     const fuseline::RankerStatus status = ranker->ranker->status();
     *state = {.version = status.version, .epoch = status.epoch, .change = status.change, .taken = status.taken, .refused = status.refused,
-              .redis_connected = status.redis_connected ? 1 : 0, .events_written = 0, .events_dropped = 0};
+              .redis_connected = status.redis_connected ? 1 : 0, .scorer_version = status.scorer_version, .events_written = 0, .events_dropped = 0};
     if (ranker->events == nullptr) return OkStatus();
     const fuseline::EventLog::Figures figures = ranker->events->figures();
     state->events_written = figures.written;
@@ -300,7 +302,8 @@ int fuseline_rank(fuseline_reader* reader, const fuseline_request* request, fuse
     *decision = {.count = made.order.size(), .order = reader->order.data(), .fused_scores = reader->scores.data(),
                  .action_width = made.action_width, .baseline_actions = made.baseline_actions.data(),
                  .executed_actions = made.executed_actions.data(), .has_log_density = made.log_density ? 1 : 0,
-                 .log_density = made.log_density.value_or(0), .policy_version = made.policy_version, .arm = made.arm.c_str(),
+                 .log_density = made.log_density.value_or(0), .policy_version = made.policy_version,
+                 .scorer_version = made.scorer_version, .arm = made.arm.c_str(),
                  .fell_back = made.fell_back ? 1 : 0};
     return OkStatus();
   });

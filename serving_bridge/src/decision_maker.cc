@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,6 +38,8 @@ void Begin(const ServingPolicy& policy, std::size_t action_width, Decision& deci
   decision.log_density.reset();
   decision.box.reset();
   decision.policy_version = 0;
+  decision.scorer_version = 0;
+  decision.task_scores.clear();
   decision.experiment = policy.experiment;
   decision.arm = policy.arm;
   decision.experiment_coverage = policy.coverage;
@@ -44,10 +47,15 @@ void Begin(const ServingPolicy& policy, std::size_t action_width, Decision& deci
   decision.fell_back = false;
 }
 
+bool IsUnscored(const RankingRequest& request) { return !request.candidates.empty() && request.candidates[0].task_scores.empty(); }
+
 }  // namespace
 
 struct DecisionMaker::Workspace::Impl {
   ActorWorkspace actor;
+  ScorerWorkspace scorer;
+  std::vector<float> task_scores;         // [n, k], of a request without,
+  std::vector<CandidateView> candidates;  // [n], and its candidates with them.
   std::vector<float> baseline, executed;  // [n, D]
   std::vector<float> noise;               // [D]
   std::vector<float> scores;              // [k]
@@ -68,20 +76,35 @@ struct DecisionMaker::Impl {
       : options(its_options),
         encoder(options.schema),
         space(std::move(its_space)),
-        check(options.schema, options.max_candidates, metrics),
+        check(options.schema, options.scorer, options.max_candidates, metrics),
         exposures(options.schema),
         input_fallbacks_total(Fallbacks(metrics, "input")),
         action_fallbacks_total(Fallbacks(metrics, "action")),
         clamped_total(
             metrics.GetCounter("fuseline_serving_bridge_scores_clamped_total", "task scores outside their range")),
         empty_total(
-            metrics.GetCounter("fuseline_serving_bridge_requests_empty_total", "requests without candidates")) {}
+            metrics.GetCounter("fuseline_serving_bridge_requests_empty_total", "requests without candidates")),
+        no_scorer_total(Unscored(metrics, "scorer")),
+        input_unscored_total(Unscored(metrics, "input")) {}
 
   static Counter Fallbacks(Metrics& metrics, const char* reason) {
     return metrics.GetCounter("fuseline_serving_bridge_fallbacks_total", "requests that got the static weights because something was not finite",
                               {{"reason", reason}});
   }
 
+  static Counter Unscored(Metrics& metrics, const char* reason) {
+    return metrics.GetCounter("fuseline_serving_bridge_unscored_total",
+                              "requests without task scores that got each task's minimum: there was no scorer, or a feature was not finite",
+                              {{"reason", reason}});
+  }
+
+  static RankingRequest Scored(const RankingRequest& request, const Workspace::Impl& buffers) {
+    RankingRequest scored = request;
+    if (IsUnscored(request)) scored.candidates = buffers.candidates;
+    return scored;
+  }
+  Result<RankingRequest> WithScores(const RankingRequest& request, const ServingPolicy& policy, bool finite, Workspace::Impl& buffers,
+                                    Decision& decision) const;
   Status ChooseActions(const RankingRequest& request, const ServingPolicy& policy, bool finite, Workspace::Impl& buffers,
                        Decision& decision) const;
   void FallBack(const Counter& counter, Workspace::Impl& buffers, Decision& decision) const;
@@ -96,7 +119,7 @@ struct DecisionMaker::Impl {
   const ActionSpace space;
   const RequestCheck check;
   const ExposureWriter exposures;
-  const Counter input_fallbacks_total, action_fallbacks_total, clamped_total, empty_total;
+  const Counter input_fallbacks_total, action_fallbacks_total, clamped_total, empty_total, no_scorer_total, input_unscored_total;
 };
 
 DecisionMaker::DecisionMaker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -122,9 +145,40 @@ Status DecisionMaker::Decide(const RankingRequest& request, const ServingPolicy&
     impl_->empty_total.Increment();
     return OkStatus();
   }
-  FUSELINE_RETURN_IF_ERROR(impl_->ChooseActions(request, policy, finite, buffers, decision));
-  impl_->Order(request, buffers, decision);
+  FUSELINE_ASSIGN_OR_RETURN(const RankingRequest scored, impl_->WithScores(request, policy, finite, buffers, decision));
+  FUSELINE_RETURN_IF_ERROR(impl_->ChooseActions(scored, policy, finite, buffers, decision));
+  impl_->Order(scored, buffers, decision);
+  if (!IsUnscored(request)) return OkStatus();
+  for (const RankedItem& item : decision.order) {
+    const std::span<const float> scores = scored.candidates[item.candidate].task_scores;
+    decision.task_scores.insert(decision.task_scores.end(), scores.begin(), scores.end());
+  }
   return OkStatus();
+}
+
+// The request, with the scorer's task scores if it has none.
+Result<RankingRequest> DecisionMaker::Impl::WithScores(const RankingRequest& request, const ServingPolicy& policy, bool finite,
+                                                       Workspace::Impl& buffers, Decision& decision) const {
+  if (!IsUnscored(request)) return request;
+  const std::size_t tasks = encoder.task_count();
+  buffers.task_scores.resize(request.candidates.size() * tasks);
+  if (finite && policy.scorer != nullptr) {
+    FUSELINE_FAIL_IF_ERROR(policy.scorer->Score(request.user, request.context, request.user_id, request.candidates, request.item_ids,
+                                                buffers.scorer, buffers.task_scores));
+    decision.scorer_version = policy.scorer_version;
+  } else {
+    (finite ? no_scorer_total : input_unscored_total).Increment();
+    std::ranges::fill(buffers.task_scores, std::numeric_limits<float>::quiet_NaN());  // Nobody knows.
+  }
+  std::size_t replaced = 0;
+  buffers.candidates.resize(request.candidates.size());
+  for (std::size_t i = 0; i < buffers.candidates.size(); ++i) {
+    const std::span<float> scores(buffers.task_scores.data() + i * tasks, tasks);
+    replaced += exposures.UsableScores(scores, scores);
+    buffers.candidates[i] = {request.candidates[i].features, scores};
+  }
+  if (decision.scorer_version != 0 && replaced > 0) clamped_total.Increment(static_cast<double>(replaced));
+  return Scored(request, buffers);
 }
 
 // Fills baseline and executed of every candidate.
@@ -212,14 +266,15 @@ void DecisionMaker::Impl::Order(const RankingRequest& request, Workspace::Impl& 
 Status DecisionMaker::ScoreShadow(const RankingRequest& request, const ServingPolicy& shadow, Workspace& workspace, Decision& decision) const {
   if (decision.fell_back || decision.order.empty()) return OkStatus();
   Workspace::Impl& buffers = *workspace.impl_;
+  const RankingRequest scored = Impl::Scored(request, buffers);
   buffers.shadow.resize(buffers.baseline.size());
   if (shadow.network == nullptr) {
     impl_->FillStatic(buffers.shadow);
   } else {
-    FUSELINE_RETURN_IF_ERROR(shadow.network->Act(request.user, request.context, request.candidates, buffers.actor, buffers.shadow));
+    FUSELINE_RETURN_IF_ERROR(shadow.network->Act(scored.user, scored.context, scored.candidates, buffers.actor, buffers.shadow));
     if (!AllFinite(buffers.shadow)) return OkStatus();
   }
-  decision.shadows.push_back(impl_->Compare(request, decision, buffers));
+  decision.shadows.push_back(impl_->Compare(scored, decision, buffers));
   decision.shadows.back().set_policy_version(shadow.version);
   return OkStatus();
 }

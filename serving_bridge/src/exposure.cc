@@ -38,6 +38,7 @@ void ExposureWriter::Fill(const RankingRequest& request, const Decision& decisio
   CopyFeatures(request.user, exposure->mutable_user_features());
   CopyFeatures(request.context, exposure->mutable_context_features());
   exposure->set_policy_version(decision.policy_version);
+  exposure->set_scorer_version(decision.scorer_version);
   exposure->set_experiment(decision.experiment);
   exposure->set_arm(decision.arm);
   exposure->set_experiment_coverage(decision.experiment_coverage);
@@ -54,8 +55,9 @@ void ExposureWriter::Fill(const RankingRequest& request, const Decision& decisio
     item.set_item_id(std::string(request.item_ids[candidate]));
     item.set_position(static_cast<std::uint32_t>(position));
     CopyFeatures(view.features, item.mutable_item_features());
-    item.mutable_task_scores()->Resize(static_cast<int>(view.task_scores.size()), 0.0F);
-    UsableScores(view.task_scores, {item.mutable_task_scores()->mutable_data(), view.task_scores.size()});
+    const std::span<const float> scores = decision.task_scores.empty() ? view.task_scores : decision.task_scores_of(position);
+    item.mutable_task_scores()->Resize(static_cast<int>(scores.size()), 0.0F);
+    UsableScores(scores, {item.mutable_task_scores()->mutable_data(), scores.size()});
     const auto baseline = decision.baseline_action(position);
     const auto executed = decision.executed_action(position);
     item.mutable_baseline_action()->Add(baseline.begin(), baseline.end());

@@ -19,7 +19,7 @@ class ExposureWriter {
   // As Ranker::FillExposure.
   void Fill(const RankingRequest& request, const Decision& decision, v1::Exposure* exposure) const;
 
-  // `from` with the task's minimum in place of what is not finite. Returns how many were not. Shapes: [k].
+  // `from` with the task's minimum in place of what is not finite. Returns how many were not. Shapes: [k]; they may be the same.
   std::size_t UsableScores(std::span<const float> from, std::span<float> to) const;
 
  private:

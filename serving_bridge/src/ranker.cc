@@ -25,6 +25,7 @@ constexpr std::string_view kExposureIdPrefix = "exposure-";
 
 Status CheckOptions(const RankerOptions& options) {
   FUSELINE_RETURN_IF_ERROR(ValidatePolicyName(options.policy));
+  if (options.scorer) FUSELINE_RETURN_IF_ERROR(ValidatePolicyName(ScorerPolicyOf(options.policy)));
   if (options.name.empty()) return ErrorStatus(Code::kInvalidInput, "a ranker needs a name");
   if (options.poll_interval_ms <= 0 || options.fetch_jitter_ms < 0) {
     return ErrorStatus(Code::kInvalidInput, "poll_interval_ms must be above 0 and fetch_jitter_ms not below:",
@@ -43,6 +44,16 @@ Result<PolicyVersion> ReadVersion(const std::filesystem::path& folder) {
     return Error(Code::kCorrupt, "weights are not those that the manifest promises:", (folder / "weights.safetensors").string());
   }
   return version;
+}
+
+// A follower's version for ever, by what lies in `folder`, or the thread that follows it. Errors: as Ranker::Open.
+Status Begin(VersionFollower& follower, const std::string& folder, const char* name, std::optional<Stage>& thread) {
+  if (!folder.empty()) {
+    FUSELINE_ASSIGN_OR_RETURN(const PolicyVersion version, ReadVersion(folder));
+    return follower.TakeForEver(version);
+  }
+  thread.emplace(name, [&follower](std::stop_token stop) { return follower.Run(stop); });
+  return OkStatus();
 }
 
 ServingPolicy PolicyOf(const LiveVersion* version) {
@@ -96,15 +107,17 @@ Result<RankerOptions> RankerOptionsOf(const v1::Config& config) {
   options.seed = config.fuseline().seed();
   options.poll_interval_ms = config.ranker().poll_interval_ms();
   options.fetch_jitter_ms = config.ranker().fetch_jitter_ms();
+  options.scorer = config.ranker().scorer() == "live";
   options.max_candidates = static_cast<std::size_t>(config.ranker().max_candidates());
   options.precision = config.ranker().precision() == "bfloat16" ? Precision::kBfloat16 : Precision::kFloat32;
   return options;
 }
 
 struct Ranker::Reader::Impl {
-  explicit Impl(SnapshotStore<ServingState>& store) : slot(store) {}
+  Impl(SnapshotStore<ServingState>& store, SnapshotStore<LiveScorer>& scorers) : slot(store), scorer_slot(scorers) {}
 
   SnapshotStore<ServingState>::Reader slot;
+  SnapshotStore<LiveScorer>::Reader scorer_slot;
   DecisionMaker::Workspace workspace;
 };
 
@@ -118,20 +131,25 @@ struct Ranker::Impl {
       : options(std::move(its_options)),
         decisions(std::move(its_decisions)),
         outside_total(metrics.GetCounter("fuseline_serving_bridge_requests_total", "requests ranked", {{"experiment", ""}, {"arm", "learning"}})),
-        pick_up(options, versions, log, metrics, clock) {}
+        pick_up(options, versions, log, metrics, clock) {
+    if (options.scorer) scorer_pick_up.emplace(options, scorers, log, metrics, clock);
+  }
 
   const RankerOptions options;
   const DecisionMaker decisions;
   const Counter outside_total;  // Requests of users in no experiment.
   SnapshotStore<ServingState> versions;
+  SnapshotStore<LiveScorer> scorers;
   PickUp pick_up;
-  std::optional<Stage> thread;  // Last: it uses the members above.
+  std::optional<ScorerPickUp> scorer_pick_up;
+  std::optional<Stage> thread, scorer_thread;  // Last: they use the members above.
 };
 
 Ranker::Ranker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Ranker::~Ranker() = default;
 
 Result<std::unique_ptr<Ranker>> Ranker::Open(RankerOptions options, Log& log, Metrics& metrics, const Clock& clock) {
+  options.scorer = options.scorer || !options.scorer_folder.empty();
   FUSELINE_FAIL_IF_ERROR(CheckOptions(options));
   for (const v1::Experiment& experiment : options.experiments) FUSELINE_FAIL_IF_ERROR(ValidateExperiment(experiment));
   FUSELINE_ASSIGN_OR_FAIL(DecisionMaker decisions, DecisionMaker::Create(options, metrics));
@@ -139,27 +157,33 @@ Result<std::unique_ptr<Ranker>> Ranker::Open(RankerOptions options, Log& log, Me
       .Set(options.precision == Precision::kBfloat16 && HasBfloat16() ? 1 : 0);
   auto impl = std::make_unique<Impl>(std::move(options), std::move(decisions), log, metrics, clock);
   FUSELINE_FAIL_IF_ERROR(impl->pick_up.Begin());
-  if (!impl->options.version_folder.empty()) {
-    FUSELINE_ASSIGN_OR_FAIL(const PolicyVersion version, ReadVersion(impl->options.version_folder));
-    v1::AliasChange change;
-    change.set_to_version(version.manifest.version());
-    auto admitted = VersionDemands(impl->options).Admit(version, change);
-    if (!admitted) return tl::unexpected(std::move(admitted).error().status);
-    impl->pick_up.Serve(*std::move(admitted));
-    return std::unique_ptr<Ranker>(new Ranker(std::move(impl)));
+  FUSELINE_FAIL_IF_ERROR(Begin(impl->pick_up.follower(), impl->options.version_folder, "pick_up", impl->thread));
+  if (impl->scorer_pick_up) {
+    FUSELINE_FAIL_IF_ERROR(Begin(impl->scorer_pick_up->follower(), impl->options.scorer_folder, "scorer_pick_up", impl->scorer_thread));
   }
-  impl->thread.emplace("pick_up", [pick_up = &impl->pick_up](std::stop_token stop) { return pick_up->Run(stop); });
   return std::unique_ptr<Ranker>(new Ranker(std::move(impl)));
 }
 
-Ranker::Reader Ranker::NewReader() { return Reader(std::make_unique<Reader::Impl>(impl_->versions)); }
+Ranker::Reader Ranker::NewReader() { return Reader(std::make_unique<Reader::Impl>(impl_->versions, impl_->scorers)); }
 
-RankerStatus Ranker::status() const { return impl_->pick_up.status(); }
+RankerStatus Ranker::status() const {
+  RankerStatus status = impl_->pick_up.follower().status();
+  if (!impl_->scorer_pick_up) return status;
+  const RankerStatus of_scorer = impl_->scorer_pick_up->follower().status();
+  status.scorer_version = of_scorer.version;
+  status.scorer_refused = of_scorer.refused;
+  return status;
+}
 
 Status Ranker::Rank(const RankingRequest& request, Reader& reader, Decision& decision) const {
   const auto pin = reader.impl_->slot.PinCurrent();
   DecisionMaker::Workspace& workspace = reader.impl_->workspace;
-  const Placed placed = Place(*pin.get(), request.user_id);
+  const auto scorer_pin = reader.impl_->scorer_slot.PinCurrent();
+  Placed placed = Place(*pin.get(), request.user_id);
+  if (const LiveScorer* const scorer = scorer_pin.get()) {
+    placed.policy.scorer = &scorer->network;
+    placed.policy.scorer_version = scorer->version;
+  }
   FUSELINE_RETURN_IF_ERROR(impl_->decisions.Decide(request, placed.policy, workspace, decision));
   (placed.arm == nullptr ? impl_->outside_total : placed.arm->requests_total).Increment();
   if (placed.experiment == nullptr || !IsShadowed(*placed.experiment, request.request_id)) return OkStatus();

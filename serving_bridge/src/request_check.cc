@@ -19,9 +19,10 @@ Status Refuse(const Counter& counter, const Words&... words) {
 
 }  // namespace
 
-RequestCheck::RequestCheck(const v1::FeatureSchema& schema, std::size_t max_candidates, Metrics& metrics)
+RequestCheck::RequestCheck(const v1::FeatureSchema& schema, bool scorer, std::size_t max_candidates, Metrics& metrics)
     : tasks_(static_cast<std::size_t>(schema.tasks_size())),
       max_candidates_(max_candidates),
+      scorer_(scorer),
       identity_total_(Refused(metrics, "identity")),
       candidates_total_(Refused(metrics, "candidates")),
       schema_total_(Refused(metrics, "schema")) {
@@ -57,11 +58,13 @@ Result<bool> RequestCheck::Check(const RankingRequest& request) const {
   FUSELINE_FAIL_IF_ERROR(CheckNumbers(user_, request.user, "user"));
   FUSELINE_FAIL_IF_ERROR(CheckNumbers(context_, request.context, "context"));
   bool finite = AllFinite(request.user.dense) && AllFinite(request.context.dense);
+  const bool unscored = scorer_ && !request.candidates.empty() && request.candidates[0].task_scores.empty();
+  const std::size_t tasks = unscored ? 0 : tasks_;
   for (const CandidateView& candidate : request.candidates) {
     FUSELINE_FAIL_IF_ERROR(CheckNumbers(item_, candidate.features, "item"));
-    if (candidate.task_scores.size() != tasks_) {
+    if (candidate.task_scores.size() != tasks) {
       return tl::unexpected(Refuse(schema_total_, "number of task scores disagrees with the schema:",
-                                   candidate.task_scores.size(), "instead of", tasks_));
+                                   candidate.task_scores.size(), "instead of", tasks));
     }
     finite = finite && AllFinite(candidate.features.dense) && AllFinite(candidate.task_scores);
   }

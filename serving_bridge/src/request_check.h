@@ -14,7 +14,8 @@ namespace fuseline {
 // (numbers of values).
 class RequestCheck {
  public:
-  RequestCheck(const v1::FeatureSchema& schema, std::size_t max_candidates, Metrics& metrics);
+  // `scorer`: candidates may be without task scores, all of them.
+  RequestCheck(const v1::FeatureSchema& schema, bool scorer, std::size_t max_candidates, Metrics& metrics);
 
   // Returns whether every value is finite. Errors: kInvalidInput as Ranker::Rank.
   Result<bool> Check(const RankingRequest& request) const;
@@ -28,6 +29,7 @@ class RequestCheck {
 
   Expected user_, context_, item_;
   std::size_t tasks_, max_candidates_;
+  bool scorer_;
   Counter identity_total_, candidates_total_, schema_total_;
 };
 

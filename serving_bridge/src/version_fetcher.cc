@@ -19,15 +19,22 @@ tl::unexpected<Refusal> Refuse(Status status) {
 
 std::string TextOf(RedisReply& reply) { return reply.is_string() ? std::move(reply.text) : std::string(); }
 
+MetricLabels With(MetricLabels labels, const std::string& name, const std::string& value) {
+  labels[name] = value;
+  return labels;
+}
+
 }  // namespace
 
-VersionFetcher::VersionFetcher(const RankerOptions& options, Log& log, Metrics& metrics)
-    : keys_(options.policy),
-      public_keys_(options.public_keys),
+VersionFetcher::VersionFetcher(const std::string& policy, const MetricLabels& labels, const PublicKeys& public_keys, Log& log,
+                               Metrics& metrics)
+    : keys_(policy),
+      public_keys_(public_keys),
       log_(log),
-      by_delta_total_(metrics.GetCounter(kFetched, kFetchedHelp, {{"by", "delta"}})),
-      by_parts_total_(metrics.GetCounter(kFetched, kFetchedHelp, {{"by", "parts"}})),
-      deltas_refused_total_(metrics.GetCounter("fuseline_serving_bridge_deltas_refused_total", "deltas of no use, in whose place the parts were read")) {}
+      by_delta_total_(metrics.GetCounter(kFetched, kFetchedHelp, With(labels, "by", "delta"))),
+      by_parts_total_(metrics.GetCounter(kFetched, kFetchedHelp, With(labels, "by", "parts"))),
+      deltas_refused_total_(metrics.GetCounter("fuseline_serving_bridge_deltas_refused_total",
+                                               "deltas of no use, in whose place the parts were read", labels)) {}
 
 tl::expected<PolicyVersion, Refusal> VersionFetcher::Fetch(RedisConnection& redis, const v1::AliasChange& change) {
   const std::uint64_t number = change.to_version();

@@ -20,8 +20,8 @@ namespace fuseline {
 // is of no use is counted, and the parts are read. Belongs to the pick-up's thread.
 class VersionFetcher {
  public:
-  // Both are borrowed for its life.
-  VersionFetcher(const RankerOptions& options, Log& log, Metrics& metrics);
+  // Log and metrics are borrowed for its life.
+  VersionFetcher(const std::string& policy, const MetricLabels& labels, const PublicKeys& public_keys, Log& log, Metrics& metrics);
 
   // What later deltas may be applied to: the version that serves. Keeps a copy of its weights file.
   void Hold(PolicyVersion version) { held_ = std::move(version); }

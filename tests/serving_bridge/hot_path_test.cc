@@ -58,14 +58,16 @@ class HotPathTest : public testing::Test {
     ASSERT_OK_AND_ASSIGN(redis_, test::RedisProcess::Start());
     options_ = TestOptions(redis_->socket_path());
     options_.experiments = {WithAShadow()};
+    options_.scorer = true;
   }
 
   // New versions, one after another, until the end.
   std::jthread Publishing() {
     return std::jthread([this](std::stop_token stop) {
-      HandPublisher publisher(options_);
+      HandPublisher publisher(options_), scorers(OfScorer(options_));
       for (std::uint64_t number = 1; !stop.stop_requested(); ++number) {
         publisher.Publish(VersionThatSays(number, options_, {32, 16}), 1, number);
+        scorers.Publish(ScorerThatSays(number, options_, 32), 1, number);
         SleepFor(stop, 2);
       }
     });
@@ -110,20 +112,26 @@ TEST_F(HotPathTest, RankingIntoAKeptDecisionOnlyComputes) {
   SystemClock clock;
   ASSERT_OK_AND_ASSIGN(const auto ranker, Ranker::Open(options_, log, metrics, clock));
   const auto publishing = Publishing();
-  ASSERT_TRUE(Eventually([&] { return ranker->status().version > 0; }));
+  ASSERT_TRUE(Eventually([&] { return ranker->status().version > 0 && ranker->status().scorer_version > 0; }));
   const auto requests = Requests();
-  int rankings = 0, swaps = 0, failed = 0, in_arm[2] = {}, shadows = 0;
+  for (const auto& request : requests) request->unscored();  // Whose candidates are kept.
+  int rankings = 0, swaps = 0, scorer_swaps = 0, failed = 0, in_arm[2] = {}, shadows = 0;
 
   // when
   const Deeds deeds = Watch::Run([&] {
     auto reader = ranker->NewReader();
     Decision decision;
-    for (const auto& request : requests) failed += ranker->Rank(request->view(), reader, decision).ok() ? 0 : 1;
-    std::uint64_t last = 0;
+    for (const auto& request : requests) failed += ranker->Rank(request->unscored(), reader, decision).ok() ? 0 : 1;
+    std::uint64_t last = 0, last_scorer = 0;
     Watch::Begin();
-    for (; (rankings < kRankings || swaps < kSwaps) && rankings < kRankingsMost; ++rankings) {
-      const OwnedRequest& request = *requests[static_cast<std::size_t>(rankings) % requests.size()];
-      failed += ranker->Rank(request.view(), reader, decision).ok() ? 0 : 1;
+    const auto enough = [&] { return rankings >= kRankings && swaps >= kSwaps && scorer_swaps >= kSwaps; };
+    for (; !enough() && rankings < kRankingsMost; ++rankings) {
+      OwnedRequest& request = *requests[static_cast<std::size_t>(rankings) % requests.size()];
+      const bool bare = rankings % 3 != 0;
+      failed += ranker->Rank(bare ? request.unscored() : request.view(), reader, decision).ok() ? 0 : 1;
+      failed += bare == (decision.scorer_version != 0) ? 0 : 1;
+      scorer_swaps += bare && decision.scorer_version != last_scorer ? 1 : 0;
+      if (bare) last_scorer = decision.scorer_version;
       shadows += static_cast<int>(decision.shadows.size());
       ++in_arm[decision.arm == "static" ? 0 : 1];
       const std::uint64_t version = decision.policy_version;
@@ -137,6 +145,7 @@ TEST_F(HotPathTest, RankingIntoAKeptDecisionOnlyComputes) {
   EXPECT_EQ(failed, 0);
   EXPECT_GE(rankings, kRankings);
   EXPECT_GE(swaps, kSwaps);
+  EXPECT_GE(scorer_swaps, kSwaps);
   EXPECT_GT(in_arm[0], 0);
   EXPECT_GT(in_arm[1], 0);
   EXPECT_EQ(shadows, rankings);
@@ -221,7 +230,7 @@ struct CRequest {
 TEST_F(HotPathTest, SoDoesTheCFace) {
   // given
   const std::string address = "redis.address=unix:" + redis_->socket_path();
-  const char* const settings[] = {address.c_str(), "ranker.poll_interval_ms=20", "ranker.fetch_jitter_ms=0"};
+  const char* const settings[] = {address.c_str(), "ranker.poll_interval_ms=20", "ranker.fetch_jitter_ms=0", "ranker.scorer=live"};
   const fuseline_ranker_options options = {.config_file = nullptr,
                                            .settings = settings,
                                            .settings_count = std::size(settings),
@@ -232,10 +241,13 @@ TEST_F(HotPathTest, SoDoesTheCFace) {
   ASSERT_EQ(fuseline_ranker_open(&options, &ranker), FUSELINE_OK) << fuseline_last_error();
   const auto publishing = Publishing();
   fuseline_state state{};
-  ASSERT_TRUE(Eventually([&] { return fuseline_ranker_state(ranker, &state) == FUSELINE_OK && state.version > 0; }));
+  ASSERT_TRUE(Eventually([&] {
+    return fuseline_ranker_state(ranker, &state) == FUSELINE_OK && state.version > 0 && state.scorer_version > 0;
+  }));
   const auto owned = Requests();
   std::vector<std::unique_ptr<CRequest>> requests;
   for (const auto& request : owned) requests.push_back(std::make_unique<CRequest>(*request));
+  for (std::size_t i = 0; i < requests.size(); i += 2) requests[i]->request.task_count = 0;  // The scorer's.
   int rankings = 0, swaps = 0, failed = 0;
 
   // when
@@ -251,6 +263,7 @@ TEST_F(HotPathTest, SoDoesTheCFace) {
       const fuseline_request& request = requests[static_cast<std::size_t>(rankings) % requests.size()]->request;
       failed +=
           fuseline_rank(reader, &request, &decision) == FUSELINE_OK && decision.count == request.candidates ? 0 : 1;
+      failed += (decision.scorer_version != 0) == (request.task_count == 0) ? 0 : 1;
       swaps += decision.policy_version != last ? 1 : 0;
       last = decision.policy_version;
     }

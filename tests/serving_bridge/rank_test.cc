@@ -5,10 +5,12 @@
 
 #include <gtest/gtest.h>
 
+#include "fuseline/core/file.h"
 #include "fuseline/fusion/policy_network.h"
 #include "fuseline/proto/event_codec.h"
 #include "fuseline/serving_bridge/decision_maker.h"
 #include "fuseline/test_support/matchers.h"
+#include "fuseline/test_support/temp_dir.h"
 
 #include "ranker_fixture.h"
 
@@ -318,6 +320,87 @@ TEST_F(RankTest, OptionsThatContradictThemselvesAreRefused) {
     changes[i](options);
     EXPECT_THAT(Ranker::Open(options, log_, metrics_, clock_), HasCode(Code::kInvalidInput)) << i;
   }
+}
+
+TEST_F(RankTest, WithoutAScorerFeaturesAloneAreRankedByTheTasksMinimaAndCounted) {
+  // given
+  RankerOptions options = Options();
+  options.scorer = true;
+  const auto ranker = Open(options);
+  auto reader = ranker->NewReader();
+  OwnedRequest request(20, 1);
+
+  // when
+  ASSERT_OK_AND_ASSIGN(const Decision decision, ranker->Rank(request.unscored(3), reader));
+
+  // then
+  ASSERT_EQ(decision.order.size(), 3U);
+  EXPECT_EQ(decision.order[0].candidate, 0U) << "all are equal";
+  EXPECT_EQ(decision.scorer_version, 0U);
+  const v1::Event event = ranker->MakeExposureEvent(request.unscored(3), decision);
+  EXPECT_THAT(ValidateEvent(event, EventLimits()), IsOk());
+  for (int k = 0; k < options.schema.tasks_size(); ++k) EXPECT_EQ(event.exposure().items(2).task_scores(k), options.schema.tasks(k).min());
+  EXPECT_EQ(Counted("fuseline_serving_bridge_unscored_total", {{"reason", "scorer"}}), 1);
+  EXPECT_EQ(Counted("fuseline_serving_bridge_scores_clamped_total"), 0);
+}
+
+TEST_F(RankTest, ARequestBringsTaskScoresOfAllItsCandidatesOrOfNone) {
+  RankerOptions options = Options();
+  options.scorer = true;
+  const auto ranker = Open(options);
+  auto reader = ranker->NewReader();
+  OwnedRequest request(4, 1);
+  for (const std::size_t without : {0U, 2U}) {
+    request.bare = request.candidates;
+    request.bare[without].task_scores = {};
+    RankingRequest mixed = request.view();
+    mixed.candidates = request.bare;
+    EXPECT_THAT(ranker->Rank(mixed, reader), testing::AllOf(HasCode(Code::kInvalidInput), MessageNames("number of task scores")));
+  }
+}
+
+// A version in a folder, as the archive writes one.
+class VersionFolder {
+ public:
+  explicit VersionFolder(const PolicyVersion& version) {
+    EXPECT_THAT(WriteFileAtomically(folder_ / "manifest.pb", CanonicalBytes(version.manifest)), IsOk());
+    EXPECT_THAT(WriteFileAtomically(folder_ / "weights.safetensors", version.weights), IsOk());
+  }
+  std::string path() const { return folder_.path(); }
+
+ private:
+  test::TempDir folder_;
+};
+
+TEST_F(RankTest, AScorerBesideAVersionServesFromFoldersWithoutRedis) {
+  // given
+  RankerOptions options = Options();
+  const VersionFolder version(VersionThatSays(3, options)), scorer(ScorerThatSays(8, options));
+  options.version_folder = version.path();
+  options.scorer_folder = scorer.path();
+  const auto ranker = Open(options);
+  auto reader = ranker->NewReader();
+  OwnedRequest request(20, 1);
+
+  // when
+  ASSERT_OK_AND_ASSIGN(const Decision decision, ranker->Rank(request.unscored(3), reader));
+
+  // then
+  EXPECT_EQ(decision.policy_version, 3U);
+  EXPECT_EQ(decision.scorer_version, 8U);
+  EXPECT_NEAR(decision.task_scores_of(2)[0], ShareOf(8), 1e-5);
+  EXPECT_EQ(ranker->status().scorer_version, 8U);
+
+  // A feature that is not finite: the static weights and the minima, counted.
+  request.dense[1][0] = std::numeric_limits<float>::quiet_NaN();
+  ASSERT_OK_AND_ASSIGN(const Decision fallen, ranker->Rank(request.unscored(3), reader));
+  EXPECT_TRUE(fallen.fell_back);
+  EXPECT_EQ(fallen.scorer_version, 0U);
+  EXPECT_EQ(Counted("fuseline_serving_bridge_unscored_total", {{"reason", "input"}}), 1);
+
+  // And a policy's version is no scorer.
+  options.scorer_folder = version.path();
+  EXPECT_THAT(Ranker::Open(options, log_, metrics_, clock_), HasCode(Code::kInvalidInput));
 }
 
 }  // namespace

@@ -66,6 +66,14 @@ struct OwnedRequest {
             .context = {context_dense, {}}, .item_ids = item_ids, .candidates = candidates, .expose_count = expose_count};
   }
 
+  // Its candidates have features alone.
+  RankingRequest unscored(std::size_t expose_count = 0) {
+    for (CandidateView& candidate : bare = candidates) candidate.task_scores = {};
+    RankingRequest request = view(expose_count);
+    request.candidates = bare;
+    return request;
+  }
+
   std::string request_id, user_id = "u42";
   std::vector<float> user_dense, context_dense;
   std::vector<std::uint64_t> user_ids;
@@ -73,7 +81,7 @@ struct OwnedRequest {
   std::vector<std::vector<float>> dense, scores;
   std::vector<std::vector<std::uint64_t>> ids;
   std::vector<std::string_view> item_ids;
-  std::vector<CandidateView> candidates;
+  std::vector<CandidateView> candidates, bare;
 };
 
 // What every dimension of every action of version `number` is: so a mixture of two versions would show.
@@ -106,6 +114,67 @@ inline PolicyVersion VersionThatSays(std::uint64_t number, const RankerOptions& 
   version.weights = EncodeWeights(tensors);
   SealManifest(manifest, version.weights, /*part_bytes=*/500);
   return version;
+}
+
+// What version `number` of a scorer says of every task of every item, as a share of the task's range.
+inline float ShareOf(std::uint64_t number) { return static_cast<float>(1 / (1 + std::exp(0.5 - static_cast<double>(number % 89) / 89.0))); }
+
+// A scorer (mmoe) whose layers do not look at the request: only the towers' biases are not 0.
+inline PolicyVersion ScorerThatSays(std::uint64_t number, const RankerOptions& options, std::uint32_t hidden = 8) {
+  PolicyVersion version;
+  v1::PolicyManifest& manifest = version.manifest;
+  manifest.set_version(number);
+  manifest.set_policy(ScorerPolicyOf(options.policy));
+  *manifest.mutable_schema() = options.schema;
+  manifest.set_schema_digest(SchemaDigest(options.schema));
+  v1::ScorerForm& form = *manifest.mutable_scorer();
+  form.set_backbone("mmoe");
+  for (const v1::Task& task : options.schema.tasks()) form.add_tasks(task.name());
+  v1::ScorerShape& shape = *form.mutable_shape();
+  for (const v1::FeatureScope scope : {v1::USER, v1::CONTEXT, v1::ITEM}) {
+    for (const v1::Feature& feature : options.schema.features()) {
+      if (feature.scope() != scope) continue;
+      if (feature.has_categorical()) shape.add_buckets(feature.categorical().buckets());
+      shape.set_dense_width(shape.dense_width() + feature.dense().width());
+    }
+  }
+  shape.add_buckets(50);
+  shape.set_item_id(true);
+  shape.set_embedding_width(3);
+  shape.add_bottom(hidden);
+  shape.set_experts(2);
+  shape.set_task_experts(1);
+  std::uint32_t rows = 0;
+  for (const std::uint32_t buckets : shape.buckets()) rows += buckets + 1;
+  const auto fields = static_cast<std::uint32_t>(shape.buckets_size()), tasks = static_cast<std::uint32_t>(form.tasks_size());
+  const std::uint32_t inputs = 3 * fields + shape.dense_width();
+  TensorMap tensors;
+  const auto put = [&](const std::string& name, std::vector<std::uint32_t> extents, float value) {
+    std::size_t values = 1;
+    for (const std::uint32_t extent : extents) values *= extent;
+    tensors[name] = {std::move(extents), std::vector<float>(values, value)};
+  };
+  put("embedding", {rows, 3}, 0);
+  put("frequency", {rows}, 0);
+  put("normaliser.mean", {shape.dense_width()}, 0);
+  put("normaliser.scale", {shape.dense_width()}, 1);
+  put("experts.0.weight", {2, hidden, inputs}, 0);
+  put("experts.0.bias", {2, hidden}, 0);
+  put("gates.0.weight", {tasks, 2, inputs}, 0);
+  put("gates.0.bias", {tasks, 2}, 0);
+  for (std::uint32_t k = 0; k < tasks; ++k) {
+    put("tower_" + std::to_string(k) + ".0.weight", {1, 1, hidden}, 0);
+    put("tower_" + std::to_string(k) + ".0.bias", {1, 1}, static_cast<float>(number % 89) / 89.0F - 0.5F);
+  }
+  version.weights = EncodeWeights(tensors);
+  SealManifest(manifest, version.weights, /*part_bytes=*/4'000);
+  return version;
+}
+
+// As a publisher sees the scorer of `options`' policy.
+inline RankerOptions OfScorer(RankerOptions options) {
+  options.policy = ScorerPolicyOf(options.policy);
+  return options;
 }
 
 // Writes versions as the layout of policy_keys.h says, with faults where a test wants them.

@@ -6,6 +6,8 @@
         decision = ranker.rank(request_id="r1", user_id="u42", item_ids=ids, task_scores=scores, item_dense=dense, expose=10)
         shown = [ids[i] for i in decision.order]
 
+With the setting ranker.scorer=live, task_scores may be left out: the newest published scorer predicts them from the features.
+
 A Ranker follows Redis with a thread of its own and never waits for it: while Redis is away or a version is refused, the last good version
 serves on; before the first one, the static weights do. Thread-safe; the interpreter's lock is released while a request is ranked.
 """
@@ -62,6 +64,7 @@ class Decision:
     executed_actions: np.ndarray  # float32 [m, D]: and with the request's noise.
     log_density: Optional[float]  # Of the noise; None when nothing was explored.
     policy_version: int  # 0: the static weights.
+    scorer_version: int  # Whose task scores were fused; 0: no scorer's.
     arm: str
     fell_back: bool  # Input that is not finite got the static weights.
     exposure: Optional[bytes]  # The event for the learner (protobuf fuseline.v1.Event), if asked for.
@@ -75,6 +78,7 @@ class State:
     taken: int  # Versions that began to serve.
     refused: int  # Attempts to take one that was refused.
     redis_connected: bool
+    scorer_version: int  # Of the scorer; 0: there is none.
     events_written: int
     events_dropped: int
 
@@ -126,14 +130,16 @@ class Ranker:
     """
     config: the settings file; settings: "section.key=value", which go before the file and FUSELINE_SECTION__KEY.
     name: of this ranker in `fuseline status`; unique among them.
-    version_folder: serve the version in this folder for ever, and ask no Redis.
+    version_folder: serve the version in this folder for ever, and ask no Redis for another.
+    scorer_folder: the same for the scorer, whose task scores a request without any gets then.
     event_file: exposures and feedback are appended to it, one JSON object a line.
     """
 
     def __init__(self, config: Optional[str] = None, *, name: str, settings: Sequence[str] = (), version_folder: Optional[str] = None,
-                 event_file: Optional[str] = None):
+                 scorer_folder: Optional[str] = None, event_file: Optional[str] = None):
         lines = (ctypes.c_char_p * len(settings))(*(setting.encode() for setting in settings))
-        options = c.Options(_text(config), lines, len(settings), name.encode(), _text(version_folder), _text(event_file))
+        options = c.Options(_text(config), lines, len(settings), name.encode(), _text(version_folder), _text(scorer_folder),
+                            _text(event_file))
         handle = ctypes.c_void_p()
         _check(_lib.fuseline_ranker_open(options, handle))
         self._readers = weakref.WeakSet()  # Of all threads; the ranker must outlive them.
@@ -174,14 +180,14 @@ class Ranker:
             self._readers.add(reader)
         return reader.handle
 
-    def rank(self, *, request_id: str, user_id: str, item_ids: Sequence[str], task_scores, item_dense=None, item_features_ids=None,
+    def rank(self, *, request_id: str, user_id: str, item_ids: Sequence[str], task_scores=None, item_dense=None, item_features_ids=None,
              user_dense=None, user_ids=None, context_dense=None, context_ids=None, surface: str = "", event_time_ms: int = 0,
              expose: int = 0, log: bool = False, exposure: bool = False) -> Decision:
         """Fuses and orders n candidates.
 
         task_scores [n, k], item_dense [n, …], item_features_ids [n, …]: in schema order; of user and context, one vector each. A scope
-        without any takes the schema's defaults. expose: how many will be shown; 0: all. log: append the exposure to event_file;
-        exposure: hand it back as bytes.
+        without any takes the schema's defaults. task_scores=None: the scorer's (ranker.scorer=live, or a scorer_folder).
+        expose: how many will be shown; 0: all. log: append the exposure to event_file; exposure: hand it back as bytes.
         Raises InvalidInput for shapes that disagree with the schema, too many candidates, no user or request id; Unavailable if the event
         log is full (the decision is lost then: log=False and exposure=True keeps both apart).
         """
@@ -223,7 +229,7 @@ class Ranker:
         state = c.State()
         _check(_lib.fuseline_ranker_state(self._handle, state))
         return State(state.version, state.epoch, state.change, state.taken, state.refused, bool(state.redis_connected),
-                     state.events_written, state.events_dropped)
+                     state.scorer_version, state.events_written, state.events_dropped)
 
     def metrics(self) -> str:
         """Counters in Prometheus' text format."""
@@ -246,4 +252,5 @@ def _decision(made: c.Decision, event: Optional[bytes]) -> Decision:
                     baseline_actions=copy(made.baseline_actions, np.float32, (m, width)),
                     executed_actions=copy(made.executed_actions, np.float32, (m, width)),
                     log_density=made.log_density if made.has_log_density else None, policy_version=made.policy_version,
+                    scorer_version=made.scorer_version,
                     arm=made.arm.decode(), fell_back=bool(made.fell_back), exposure=event)

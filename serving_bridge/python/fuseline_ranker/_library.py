@@ -3,7 +3,7 @@ import ctypes
 import os
 import pathlib
 
-ABI = 1
+ABI = 2
 
 c_float_p = ctypes.POINTER(ctypes.c_float)
 c_double_p = ctypes.POINTER(ctypes.c_double)
@@ -15,7 +15,7 @@ c_bytes_p = ctypes.POINTER(ctypes.c_uint8)
 class Options(ctypes.Structure):
     _fields_ = [
         ("config_file", ctypes.c_char_p), ("settings", ctypes.POINTER(ctypes.c_char_p)), ("settings_count", ctypes.c_size_t),
-        ("name", ctypes.c_char_p), ("version_folder", ctypes.c_char_p), ("event_file", ctypes.c_char_p),
+        ("name", ctypes.c_char_p), ("version_folder", ctypes.c_char_p), ("scorer_folder", ctypes.c_char_p), ("event_file", ctypes.c_char_p),
     ]
 
 
@@ -27,7 +27,7 @@ class Shape(ctypes.Structure):
 class State(ctypes.Structure):
     _fields_ = [
         ("version", ctypes.c_uint64), ("epoch", ctypes.c_uint64), ("change", ctypes.c_uint64), ("taken", ctypes.c_uint64),
-        ("refused", ctypes.c_uint64), ("redis_connected", ctypes.c_int), ("events_written", ctypes.c_uint64),
+        ("refused", ctypes.c_uint64), ("redis_connected", ctypes.c_int), ("scorer_version", ctypes.c_uint64), ("events_written", ctypes.c_uint64),
         ("events_dropped", ctypes.c_uint64),
     ]
 
@@ -49,7 +49,7 @@ class Decision(ctypes.Structure):
     _fields_ = [
         ("count", ctypes.c_size_t), ("order", c_size_p), ("fused_scores", c_double_p), ("action_width", ctypes.c_size_t),
         ("baseline_actions", c_float_p), ("executed_actions", c_float_p), ("has_log_density", ctypes.c_int),
-        ("log_density", ctypes.c_double), ("policy_version", ctypes.c_uint64), ("arm", ctypes.c_char_p), ("fell_back", ctypes.c_int),
+        ("log_density", ctypes.c_double), ("policy_version", ctypes.c_uint64), ("scorer_version", ctypes.c_uint64), ("arm", ctypes.c_char_p), ("fell_back", ctypes.c_int),
     ]
 
 

@@ -1,7 +1,7 @@
 #pragma once
 
 /* Fuseline's ranker for every language that can call C: it keeps the newest published policy version at hand, and fuses the task
- * scores of a request's candidates with it. Link libfuseline_ranker; nothing else of Fuseline is needed.
+ * scores of a request's candidates with it; those that a request does not bring, the newest scorer predicts (ranker.scorer=live). Link libfuseline_ranker; nothing else of Fuseline is needed.
  *
  *   fuseline_ranker* ranker;
  *   fuseline_ranker_options options = {.config_file = "fuseline.yaml", .name = "ranker-7"};
@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Grows with every change that breaks a caller who was compiled before. */
-#define FUSELINE_RANKER_ABI 1
+#define FUSELINE_RANKER_ABI 2
 FUSELINE_API int fuseline_ranker_abi(void);
 
 enum {
@@ -52,6 +52,7 @@ typedef struct fuseline_ranker_options {
   size_t settings_count;
   const char* name;             /* Of this ranker in `fuseline status`; unique among them. */
   const char* version_folder;   /* NULL: follow Redis. Else serve the version in this folder (manifest.pb, weights.safetensors). */
+  const char* scorer_folder;    /* The same for the scorer, whose task scores a request without any gets then. */
   const char* event_file;       /* NULL: none. Else events are appended to it, one JSON object a line, by a thread of its own. */
 } fuseline_ranker_options;
 
@@ -79,6 +80,7 @@ typedef struct fuseline_state {
   uint64_t taken;        /* Versions that began to serve, */
   uint64_t refused;      /* and attempts to take one that was refused. */
   int redis_connected;
+  uint64_t scorer_version; /* Of the scorer; 0: there is none. */
   uint64_t events_written, events_dropped; /* Safe in event_file; lost. What is on its way is in neither. */
 } fuseline_state;
 FUSELINE_API int fuseline_ranker_state(const fuseline_ranker* ranker, fuseline_state* state);
@@ -110,7 +112,7 @@ typedef struct fuseline_request {
   const uint64_t* item_features_ids; /* [n, item_id_count] */
   size_t item_id_count;
   const float* task_scores;     /* [n, task_count] */
-  size_t task_count;
+  size_t task_count;            /* 0: the scorer's, with ranker.scorer=live or a scorer_folder. */
   size_t expose_count;          /* How many will be shown; 0: all. */
 } fuseline_request;
 
@@ -125,6 +127,7 @@ typedef struct fuseline_decision {
   int has_log_density;           /* 0: nothing was explored. */
   double log_density;
   uint64_t policy_version;       /* 0: the static weights. */
+  uint64_t scorer_version;       /* Whose task scores were fused; 0: no scorer's. */
   const char* arm;               /* As in events. */
   int fell_back;                 /* Input that is not finite got the static weights. */
 } fuseline_decision;

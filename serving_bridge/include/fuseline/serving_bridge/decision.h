@@ -23,7 +23,7 @@ struct RankingRequest {
   FeatureView user;
   FeatureView context;
   std::span<const std::string_view> item_ids;  // [n]
-  std::span<const CandidateView> candidates;   // [n], parallel to item_ids.
+  std::span<const CandidateView> candidates;   // [n], parallel to item_ids. All with task scores; with a scorer, all may be without.
   std::size_t expose_count = 0;                // How many will be shown; 0: all.
 };
 
@@ -43,6 +43,8 @@ struct Decision {
   std::optional<double> log_density;    // Of the noise; none when nothing was explored.
   std::optional<ExplorationBox> box;    // The same.
   std::uint64_t policy_version = 0;     // 0: the static weights.
+  std::uint64_t scorer_version = 0;     // Whose task scores were fused; 0: no scorer's.
+  std::vector<float> task_scores;       // [m, k], in the order shown, if the request brought none; else empty.
   std::string experiment;               // Empty: the user is in none,
   std::string arm = "learning";         // and his arm is this.
   std::uint32_t experiment_coverage = 0;  // In 1/10,000.
@@ -51,6 +53,10 @@ struct Decision {
 
   std::span<const float> baseline_action(std::size_t position) const {
     return std::span(baseline_actions).subspan(position * action_width, action_width);
+  }
+  std::span<const float> task_scores_of(std::size_t position) const {  // REQUIRES: there are some.
+    const std::size_t tasks = task_scores.size() / order.size();
+    return std::span(task_scores).subspan(position * tasks, tasks);
   }
   std::span<const float> executed_action(std::size_t position) const {
     return std::span(executed_actions).subspan(position * action_width, action_width);

@@ -7,6 +7,7 @@
 #include "fuseline/core/metrics.h"
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/policy_network.h"
+#include "fuseline/fusion/scorer_network.h"
 #include "fuseline/serving_bridge/decision.h"
 #include "fuseline/serving_bridge/ranker.h"
 #include "fuseline/v1/event.pb.h"
@@ -22,6 +23,8 @@ struct ServingPolicy {
   std::string_view experiment;             // Empty: the user is in none.
   std::string_view arm = "learning";       // As in events.
   std::uint32_t coverage = 0;              // Of the experiment, in 1/10,000.
+  const ScorerNetwork* scorer = nullptr;   // Of requests without task scores; null: they get each task's minimum.
+  std::uint64_t scorer_version = 0;
 };
 
 // How a request becomes a decision, and a decision an exposure: everything about a ranker but where its versions come from.

@@ -39,7 +39,9 @@ struct RankerOptions {
   std::int64_t fetch_jitter_ms = 50;      // Largest random wait before a fetch, so that a fleet does not come at once.
   std::size_t max_candidates = 4'096;
   Precision precision = Precision::kFloat32;
-  std::string version_folder;  // Not empty: serve the version in it (as the archive writes one) for ever, and ask no Redis.
+  bool scorer = false;         // Requests may come without task scores: those of the newest scorer (ScorerPolicyOf) are taken then.
+  std::string version_folder;  // Not empty: serve the version in it (as the archive writes one) for ever, and ask no Redis for another.
+  std::string scorer_folder;   // The same for the scorer; implies `scorer`.
 
   // Called on the pick-up thread once a version serves, with the wall time at which it began to. May be empty.
   std::function<void(const v1::PolicyManifest& manifest, const v1::AliasChange& change, std::int64_t wall_ms)> on_version;
@@ -56,16 +58,20 @@ struct RankerStatus {
   bool redis_connected = false;
   std::uint64_t taken = 0;        // Versions that began to serve.
   std::uint64_t refused = 0;      // Attempts to take one that was refused, for whatever reason; metrics tell them apart.
+  std::uint64_t scorer_version = 0;  // Of the scorer; 0: there is none,
+  std::uint64_t scorer_refused = 0;  // and of its versions the refused attempts.
 };
 
-// What a ranking service links: it keeps the newest live version at hand, and fuses candidates' task scores with it.
+// What a ranking service links: it keeps the newest live version at hand, and fuses candidates' task scores with it. With
+// options.scorer it keeps the newest scorer too, and goes from features to order.
 //
 // Where: the end of the loop; its decisions become exposures, which are the loop's beginning.
 // A thread of its own follows the policy's change stream in Redis, and polls the alias besides. A version serves only once
 // (epoch, change number) is greater than the last, all digests hold, schema and ranges are ours, and every weight is
 // finite; else it is refused, counted by reason, tried again later, and the last good one stays, as it does while Redis is away.
 // Rank never waits: readers pin an immutable version in a slot of their own, without a lock, and the pick-up thread
-// frees a version once no slot holds it. So a decision comes from one version as a whole.
+// frees a version once no slot holds it. So a decision comes from one version as a whole. A scorer is followed in the same way, by another
+// thread, and pinned beside.
 // Thread-safe, with a Reader per thread.
 class Ranker {
  public:
@@ -96,9 +102,10 @@ class Ranker {
   // The learning arm: mu(s) of the live version, or the static action while there is none, plus the request's noise. The static
   // arm: the static action, no noise, no density. The same request, version and seed give the same decision.
   // Input that is not finite gets the static action without noise, and task scores that are not finite count as their task's
-  // minimum; both are counted. No candidates: an empty decision.
-  // Errors: kInvalidInput for more than max_candidates, no user or request id, or numbers of values that disagree with the schema;
-  // `decision` then stays as it was.
+  // minimum; both are counted. So do those of a request without task scores while there is no scorer, or whose features are not
+  // finite. No candidates: an empty decision.
+  // Errors: kInvalidInput for more than max_candidates, no user or request id, or numbers of values that disagree with the schema (no
+  // task scores of any candidate is right with options.scorer alone); `decision` then stays as it was.
   // Cost: bench/BENCHMARKS.md. No lock and no system call; no allocation either once reader and decision have seen as many
   // candidates, and a network as large, before. (What a request of a shape never seen, or an error's message, needs is allocated.)
   Status Rank(const RankingRequest& request, Reader& reader, Decision& decision) const;

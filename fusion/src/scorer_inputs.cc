@@ -25,7 +25,7 @@ void PastOfId(double seen, std::span<const float> outcomes, std::span<const floa
     const double rate = rates[k];
     *out++ = static_cast<float>(Logit((outcomes[k] + prior * rate) / (seen + prior)) - Logit(rate));
   }
-  *out = static_cast<float>(std::log1p(seen));
+  *out = static_cast<float>(seen / (seen + prior));
 }
 
 }  // namespace fuseline

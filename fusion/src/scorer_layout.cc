@@ -1,26 +1,27 @@
 #include "fuseline/fusion/scorer_layout.h"
 
+#include "fuseline/fusion/sparse_rows.h"
+
 #include <span>
 #include <utility>
 
 namespace fuseline {
 namespace {
 
-constexpr std::uint64_t kRowsMax = std::uint64_t{1} << 31U;
 
 // Hands out the shape's fields, one after another.
 class FieldTaker {
  public:
   explicit FieldTaker(const v1::ScorerShape& shape) : shape_(shape) {}
 
-  // `buckets` 0: as many as the shape says. Errors: kInvalidInput.
+  // `buckets`: of the schema; the shape has as many or more. Errors: kInvalidInput.
   Status Take(std::uint32_t buckets, ScorerField* field) {
     const std::uint32_t promised = next_ < shape_.buckets_size() ? shape_.buckets(next_++) : 0;
-    if (promised == 0 || (buckets != 0 && buckets != promised))
+    if (promised == 0 || promised < buckets)
       return ErrorStatus(Code::kInvalidInput, "scorer's id fields disagree with the schema");
     *field = {static_cast<std::uint32_t>(rows_), promised};
     rows_ += std::uint64_t{promised} + 1;
-    return rows_ <= kRowsMax ? OkStatus() : ErrorStatus(Code::kInvalidInput, "scorer's table is too large, rows:", rows_);
+    return rows_ <= kSparseRowsMax ? OkStatus() : ErrorStatus(Code::kInvalidInput, "scorer's table is too large, rows:", rows_);
   }
   bool took_all() const { return next_ == shape_.buckets_size(); }
   std::size_t rows() const { return rows_; }

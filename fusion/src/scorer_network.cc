@@ -13,6 +13,7 @@
 #include "fuseline/fusion/normaliser.h"
 #include "fuseline/fusion/scorer_inputs.h"
 #include "fuseline/fusion/scorer_layout.h"
+#include "fuseline/fusion/sparse_rows.h"
 #include "fuseline/proto/schema.h"
 
 #include "packed_net.h"
@@ -94,6 +95,7 @@ struct ScorerNetwork::Impl {
   explicit Impl(const v1::PolicyManifest& its_manifest) : manifest(its_manifest) {}
 
   Status TakeInputs();
+  Result<std::vector<float>> CountsOf(const TensorMap& tensors, const std::string& name, std::size_t width) const;
   Status TakeTable(const TensorMap& tensors);
   Status TakePast(const TensorMap& tensors, const Normaliser& normaliser);
   InputSplit Split() const;
@@ -138,7 +140,7 @@ Result<ScorerNetwork> ScorerNetwork::Create(const v1::PolicyManifest& manifest, 
   FUSELINE_ASSIGN_OR_FAIL(impl->backbone, MakeScorerBackbone(manifest.scorer(), static_cast<std::uint32_t>(inputs), impl->Split(), tensors,
                                                              impl->kernel, impl->plan));
   if (impl->plan.row > kRowFloatsMax) return Error(Code::kInvalidInput, "scorer's networks are too wide, floats a candidate:", impl->plan.row);
-  const std::size_t of_inputs = impl->past > 0 ? 7 : 4;
+  const std::size_t of_inputs = impl->past > 0 ? 11 : 6;
   const std::size_t expected = of_inputs + impl->backbone->tensor_count();
   if (tensors.size() != expected)
     return Error(Code::kInvalidInput, "weights have tensors that the manifest does not:", tensors.size(), "instead of", expected);
@@ -180,13 +182,20 @@ InputSplit ScorerNetwork::Impl::Split() const {
   return split;
 }
 
+// What was counted of each row, [rows, width]. Errors: kCorrupt.
+Result<std::vector<float>> ScorerNetwork::Impl::CountsOf(const TensorMap& tensors, const std::string& name, std::size_t width) const {
+  FUSELINE_ASSIGN_OR_FAIL(std::vector<float> counts, UnpackRows(tensors, name, layout.rows, width));
+  if (std::ranges::all_of(counts, [](float count) { return count >= 0 && std::isfinite(count); })) return counts;
+  return Error(Code::kCorrupt, "weights hold a count that cannot be:", name);
+}
+
 // Each row's embeddings, those of the field's rare ids where it is one of them.
 Status ScorerNetwork::Impl::TakeTable(const TensorMap& tensors) {
-  const auto row_count = static_cast<std::uint32_t>(layout.rows), width = static_cast<std::uint32_t>(sets * embedding);
+  const std::size_t width = sets * embedding;
   const std::size_t numbers = ScorerNumbers(manifest.scorer().shape(), tasks.size());
-  constexpr float kAny = std::numeric_limits<float>::max();
-  FUSELINE_ASSIGN_OR_RETURN(const Tensor* const embeddings, FindTensor(tensors, "embedding", {row_count, width}));
-  FUSELINE_ASSIGN_OR_RETURN(const Tensor* const frequency, FindWithin(tensors, "frequency", {row_count}, 0, kAny));
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<float> embeddings, UnpackRows(tensors, "embedding", layout.rows, width));
+  if (!AllFinite(embeddings)) return ErrorStatus(Code::kCorrupt, "weights hold a value that is not finite: embedding");
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<float> frequency, CountsOf(tensors, "frequency", 1));
   FUSELINE_ASSIGN_OR_RETURN(const Tensor* const mean, FindTensor(tensors, "normaliser.mean", {static_cast<std::uint32_t>(numbers)}));
   FUSELINE_ASSIGN_OR_RETURN(const Tensor* const scale, FindTensor(tensors, "normaliser.scale", {static_cast<std::uint32_t>(numbers)}));
   const auto least = static_cast<float>(manifest.scorer().shape().min_frequency());
@@ -195,8 +204,8 @@ Status ScorerNetwork::Impl::TakeTable(const TensorMap& tensors) {
   for (const std::uint32_t buckets : manifest.scorer().shape().buckets()) {
     const std::size_t rare = row;
     for (std::size_t i = 0; i <= buckets; ++i, ++row) {
-      const std::size_t from = frequency->values[row] < least ? rare : row;
-      std::copy_n(embeddings->values.begin() + static_cast<std::ptrdiff_t>(from * width), width,
+      const std::size_t from = frequency[row] < least ? rare : row;
+      std::copy_n(embeddings.begin() + static_cast<std::ptrdiff_t>(from * width), width,
                   table.begin() + static_cast<std::ptrdiff_t>(row * record));
     }
   }
@@ -213,20 +222,19 @@ Status ScorerNetwork::Impl::TakeTable(const TensorMap& tensors) {
 
 // And its past, normalised.
 Status ScorerNetwork::Impl::TakePast(const TensorMap& tensors, const Normaliser& normaliser) {
-  const auto row_count = static_cast<std::uint32_t>(layout.rows), count = static_cast<std::uint32_t>(tasks.size());
-  constexpr float kAny = std::numeric_limits<float>::max();
+  const auto count = static_cast<std::uint32_t>(tasks.size());
   constexpr auto kRateMin = static_cast<float>(kScorerRateMin);
-  FUSELINE_ASSIGN_OR_RETURN(const Tensor* const seen, FindWithin(tensors, "seen", {row_count}, 0, kAny));
-  FUSELINE_ASSIGN_OR_RETURN(const Tensor* const outcomes, FindWithin(tensors, "outcomes", {row_count, count}, 0, kAny));
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<float> seen, CountsOf(tensors, "seen", 1));
+  FUSELINE_ASSIGN_OR_RETURN(const std::vector<float> outcomes, CountsOf(tensors, "outcomes", count));
   FUSELINE_ASSIGN_OR_RETURN(const Tensor* const rates, FindWithin(tensors, "rates", {count}, kRateMin, 1 - kRateMin));
   std::size_t row = 0, column = manifest.scorer().shape().dense_width();
   for (const std::uint32_t buckets : manifest.scorer().shape().buckets()) {
     for (std::size_t i = 0; i <= buckets; ++i, ++row) {
-      const std::span<const float> of_row(outcomes->values.data() + row * count, count);
+      const std::span<const float> of_row(outcomes.data() + row * count, count);
       const float most = *std::ranges::max_element(of_row);
       const std::span<float> numbers(table.data() + row * record + sets * embedding, past);
-      if (most > seen->values[row]) return ErrorStatus(Code::kCorrupt, "weights hold more outcomes than impressions, row:", row);
-      PastOfId(seen->values[row], of_row, rates->values, manifest.scorer().shape().rate_prior(), numbers.data());
+      if (most > seen[row]) return ErrorStatus(Code::kCorrupt, "weights hold more outcomes than impressions, row:", row);
+      PastOfId(seen[row], of_row, rates->values, manifest.scorer().shape().rate_prior(), numbers.data());
       normaliser.Apply(numbers, column);
       if (!AllFinite(numbers)) return ErrorStatus(Code::kCorrupt, "weights hold a past that is not finite, row:", row);
     }

@@ -111,7 +111,7 @@ TEST_P(BackboneTest, EsmmsSecondProbabilityNeverExceedsItsFirst) {
 
 TEST_P(BackboneTest, OneBatchIsFittedToTheBottom) {
   const v1::Config config = test::ScorerConfig(
-      {"scorer.backbone=" + GetParam(), "scorer.rate=0.01", "scorer.embedding_rate=0.02", "scorer.embedding_width=8"});
+      {"scorer.backbone=" + GetParam(), "scorer.rate=0.003", "scorer.embedding_rate=0.02", "scorer.embedding_width=8", "scorer.bottom=32,16", "scorer.tower=16"});
   ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(config));
   ScorerRows rows = test::RandomRows(fields, 24, 3);
   InputStatistics inputs(fields.shape(), 2);
@@ -122,7 +122,7 @@ TEST_P(BackboneTest, OneBatchIsFittedToTheBottom) {
   ASSERT_OK_AND_ASSIGN(const auto model, CreateScorerModel(config, fields.shape(), 2));
 
   std::vector<double> loss;
-  for (std::uint64_t step = 0; step < 1'500; ++step) {
+  for (std::uint64_t step = 0; step < 800; ++step) {
     ASSERT_OK_AND_ASSIGN(const ScorerStep done, model->Step(batch, step));
     ASSERT_FALSE(done.undone);
     loss = done.loss;

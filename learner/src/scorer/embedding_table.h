@@ -11,14 +11,13 @@
 
 namespace fuseline {
 
-// Embeddings, one row an id, with Adam's moments of each row beside it. What a batch does not name is neither read
-// nor written, so a step costs what its batch holds, whatever the size of the table. A row's moments are corrected
-// by its own count of updates (ours: otherwise the first gradient of a late row would be taken for a small one).
-// Thread-compatible.
+// Embeddings, one row an id, with Adam's moments of each row beside it. A row is 0, and takes no memory, until a batch first moves
+// it; what a batch does not name is neither read nor written. So a step costs what its batch holds and the table what was learned,
+// whatever its number of rows. A row's moments are corrected by its own count of updates (ours: otherwise the first gradient of a
+// late row would be taken for a small one). Thread-compatible.
 class EmbeddingTable {
  public:
-  // Rows begin normal with deviation 0.01, from (seed, purpose), in order.
-  EmbeddingTable(std::size_t rows, std::size_t width, std::uint64_t seed, const std::string& purpose);
+  EmbeddingTable(std::size_t rows, std::size_t width);
 
   // The rows that `wanted` names, each once and ascending; and of each wanted one its place among them.
   struct Distinct {
@@ -37,18 +36,22 @@ class EmbeddingTable {
   void Follow(const EmbeddingTable& other, std::span<const std::uint32_t> rows, double rate);
 
   std::size_t width() const { return width_; }
-  std::size_t rows() const { return updates_.size(); }
+  std::size_t rows() const { return slot_.size(); }
 
-  // "NAME" [rows, width]; with moments also "NAME.first", "NAME.second" and "NAME.updates". Import without moments
-  // sets them to 0.
+  // "NAME.rows" [M] and "NAME" [M, width] of the rows that were moved (fusion/sparse_rows.h); with moments also "NAME.first",
+  // "NAME.second" [M, width] and "NAME.updates" [M]. Import without moments sets them to 0.
   void Export(const std::string& name, bool moments, TensorMap* tensors) const;
   Status Import(const std::string& name, bool moments, const TensorMap& tensors);  // Errors: kCorrupt.
 
  private:
+  static constexpr std::uint32_t kNone = 0xFFFFFFFF;
+  std::size_t SlotOf(std::uint32_t row);  // A new one where the row has none.
+
   std::size_t width_;
-  std::vector<float> values_, first_, second_;
-  std::vector<std::uint32_t> updates_;
-  mutable std::vector<std::uint32_t> slot_;  // Of each row, its place in the batch at hand, plus one; 0: none.
+  std::vector<std::uint32_t> slot_;             // Of each row, or kNone.
+  std::vector<float> values_, first_, second_;  // [slots, width]
+  std::vector<std::uint32_t> updates_;          // [slots]
+  mutable std::vector<std::uint32_t> found_;    // Of each row, its place in the batch at hand, plus one; 0: none.
 };
 
 }  // namespace fuseline

@@ -6,6 +6,7 @@
 
 #include "fuseline/core/check.h"
 #include "fuseline/fusion/scorer_inputs.h"
+#include "fuseline/fusion/sparse_rows.h"
 
 namespace fuseline {
 namespace {
@@ -18,6 +19,13 @@ const std::vector<float>* ValuesIn(const TensorMap& tensors, const char* name, s
   if (found == tensors.end() || found->second.values.size() != size) return nullptr;
   const auto sound = [&](float value) { return value >= min && value <= max; };
   return std::ranges::all_of(found->second.values, sound) ? &found->second.values : nullptr;
+}
+
+// A table of counts [rows, width]. Errors: kCorrupt.
+Result<std::vector<float>> CountsOf(const TensorMap& tensors, const std::string& name, std::size_t rows, std::size_t width) {
+  FUSELINE_ASSIGN_OR_FAIL(std::vector<float> counts, UnpackRows(tensors, name, rows, width));
+  if (std::ranges::all_of(counts, [](float count) { return count >= 0 && count <= kCountMax; })) return counts;
+  return Error(Code::kCorrupt, "the scorer's weights hold an impossible count:", name);
 }
 
 }  // namespace
@@ -127,38 +135,36 @@ ScorerBatch InputStatistics::Gather(const ScorerRows& rows, std::span<const std:
 
 void InputStatistics::Export(TensorMap* tensors) const {
   const Normaliser& now = NormaliserNow();
-  const auto table_rows = static_cast<std::uint32_t>(frequency_.size()), tasks = static_cast<std::uint32_t>(tasks_);
   const std::vector<std::uint32_t> width = {static_cast<std::uint32_t>(numbers_)};
-  (*tensors)["frequency"] = {{table_rows}, frequency_};
+  PackRows("frequency", frequency_, 1, tensors);
   (*tensors)["normaliser.mean"] = {width, now.mean};
   (*tensors)["normaliser.scale"] = {width, now.scale};
   if (seen_.empty()) return;
-  (*tensors)["seen"] = {{table_rows}, seen_};
-  (*tensors)["outcomes"] = {{table_rows, tasks}, outcomes_};
-  (*tensors)["rates"] = {{tasks}, Rates()};
+  PackRows("seen", seen_, 1, tensors);
+  PackRows("outcomes", outcomes_, tasks_, tensors);
+  (*tensors)["rates"] = {{static_cast<std::uint32_t>(tasks_)}, Rates()};
 }
 
 Status InputStatistics::Import(const TensorMap& tensors) {
   constexpr float kAny = std::numeric_limits<float>::max();
-  const auto* const frequency = ValuesIn(tensors, "frequency", frequency_.size(), 0, kCountMax);
   const auto* const mean = ValuesIn(tensors, "normaliser.mean", numbers_, -kAny, kAny);
   const auto* const scale = ValuesIn(tensors, "normaliser.scale", numbers_, 0, kAny);
-  if (frequency == nullptr || mean == nullptr || scale == nullptr)
-    return ErrorStatus(Code::kCorrupt, "the scorer's weights lack frequencies or normaliser, or these are of another size or impossible");
+  if (mean == nullptr || scale == nullptr)
+    return ErrorStatus(Code::kCorrupt, "the scorer's weights lack its normaliser, or it is of another size or impossible");
+  FUSELINE_ASSIGN_OR_RETURN(std::vector<float> frequency, CountsOf(tensors, "frequency", frequency_.size(), 1));
   if (!seen_.empty()) {
-    const auto* const seen = ValuesIn(tensors, "seen", seen_.size(), 0, kCountMax);
-    const auto* const outcomes = ValuesIn(tensors, "outcomes", outcomes_.size(), 0, kCountMax);
+    FUSELINE_ASSIGN_OR_RETURN(std::vector<float> seen, CountsOf(tensors, "seen", seen_.size(), 1));
+    FUSELINE_ASSIGN_OR_RETURN(std::vector<float> outcomes, CountsOf(tensors, "outcomes", seen_.size(), tasks_));
     const auto* const rates = ValuesIn(tensors, "rates", tasks_, std::numeric_limits<float>::min(), std::nextafter(1.0F, 0.0F));
-    if (seen == nullptr || outcomes == nullptr || rates == nullptr)
-      return ErrorStatus(Code::kCorrupt, "the scorer's weights lack counts of the past, or these are of another size or impossible");
-    for (std::size_t i = 0; i < outcomes->size(); ++i) {
-      if ((*outcomes)[i] > (*seen)[i / tasks_]) return ErrorStatus(Code::kCorrupt, "the scorer's weights hold more outcomes than impressions");
+    if (rates == nullptr) return ErrorStatus(Code::kCorrupt, "the scorer's weights lack overall rates, or these are impossible");
+    for (std::size_t i = 0; i < outcomes.size(); ++i) {
+      if (outcomes[i] > seen[i / tasks_]) return ErrorStatus(Code::kCorrupt, "the scorer's weights hold more outcomes than impressions");
     }
-    seen_ = *seen;
-    outcomes_ = *outcomes;
+    seen_ = std::move(seen);
+    outcomes_ = std::move(outcomes);
     loaded_rates_ = *rates;
   }
-  frequency_ = *frequency;
+  frequency_ = std::move(frequency);
   normaliser_ = {*mean, *scale};
   stale_ = false;
   return OkStatus();

@@ -41,7 +41,7 @@ class InputStatistics {
   std::vector<float> Rates() const;
 
   // All that scoring needs: "frequency" [table rows], "normaliser.mean" and "normaliser.scale" [D]; with rates "seen" [table rows],
-  // "outcomes" [table rows, K] and "rates" [K]. What is loaded scores, and counts no more.
+  // "outcomes" [table rows, K] and "rates" [K]; tables as PackRows has them. What is loaded scores, and counts no more.
   void Export(TensorMap* tensors) const;
   Status Import(const TensorMap& tensors);  // Errors: kCorrupt.
 

@@ -9,6 +9,10 @@
 namespace fuseline {
 namespace {
 
+// Of a categorical feature, whatever the schema says: that counts columns of a policy's input, where a collision is cheap. A row costs
+// nothing here until it is learned, and with 32 of them two of KuaiRand's fourteen tabs, clicked 8 % and 61 %, were one.
+constexpr std::uint32_t kFewestBuckets = 4'096;
+
 Result<std::vector<v1::Task>> TasksOf(const v1::Config& config, const v1::FeatureSchema& schema) {
   std::vector<v1::Task> tasks;
   std::istringstream text(config.scorer().tasks());
@@ -38,7 +42,7 @@ Result<ScorerFields> ScorerFields::Create(const v1::Config& config) {
   for (const v1::FeatureScope scope : {v1::USER, v1::CONTEXT, v1::ITEM}) {
     for (const v1::Feature& feature : schema.features()) {
       if (feature.scope() != scope) continue;
-      if (feature.has_categorical()) shape.add_buckets(feature.categorical().buckets());
+      if (feature.has_categorical()) shape.add_buckets(std::max(feature.categorical().buckets(), kFewestBuckets));
       else shape.set_dense_width(shape.dense_width() + feature.dense().width());
     }
   }

@@ -20,7 +20,7 @@ std::size_t ScorerNumbers(const v1::ScorerShape& shape, std::size_t tasks);
 inline constexpr double kScorerRateMin = 1e-6;  // Overall rates lie in [this, 1 - this].
 
 // Of an id that was seen `seen` times and of whose impressions `outcomes` [K] came, in a world of overall `rates` [K]:
-// logit((outcomes_k + prior rates_k) / (seen + prior)) - logit(rates_k) for each k, then log(1 + seen); `out` [K + 1].
+// logit((outcomes_k + prior rates_k) / (seen + prior)) - logit(rates_k) for each k, then seen / (seen + prior), which a clock cannot drive on and on; `out` [K + 1].
 // REQUIRES: prior > 0, 0 <= outcomes_k <= seen.
 void PastOfId(double seen, std::span<const float> outcomes, std::span<const float> rates, double prior, float* out);
 

@@ -42,7 +42,7 @@ class Critics final : public ScorerCritics {
         parameters_(Begin(config.fuseline().seed())),
         target_(parameters_.clone()),
         adam_(parameters_),
-        table_(RowsOf(shape), static_cast<std::size_t>(tasks_ * width_), config.fuseline().seed(), "scorer.critic_embedding"),
+        table_(RowsOf(shape), static_cast<std::size_t>(tasks_ * width_)),
         target_table_(table_) {}
 
   Result<double> Step(const CriticBatch& batch) override {

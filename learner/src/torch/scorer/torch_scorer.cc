@@ -48,8 +48,7 @@ class TorchScorer final : public ScorerModel {
         backbone_(MakeBackbone(settings_.backbone(), shape_, compute_.kernels)),
         parameters_(backbone_->networks().Initial(seed_, "scorer")),
         adam_(parameters_),
-        table_(RowsOf(shape), static_cast<std::size_t>(shape_.sizes.embedding_width * backbone_->embedding_sets()), seed_,
-               "scorer.embedding") {}
+        table_(RowsOf(shape), static_cast<std::size_t>(shape_.sizes.embedding_width * backbone_->embedding_sets())) {}
 
   Result<ScorerStep> Step(const ScorerBatch& batch, std::uint64_t step) override {
     return CatchTorch("a scorer's step", [&]() -> Result<ScorerStep> {

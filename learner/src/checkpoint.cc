@@ -49,12 +49,22 @@ std::optional<std::uint64_t> NumberOf(std::string_view text) {
   return error == std::errc() && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
 }
 
+std::set<std::string> FilesOf(const v1::ScorerState& scorer) {
+  std::set<std::string> names{scorer.inputs().name(), scorer.plain().name(), scorer.waiting().name(), scorer.held_back().name()};
+  if (scorer.has_critics()) names.insert(scorer.critics().name());
+  if (scorer.has_weighted()) names.insert(scorer.weighted().name());
+  if (scorer.has_accepted_weights()) names.insert(scorer.accepted_weights().name());
+  if (scorer.has_pending_weights()) names.insert(scorer.pending_weights().name());
+  return names;
+}
+
 std::set<std::string> FilesOf(const v1::LearnerCheckpoint& checkpoint) {
   std::set<std::string> names{checkpoint.tensors().name()};
   if (checkpoint.has_pending_weights()) names.insert(checkpoint.pending_weights().name());
   if (checkpoint.has_priorities()) names.insert(checkpoint.priorities().priorities().name());
   if (checkpoint.has_reward_guard()) names.insert(checkpoint.reward_guard().users().name());
   if (checkpoint.has_beside()) names.insert(checkpoint.beside().name());
+  if (checkpoint.has_scorer()) names.merge(FilesOf(checkpoint.scorer()));
   for (const v1::KeptActor& actor : checkpoint.actors()) names.insert(actor.parameters().name());
   for (const v1::RowSegment& segment : checkpoint.replay().segments()) names.insert(segment.file().name());
   for (const v1::RowSegment& segment : checkpoint.held_out().segments()) names.insert(segment.file().name());

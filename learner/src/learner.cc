@@ -38,6 +38,9 @@ Result<std::unique_ptr<Learner>> Learner::Open(const std::filesystem::path& fold
   auto impl = std::make_unique<Impl>(folder, config, std::move(build), std::move(ranges), std::move(space), std::move(algorithm),
                                      std::move(builder), log, metrics, clock);
   impl->acts = std::move(acts);
+  if (config.scorer().learn()) {
+    FUSELINE_ASSIGN_OR_FAIL(impl->scorer, ScorerStream::Create(config, log, metrics));
+  }
   const auto checkpoint = ReadCheckpoint(folder);
   if (!checkpoint && checkpoint.error().code != Code::kNotFound) return tl::unexpected(checkpoint.error());
   FUSELINE_FAIL_IF_ERROR(checkpoint ? impl->Restore(*checkpoint) : impl->StartNew());
@@ -102,12 +105,18 @@ Status Learner::Offer(v1::TrajectoryRecord record) {
 Result<std::optional<PolicyVersion>> Learner::Advance() {
   Impl& impl = *impl_;
   int steps = 0, trajectories = 0;
-  while (!impl.unsaved_version) {
+  while (!impl.Unsaved()) {
     if (impl.StepsOwed() > 0) {
       if (!impl.MayStep() || steps++ == kStepsPerAdvance) return std::nullopt;
       FUSELINE_FAIL_IF_ERROR(impl.Step());
       if (impl.counts.steps() % Unsigned(impl.config.learner().version_every_steps()) == 0)
         FUSELINE_FAIL_IF_ERROR(impl.MakeVersion());
+      continue;
+    }
+    if (impl.ScorerWaits()) return std::nullopt;
+    if (impl.ScorerVersionDue()) {
+      FUSELINE_FAIL_IF_ERROR(impl.scorer->MakeVersion(impl.MakeLineage(), impl.clock.wall_ms()));
+      impl.unsaved_scorer = true;
       continue;
     }
     FUSELINE_FAIL_IF_ERROR(impl.ApplyDueActs());
@@ -119,8 +128,9 @@ Result<std::optional<PolicyVersion>> Learner::Advance() {
     if (!partition || trajectories++ == kTrajectoriesPerAdvance) return std::nullopt;
     FUSELINE_FAIL_IF_ERROR(impl.Absorb(impl.merge.Take(*partition)));
   }
+  const bool of_scorer = impl.unsaved_scorer;
   FUSELINE_FAIL_IF_ERROR(impl.Checkpoint());  // Only what a durable checkpoint holds may leave.
-  return impl.pending;
+  return of_scorer ? impl.scorer->pending() : impl.pending;
 }
 
 bool Learner::idle() const { return impl_->Idle(); }
@@ -133,6 +143,18 @@ Status Learner::MarkStored(std::uint64_t version) {
   if (!impl_->pending || impl_->unsaved_version || impl_->pending->manifest.version() != version)
     return ErrorStatus(Code::kInvalidInput, "no such version is pending:", version);
   impl_->pending.reset();
+  return OkStatus();
+}
+
+std::optional<PolicyVersion> Learner::PendingScorerVersion() const {
+  return !impl_->scorer || impl_->unsaved_scorer ? std::nullopt : impl_->scorer->pending();
+}
+
+Status Learner::MarkScorerStored(std::uint64_t version) {
+  const auto pending = PendingScorerVersion();
+  if (!pending || pending->manifest.version() != version)
+    return ErrorStatus(Code::kInvalidInput, "no such version of the scorer is pending:", version);
+  impl_->scorer->MarkStored();
   return OkStatus();
 }
 
@@ -162,6 +184,7 @@ LearnerProgress Learner::progress() const {
           .progressive_gauc = impl_->ProgressiveGauc(),
           .progressive_gauc_static = impl_->ProgressiveGaucStatic(),
           .left_out = {counts.left_out().begin(), counts.left_out().end()},
+          .scorer = impl_->scorer ? std::optional(impl_->scorer->progress()) : std::nullopt,
           .repeats = impl_->merge.repeats(),
           .repeats_differing = impl_->merge.repeats_differing(),
           .waiting = impl_->merge.waiting()};

@@ -99,6 +99,8 @@ Status Learner::Impl::Restore(const v1::LearnerCheckpoint& checkpoint) {
     FUSELINE_ASSIGN_OR_RETURN(std::string weights, ReadBlob(folder, checkpoint.pending_weights()));
     pending = PolicyVersion{checkpoint.pending(), std::move(weights)};
   }
+  if (checkpoint.has_scorer() && !scorer) resting = checkpoint.scorer();
+  if (checkpoint.has_scorer() && scorer) FUSELINE_RETURN_IF_ERROR(scorer->Restore(folder, checkpoint.scorer()));
   log.Info("learner.state_restored", "trajectories", counts.trajectories(), "steps", counts.steps(), "versions", counts.versions(),
            "pending", pending.has_value());
   return OkStatus();
@@ -156,6 +158,10 @@ Status Learner::Impl::Checkpoint() {
   }
   *checkpoint.mutable_reward_guard() = guard.Save();
   FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_reward_guard()->mutable_users(), WriteBlob(folder, "earned", guard.UserBytes()));
+  if (resting) *checkpoint.mutable_scorer() = *resting;
+  if (scorer) {
+    FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_scorer(), scorer->Save(folder));
+  }
   if (save_beside) beside = save_beside();
   if (!beside.empty()) {
     FUSELINE_ASSIGN_OR_RETURN(*checkpoint.mutable_beside(), WriteBlob(folder, "beside", beside));
@@ -164,7 +170,7 @@ Status Learner::Impl::Checkpoint() {
   if (unsaved_version && counts.versions() % every == 0)
     FUSELINE_RETURN_IF_ERROR(KeepCheckpoint(folder, checkpoint, {.version = counts.versions()}));
   FUSELINE_RETURN_IF_ERROR(WriteCheckpoint(folder, checkpoint));
-  unsaved_version = false;
+  unsaved_version = unsaved_scorer = false;
   checkpointed_trajectories = counts.trajectories();
   durable = std::move(names);
   FUSELINE_RETURN_IF_ERROR(DropOldCheckpoints());

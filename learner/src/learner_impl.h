@@ -21,6 +21,7 @@
 #include "merge.h"
 #include "replay_buffer.h"
 #include "reward_guard.h"
+#include "scorer/scorer_stream.h"
 #include "transition_builder.h"
 
 namespace fuseline {
@@ -95,8 +96,14 @@ struct Learner::Impl {
     const int next = static_cast<int>(acts_applied);
     return next < acts.acts_size() && acts.acts(next).trajectories() <= counts.trajectories();
   }
+  // The next version of the scorer is due before the one before is stored: nothing is merged until then.
+  bool ScorerWaits() const { return scorer && scorer->version_due() && scorer->pending(); }
+  bool ScorerVersionDue() const { return scorer && scorer->version_due() && !scorer->pending(); }
+  bool Unsaved() const { return unsaved_version || unsaved_scorer; }
   bool Idle() const {
-    return !unsaved_version && !MayStep() && (StepsOwed() > 0 || (!ActDue() && !merge.Ready() && !CheckpointDue()));
+    if (Unsaved() || MayStep()) return false;
+    if (StepsOwed() > 0 || ScorerWaits()) return true;
+    return !ScorerVersionDue() && !ActDue() && !merge.Ready() && !CheckpointDue();
   }
   Status Step();
   static SamplingRule SamplingRuleOf(const v1::Learner& settings);
@@ -149,6 +156,9 @@ struct Learner::Impl {
   std::uint64_t acts_applied = 0;
   std::optional<PolicyVersion> pending;
   bool unsaved_version = false;            // Pending, but no checkpoint holds it yet.
+  std::unique_ptr<ScorerStream> scorer;    // Null: scorer.learn is false.
+  bool unsaved_scorer = false;             // The same, of its pending version.
+  std::optional<v1::ScorerState> resting;  // Of a scorer that is not learned here now.
   std::uint64_t checkpointed_trajectories = 0;
   std::map<std::int32_t, v1::TrajectoryName> durable;
   TransitionBatch batch, actor_batch;

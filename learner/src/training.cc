@@ -12,6 +12,7 @@ Status Learner::Impl::Absorb(const v1::Trajectory& trajectory) {
   counts.set_learned_through_ms(trajectory.stream_time_ms());
   trajectories_total.Increment();
   if (!trajectory.stub_reason().empty()) return counts.set_stubs(counts.stubs() + 1), OkStatus();
+  if (scorer) FUSELINE_RETURN_IF_ERROR(scorer->Take(trajectory, IsHeldBack(config, trajectory.user_id())));
 
   const bool frozen = counts.transitions_at_warmup() > 0;
   TransitionBuilder::Account account;

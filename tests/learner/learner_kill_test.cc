@@ -27,6 +27,7 @@
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/temp_dir.h"
 #include "learner_world.h"
+#include "stream_world.h"
 
 namespace fuseline {
 namespace {
@@ -49,6 +50,7 @@ constexpr Variant kVariants[] = {
        config.mutable_learner()->set_stale_weight(0.5);
      }},
     {"td3", [](v1::Config& config) { config.mutable_learner()->set_algorithm("td3"); }},
+    {"with_a_scorer", [](v1::Config& config) { config = test::SmallScorerConfig({"scorer.weights=linear"}); }},
 };
 
 v1::Config ConfigOf(const std::string& variant) {
@@ -71,7 +73,8 @@ std::string Describe(const PolicyVersion& version) {
 
 // What an archive does: a version that it has already must come again as it came.
 Status Store(const std::filesystem::path& folder, const PolicyVersion& version) {
-  const auto file = folder / ("made-" + std::to_string(version.manifest.version()));
+  const char* const kind = version.manifest.has_scorer() ? "made-scorer-" : "made-";
+  const auto file = folder / (kind + std::to_string(version.manifest.version()));
   const std::string text = Describe(version);
   const auto known = ReadFile(file);
   if (known && *known != text) ::_exit(kOfferedAgainDifferently);
@@ -144,7 +147,11 @@ Status Learn(const std::filesystem::path& folder, const v1::Config& config, std:
       FUSELINE_RETURN_IF_ERROR(Store(folder, *pending));
       FUSELINE_RETURN_IF_ERROR(learner->MarkStored(pending->manifest.version()));
     }
-  } while (!outbox.empty() || !learner->idle() || learner->PendingVersion());
+    if (const auto pending = learner->PendingScorerVersion()) {
+      FUSELINE_RETURN_IF_ERROR(Store(folder, *pending));
+      FUSELINE_RETURN_IF_ERROR(learner->MarkScorerStored(pending->manifest.version()));
+    }
+  } while (!outbox.empty() || !learner->idle() || learner->PendingVersion() || learner->PendingScorerVersion());
   return WriteFileAtomically(folder / "weights", learner->WeightsSha256());
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "fuseline/core/clock.h"
 #include "fuseline/core/log.h"
@@ -19,6 +20,31 @@
 #include "fuseline/v1/trajectory.pb.h"
 
 namespace fuseline {
+
+// Where the scorer stands that is learned beside the policy (setting scorer.learn). A function of the trajectories merged.
+struct ScorerProgress {
+  std::string phase;                // pretraining, critics, weighted training.
+  std::uint64_t impressions = 0;    // Learned from.
+  std::uint64_t held_back = 0;      // Of users who never train; the newest judge versions.
+  std::uint64_t steps = 0;          // Of the plain model, those undone included.
+  std::uint64_t steps_undone = 0;   // Of all models: something was not finite.
+  std::uint64_t versions = 0;       // Made; the newest has this number.
+  std::uint64_t versions_accepted = 0;
+
+  // Since the last version.
+  double critic_error = 0;          // Mean |TD error|.
+  std::uint64_t progressive_impressions = 0;
+  // Progressive validation: each impression is scored before it is learned from, by the plain model and by the one whose losses the
+  // critics weigh. Area under the ROC curve, -1: a class is missing; log loss, mean in nats, 0: no impressions.
+  struct Task {
+    std::string task;
+    double auc = -1, log_loss = 0;
+    double weighted_auc = -1, weighted_log_loss = 0;
+  };
+  std::vector<Task> tasks;
+  // Impressions left out, by reason: "schema", "rewards", "features", "feature_magnitude", "flushed_last".
+  std::map<std::string, std::uint64_t> left_out;
+};
 
 // Where the learner stands. All but `waiting` are functions of the trajectories merged, and survive a restart.
 struct LearnerProgress {
@@ -50,12 +76,15 @@ struct LearnerProgress {
   // values that were cut, "session_reward_capped" items that earned nothing because their session had earned enough.
   std::map<std::string, std::uint64_t> left_out;
 
+  std::optional<ScorerProgress> scorer;  // None: scorer.learn is false.
+
   std::uint64_t repeats = 0;           // Offered again and dropped, in this process.
   std::uint64_t repeats_differing = 0; // Of these: with other bytes than the first time. Somebody must look.
   std::uint64_t waiting = 0;           // Offered, not merged yet.
 };
 
-// Trajectories → a better fusion policy, and the evidence for it (EnhancedRL, arXiv 2409.11678).
+// Trajectories → a better fusion policy, and the evidence for it (EnhancedRL, arXiv 2409.11678). With scorer.learn also a scorer of the
+// tasks that the policy fuses, from the same trajectories; its versions are policy versions of "NAME.scorer" (manifest.scorer).
 //
 // Where: after sessionizer, before policy_store. Owns the folder: weights, optimiser, replay buffer, names taken, versions
 // not yet stored; all of it moves together, in one durable checkpoint.
@@ -121,7 +150,8 @@ class Learner {
 
   // Merges and trains, up to kStepsPerAdvance steps or the next version or checkpoint. Returns a version when one was made (also one
   // that the gate refused: manifest.gate tells); the durable checkpoint holds it as pending.
-  // While a version is pending the learner trains on, but not past the step at which the next one is due.
+  // While a version is pending the learner trains on, but not past the step at which the next one is due. The scorer's versions are
+  // returned and pending in the same way, beside the policy's; manifest.has_scorer() tells them apart.
   // Errors: kUnavailable (disk; state is unchanged or ahead of the disk, try again), kInternal.
   Result<std::optional<PolicyVersion>> Advance();
 
@@ -134,6 +164,10 @@ class Learner {
   // The archive has it, and Redis was told: it is no longer pending (durable with the next checkpoint).
   // Errors: kInvalidInput when that version is not pending.
   Status MarkStored(std::uint64_t version);
+
+  // The same of the scorer.
+  std::optional<PolicyVersion> PendingScorerVersion() const;
+  Status MarkScorerStored(std::uint64_t version);
 
   // Something outside changed what rankers explore around: act.incumbent is the incumbent from now on, for the gate, for the actor's box
   // and as the next version's parent, and with act.holds stays so whatever the gate accepts. Durable when it returns. It takes

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fuseline/core/status.h"
+#include "fuseline/learner/scorer.h"
+
+namespace fuseline {
+
+// What comes after an impression in its session. Part of the checkpoint.
+enum class Follows : std::uint8_t {
+  kNext = 0,     // The next row.
+  kNothing = 1,  // The session has ended.
+  kUnknown = 2,  // It was cut off here.
+  kNotOurs = 3,  // This row is only the next of the one before it: nothing is known of its outcome.
+};
+
+// Impressions of a stream, whole sessions one behind another. Of `rows` nobody has asked for times: they are empty.
+struct StreamRows {
+  ScorerRows rows;
+  std::vector<float> numbers;    // [n, D], as they were when the row was shown (InputStatistics::Numbers); empty: nobody needs them.
+  std::vector<Follows> follows;  // [n]
+
+  std::size_t size() const { return rows.size(); }
+  void DropFront(std::size_t count);  // REQUIRES: count <= size().
+
+  std::string Encode() const;  // ScorerRowsState, canonical bytes.
+  // REQUIRES: empty rows of the right widths; `numbers` is how many a row has, or 0. Errors: kCorrupt.
+  Status Decode(const std::string& bytes, std::size_t numbers_wide);
+};
+
+}  // namespace fuseline

@@ -1,0 +1,380 @@
+// The scorer in the stream, by itself: labels from outcomes; its three models against the same course in plain loops; what held-back
+// users may do, and what the gate refuses. That deaths change nothing is in learner_test and learner_kill_test.
+
+#include "scorer/scorer_stream.h"
+
+#include <cmath>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "fuseline/test_support/matchers.h"
+#include "fuseline/test_support/temp_dir.h"
+#include "stream_world.h"
+
+namespace fuseline {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class ScorerStreamTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<ScorerStream> Create(const v1::Config& config) { return ScorerStream::Create(config, log_, metrics_).value(); }
+
+  // Of one partition; every fifth user is held back.
+  static std::vector<v1::Trajectory> SessionsOf(const v1::Config& config, int sessions) {
+    auto all = std::move(test::Sessions(config, 1, sessions)[0]);
+    // What is watched hangs on the user's taste and on which item it is, as a feature and an id show them, and a little on chance.
+    Random random(5, "watched", 0);
+    for (v1::Trajectory& session : all) {
+      for (v1::Step& step : *session.mutable_steps()) {
+        for (int j = 0; j < step.rewards_size(); ++j)
+          step.mutable_rewards(j)->set_watch_ms(IsLiked(step, j) != (random.NextBelow(10) == 0) ? 30'000 : 5'000);
+      }
+    }
+    return all;
+  }
+  static bool IsLiked(const v1::Step& step, int item) { return step.exposure().user_features().dense(0) > (item == 1 ? 0.7F : -0.3F); }
+  static bool IsKept(const v1::Trajectory& session) { return std::stoi(session.user_id().substr(1)) % 5 == 0; }
+
+  static Status TakeAll(ScorerStream& stream, const std::vector<v1::Trajectory>& sessions) {
+    for (const v1::Trajectory& session : sessions) FUSELINE_RETURN_IF_ERROR(stream.Take(session, IsKept(session)));
+    return OkStatus();
+  }
+  static v1::Lineage LineageOf(const v1::Config& config) {
+    v1::Lineage lineage;
+    lineage.set_settings(ShapingSettings(config).SerializeAsString());
+    return lineage;
+  }
+  static Result<PolicyVersion> VersionOf(ScorerStream& stream, const v1::Config& config) {
+    FUSELINE_FAIL_IF_ERROR(stream.MakeVersion(LineageOf(config), /*wall_ms=*/1));
+    PolicyVersion made = *stream.pending();
+    stream.MarkStored();
+    return made;
+  }
+
+  Log log_{Severity::kError};
+  Metrics metrics_;
+};
+
+TEST(OutcomesTest, ATaskPredictsWhatItsNameOrTheSettingsSay) {
+  v1::Config config = test::SmallScorerConfig({"scorer.tasks=click,valid,seconds,liked", "scorer.outcomes=seconds=watch,liked=like"});
+  for (const auto& [name, max] : {std::pair("seconds", 60.0F), {"liked", 1.0F}}) {
+    auto& task = *config.mutable_schema()->add_tasks();
+    task.set_name(name);
+    task.set_max(max);
+  }
+  ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(config));
+  ASSERT_OK_AND_ASSIGN(const auto outcomes, Outcomes::Create(config, fields));
+  const auto labels_of = [&](std::int64_t watch_ms, std::uint32_t clicks, std::uint32_t likes) {
+    v1::RewardComponents rewards;
+    rewards.set_watch_ms(watch_ms);
+    rewards.set_clicks(clicks);
+    rewards.set_likes(likes);
+    std::vector<float> labels;
+    outcomes.Append(rewards, &labels);
+    return labels;
+  };
+  EXPECT_EQ(outcomes.text(), "click=click,valid=valid,seconds=watch,liked=like");
+  EXPECT_THAT(labels_of(0, 2, 0), ElementsAre(1, 0, 0, 0));
+  EXPECT_THAT(labels_of(10'000, 0, 1), ElementsAre(0, 0, 10.0F / 60, 1)) << "a valid one is longer than 10 s";
+  EXPECT_THAT(labels_of(90'000, 0, 0), ElementsAre(0, 1, 1, 0));
+}
+
+TEST(OutcomesTest, ALongViewIsTheWholeItemOrEighteenSeconds) {
+  const v1::Config config = test::SmallScorerConfig({});
+  ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(config));
+  ASSERT_OK_AND_ASSIGN(const auto outcomes, Outcomes::Create(config, fields));
+  const auto is_long = [&](std::int64_t watch_ms, std::int64_t duration_ms) {
+    v1::RewardComponents rewards;
+    rewards.set_watch_ms(watch_ms);
+    rewards.set_item_duration_ms(duration_ms);
+    std::vector<float> labels;
+    outcomes.Append(rewards, &labels);
+    return labels[0] == 1;
+  };
+  EXPECT_TRUE(is_long(7'000, 7'000));
+  EXPECT_FALSE(is_long(6'999, 7'000));
+  EXPECT_TRUE(is_long(18'000, 100'000));
+  EXPECT_FALSE(is_long(17'999, 0));
+  EXPECT_TRUE(is_long(18'000, 0));
+}
+
+TEST(OutcomesTest, WhatNobodySaysIsRefusedByNamingAll) {
+  const auto error_of = [](const std::string& outcomes) {
+    const v1::Config config = test::SmallScorerConfig({"scorer.outcomes=" + outcomes});
+    const auto made = Outcomes::Create(config, ScorerFields::Create(config).value());
+    return made ? std::string("none") : made.error().message;
+  };
+  EXPECT_THAT(error_of("click=clack"), testing::AllOf(HasSubstr("long_view"), HasSubstr("dislike"), HasSubstr("clack")));
+  EXPECT_THAT(error_of("click"), HasSubstr("TASK=OUTCOME"));
+  EXPECT_THAT(error_of("share=share"), HasSubstr("not in scorer.tasks"));
+  EXPECT_THAT(error_of("click=like,click=share"), HasSubstr("twice"));
+}
+
+TEST(ProgressiveWindowTest, ItsFiguresAreThoseOfTheImpressionsOneByOne) {
+  Random random(3, "scores", 0);
+  ScorerRows rows;
+  rows.tasks = 2;
+  std::vector<float> scores;
+  ProgressiveWindow window(2);
+  for (std::uint32_t i = 0; i < 2'000; ++i) {
+    for (const double base : {0.5, 0.02}) {
+      const double p = base * random.NextUniform(0.2, 1.8);
+      scores.push_back(static_cast<float>(p));
+      rows.labels.push_back(random.NextUniform() < p ? 1.0F : 0.0F);
+    }
+    rows.session.push_back(i);
+  }
+  for (std::size_t i = 0; i < 4'000; i += 40) window.Add(std::span(rows.labels).subspan(i, 40), std::span(scores).subspan(i, 40));
+  const auto exact = JudgeScores(rows, 0, 2'000, scores);
+
+  ProgressiveWindow restored(2);
+  ASSERT_THAT(restored.Restore(window.Save()), IsOk());
+
+  EXPECT_EQ(restored.impressions(), 2'000U);
+  for (std::size_t k = 0; k < 2; ++k) {
+    EXPECT_NEAR(restored.LogLoss(k), exact[k].log_loss, 1e-6) << k;
+    EXPECT_NEAR(restored.Auc(k), exact[k].auc, 0.002) << k;
+  }
+  v1::ScorerWindow broken = window.Save();
+  broken.mutable_tasks(1)->mutable_positives()->RemoveLast();
+  EXPECT_EQ(restored.Restore(broken).code, Code::kCorrupt);
+}
+
+// The same course with nothing but models, critics and counts: rows in order, batches of 32, the next row of a session by search.
+TEST_F(ScorerStreamTest, ItsWeightsAreThoseOfTheSameCourseInPlainLoops) {
+  const v1::Config config = test::SmallScorerConfig({"scorer.weights=linear", "scorer.lambda=2"});
+  const auto sessions = SessionsOf(config, 160);
+  const auto stream = Create(config);
+  ASSERT_THAT(TakeAll(*stream, sessions), IsOk());
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion version, VersionOf(*stream, config));
+  ASSERT_EQ(version.manifest.scorer().lineage().phase(), "weighted training");
+
+  const auto fields = ScorerFields::Create(config).value();
+  const auto outcomes = Outcomes::Create(config, fields).value();
+  InputStatistics inputs(fields.shape(), 2);
+  const auto plain = CreateScorerModel(config, fields.shape(), 2).value();
+  std::unique_ptr<ScorerModel> weighted;
+  std::unique_ptr<ScorerCritics> critics;
+  ScorerRows rows = fields.NoRows();
+  std::vector<float> numbers;
+  std::vector<long> next;  // -1: the session ends; -2: nobody knows; else a row.
+  std::vector<bool> trains;
+  std::vector<std::size_t> batch;
+  std::size_t unlearned = 0, learned = 0, learned_by_critics = 0, step = 0;
+  for (const v1::Trajectory& session : sessions) {
+    if (IsKept(session) || !session.stub_reason().empty()) continue;
+    const std::size_t first = rows.size();
+    const auto append = [&](const v1::Step& one, int j, bool known) {
+      const v1::Exposure& shown = one.exposure();
+      EXPECT_THAT(fields.Append(ViewOf(shown.user_features()), ViewOf(shown.context_features()), ViewOf(shown.items(j).item_features()),
+                                session.user_id(), shown.items(j).item_id(), &rows), IsOk());
+      rows.session.push_back(0);
+      outcomes.Append(known ? one.rewards(j) : v1::RewardComponents(), &rows.labels);
+      trains.push_back(known);
+      next.push_back(static_cast<long>(rows.size()));
+      inputs.Numbers(rows, rows.size() - 1, &numbers);
+    };
+    const int steps = session.steps_size() - (session.end() == v1::FLUSHED ? 1 : 0);
+    for (int t = 0; t < steps; ++t)
+      for (int j = 0; j < session.steps(t).exposure().items_size(); ++j) append(session.steps(t), j, true);
+    if (rows.size() == first) continue;
+    const std::size_t end = rows.size();
+    next.back() = session.end() == v1::TERMINATED ? -1 : -2;
+    if (session.has_next_step()) {
+      next.back() = static_cast<long>(end);
+      append(session.next_step(), 0, false);
+    }
+    for (std::size_t row = first; row < end; ++row) {
+      inputs.CountInput(rows, row, std::span(numbers).subspan(row * inputs.numbers(), inputs.numbers()));
+      inputs.CountOutcome(rows, row);
+    }
+    for (; unlearned < rows.size(); ++unlearned) {
+      if (!trains[unlearned]) continue;
+      batch.push_back(unlearned);
+      if (batch.size() < 32) continue;
+      if (!critics && learned >= 100) critics = CreateScorerCritics(config, fields.shape(), 2).value();
+      if (!weighted && learned_by_critics >= 100) {
+        weighted = CreateScorerModel(config, fields.shape(), 2).value();
+        ASSERT_THAT(weighted->Restore(plain->Save()), IsOk());
+      }
+      CriticBatch of_critics;
+      std::vector<std::size_t> at, following;
+      for (const std::size_t row : batch) {
+        if (next[row] == -2) continue;
+        at.push_back(row);
+        following.push_back(next[row] == -1 ? row : static_cast<std::size_t>(next[row]));
+        of_critics.terminated.push_back(next[row] == -1 ? 1.0F : 0.0F);
+      }
+      of_critics.at = inputs.Gather(rows, at, numbers);
+      of_critics.next = inputs.Gather(rows, following, numbers);
+      of_critics.action = plain->Predict(of_critics.at).value();
+      of_critics.next_action = plain->Predict(of_critics.next).value();
+      for (std::size_t i = 0; i < of_critics.action.size(); ++i) {
+        const float p = of_critics.action[i];
+        of_critics.reward.push_back(std::log(of_critics.at.labels[i] == 1 ? p : 1 - p));
+      }
+      ScorerBatch one = inputs.Gather(rows, batch, numbers);
+      ASSERT_THAT(plain->Step(one, step), IsOk());
+      if (critics) {
+        ASSERT_THAT(critics->Step(of_critics), IsOk());
+        learned_by_critics += at.size();
+      }
+      if (weighted) {
+        const auto values = critics->Values(one, weighted->Predict(one).value()).value();
+        for (std::size_t i = 0; i < values.size(); ++i) one.weights[i] = 1 - 2 * values[i];
+        ASSERT_THAT(weighted->Step(one, step), IsOk());
+      }
+      learned += 32;
+      ++step;
+      batch.clear();
+    }
+  }
+  ASSERT_GT(step, 12U);
+  TensorMap expected = weighted->Weights();
+  inputs.Export(&expected);
+  EXPECT_EQ(version.weights, EncodeWeights(expected));
+}
+
+TEST_F(ScorerStreamTest, ConstantWeightsArePlainTrainingAndOthersAreNot) {
+  const auto weights_of = [&](const std::string& weights) {
+    const v1::Config config = test::SmallScorerConfig({"scorer.weights=" + weights});
+    const auto stream = Create(config);
+    EXPECT_THAT(TakeAll(*stream, SessionsOf(config, 160)), IsOk());
+    return VersionOf(*stream, config).value().weights;
+  };
+  const std::string plain = weights_of("none");
+  EXPECT_EQ(weights_of("constant"), plain);
+  EXPECT_NE(weights_of("linear"), plain);
+  EXPECT_NE(weights_of("direct"), plain);
+}
+
+TEST_F(ScorerStreamTest, HeldBackUsersJudgeAndNeverTrain) {
+  const v1::Config config = test::SmallScorerConfig({});
+  auto sessions = SessionsOf(config, 160);
+  const auto stream = Create(config), other = Create(config);
+  ASSERT_THAT(TakeAll(*stream, sessions), IsOk());
+  for (v1::Trajectory& session : sessions) {
+    for (v1::Step& step : *session.mutable_steps())
+      for (auto& rewards : *step.mutable_rewards())
+        if (IsKept(session)) rewards.set_watch_ms(rewards.watch_ms() > 10'000 ? 0 : 40'000);
+  }
+  ASSERT_THAT(TakeAll(*other, sessions), IsOk());
+
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion made, VersionOf(*stream, config));
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion judged_otherwise, VersionOf(*other, config));
+
+  EXPECT_GT(made.manifest.metrics().at("held_back"), 30);
+  EXPECT_EQ(made.weights, judged_otherwise.weights);
+  const double loss = made.manifest.gate().figures().at("log_loss");
+  EXPECT_GT(judged_otherwise.manifest.gate().figures().at("log_loss"), loss);
+  EXPECT_EQ(made.manifest.metrics().at("plain.log_loss.click"), judged_otherwise.manifest.metrics().at("plain.log_loss.click"));
+}
+
+TEST_F(ScorerStreamTest, ItLearnsAndTheGateLetsItPass) {
+  const v1::Config config = test::SmallScorerConfig({"scorer.gate_min_impressions=50", "scorer.weights=linear"});
+  const auto stream = Create(config);
+  ASSERT_THAT(TakeAll(*stream, SessionsOf(config, 1'200)), IsOk());
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion made, VersionOf(*stream, config));
+  ASSERT_OK_AND_ASSIGN(const auto scorer, Scorer::Load(made));
+
+  const auto& figures = made.manifest.gate().figures();
+  EXPECT_TRUE(made.manifest.gate().passed()) << made.manifest.gate().DebugString();
+  EXPECT_LT(figures.at("log_loss"), figures.at("log_loss_constant"));
+  EXPECT_EQ(figures.at("impressions"), 60);
+  EXPECT_GT(made.manifest.metrics().at("plain.auc.click"), 0.7);
+  EXPECT_GT(made.manifest.metrics().at("weighted.auc.click"), 0.7);
+  EXPECT_EQ(made.manifest.version(), 1U);
+  EXPECT_EQ(made.manifest.policy(), config.policy().name() + ".scorer");
+}
+
+TEST_F(ScorerStreamTest, AVersionThatHasBecomeWorseIsRefusedAndTheOneBeforeStaysTheMeasure) {
+  const v1::Config config = test::SmallScorerConfig({"scorer.gate_tolerance=0.01"});
+  auto sessions = SessionsOf(config, 1'200);
+  const auto stream = Create(config);
+  ASSERT_THAT(TakeAll(*stream, sessions), IsOk());
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion good, VersionOf(*stream, config));
+  ASSERT_TRUE(good.manifest.gate().passed());
+
+  // Those who train report the opposite from now on; nobody who is held back does.
+  std::erase_if(sessions, IsKept);
+  for (v1::Trajectory& session : sessions) {
+    for (v1::Step& step : *session.mutable_steps())
+      for (auto& rewards : *step.mutable_rewards()) rewards.set_watch_ms(rewards.watch_ms() > 10'000 ? 0 : 40'000);
+  }
+  ASSERT_THAT(TakeAll(*stream, sessions), IsOk());
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion bad, VersionOf(*stream, config));
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion next, VersionOf(*stream, config));
+
+  EXPECT_FALSE(bad.manifest.gate().passed());
+  EXPECT_THAT(bad.manifest.gate().reasons(), testing::Contains(HasSubstr("gate_tolerance")));
+  EXPECT_EQ(next.manifest.lineage().parent(), 1U);
+  EXPECT_EQ(next.manifest.gate().figures().at("log_loss_before"), bad.manifest.gate().figures().at("log_loss_before"));
+  EXPECT_EQ(stream->progress().versions, 3U);
+  EXPECT_EQ(stream->progress().versions_accepted, 1U);
+}
+
+TEST_F(ScorerStreamTest, WithoutEnoughHeldBackImpressionsNothingVouchesForAVersion) {
+  const v1::Config config = test::SmallScorerConfig({"scorer.gate_min_impressions=61"});
+  const auto stream = Create(config);
+  ASSERT_THAT(TakeAll(*stream, SessionsOf(config, 400)), IsOk());
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion made, VersionOf(*stream, config));
+  EXPECT_FALSE(made.manifest.gate().passed()) << "scorer.gate_impressions is 60";
+  EXPECT_THAT(made.manifest.gate().reasons(), ElementsAre(HasSubstr("gate_min_impressions")));
+}
+
+TEST_F(ScorerStreamTest, WhatCannotBeReadIsLeftOutAndCounted) {
+  const v1::Config config = test::SmallScorerConfig({});
+  auto sessions = SessionsOf(config, 4);
+  std::erase_if(sessions, [](const v1::Trajectory& session) { return session.steps().empty(); });
+  v1::Step& step = *sessions[0].mutable_steps(0);
+  sessions[0].set_end(v1::TERMINATED);
+  const auto taken = [&](const char* reason) {
+    const auto stream = Create(config);
+    EXPECT_THAT(stream->Take(sessions[0], false), IsOk());
+    const auto left_out = stream->progress().left_out;
+    const auto found = left_out.find(reason);
+    return found == left_out.end() ? 0U : found->second;
+  };
+  const auto items = static_cast<std::uint64_t>(step.exposure().items_size());
+  const v1::Step whole = step;
+  step.mutable_exposure()->set_schema_digest("another");
+  EXPECT_EQ(taken("schema"), items);
+  step = whole;
+  step.mutable_rewards()->RemoveLast();
+  EXPECT_EQ(taken("rewards"), items);
+  step = whole;
+  step.mutable_exposure()->mutable_items(0)->mutable_item_features()->set_dense(0, 1e20F);
+  EXPECT_EQ(taken("feature_magnitude"), items);
+  step = whole;
+  step.mutable_exposure()->mutable_items(0)->mutable_item_features()->add_dense(1);
+  EXPECT_EQ(taken("features"), 1U);
+}
+
+TEST(StreamRowsTest, TheyComeBackAsTheyWereAndContradictionsAreCorrupt) {
+  const auto fields = ScorerFields::Create(test::SmallScorerConfig({})).value();
+  StreamRows rows{.rows = fields.NoRows(), .numbers = {}, .follows = {}};
+  const std::vector<float> taste{1.5F}, quality{-2.5F};
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_THAT(fields.Append({taste, {}}, {}, {quality, {}}, "u", "i" + std::to_string(i), &rows.rows), IsOk());
+    rows.rows.labels.insert(rows.rows.labels.end(), {0.25F, 1});
+    rows.rows.session.push_back(7);
+    rows.numbers.insert(rows.numbers.end(), {1, 2, 3});
+    rows.follows.push_back(i == 2 ? Follows::kNothing : Follows::kNext);
+  }
+  rows.DropFront(1);
+  StreamRows again{.rows = fields.NoRows(), .numbers = {}, .follows = {}};
+  ASSERT_THAT(again.Decode(rows.Encode(), 3), IsOk());
+  EXPECT_EQ(again.Encode(), rows.Encode());
+  EXPECT_EQ(again.size(), 2U);
+  EXPECT_EQ(again.rows.ids, rows.rows.ids);
+  EXPECT_EQ(again.follows, rows.follows);
+  EXPECT_EQ(again.Decode(rows.Encode(), 4).code, Code::kCorrupt);
+  EXPECT_EQ(again.Decode("\x01\x02", 3).code, Code::kCorrupt);
+}
+
+}  // namespace
+}  // namespace fuseline

@@ -135,6 +135,30 @@ class RankerTest(unittest.TestCase):
         self.assertEqual(exposure["exposure"]["items"][0]["item_id"], shown)
         self.assertEqual(feedback["feedback"]["kind"], "LIKE")
 
+    def test_features_alone_are_enough_beside_a_scorer(self):
+        golden = json.loads((GOLDEN / "scorer_v1.exposure.json").read_text())
+        scorer = self.folder / "scorer"
+        scorer.mkdir()
+        shutil.copy(GOLDEN / "scorer_v1.manifest.pb", scorer / "manifest.pb")
+        shutil.copy(GOLDEN / "scorer_v1.safetensors", scorer / "weights.safetensors")
+        ranker = self.open(scorer_folder=scorer, event_file=self.folder / "events.jsonl")
+        self.assertEqual(ranker.state().scorer_version, 1)
+        for item in golden["items"]:  # One by one: a scope that is absent in some of them is absent in an array of all.
+            features = item.get("itemFeatures", {})
+            decision = ranker.rank(request_id=item["itemId"], user_id=golden["requestId"], item_ids=[item["itemId"]],
+                                   item_dense=[features["dense"]] if features else None,
+                                   item_features_ids=[[int(one) for one in features["ids"]]] if features else None,
+                                   user_dense=golden["userFeatures"]["dense"], user_ids=[int(one) for one in golden["userFeatures"]["ids"]],
+                                   context_dense=golden["contextFeatures"].get("dense"), log=True)
+            self.assertEqual((decision.policy_version, decision.scorer_version), (1, 1))
+        ranker.close_events()
+        logged = [json.loads(line)["exposure"] for line in (self.folder / "events.jsonl").read_text().splitlines()]
+        self.assertEqual([int(one["scorer_version"]) for one in logged], [1] * len(golden["items"]))
+        for expected, exposure in zip(golden["items"], logged):
+            np.testing.assert_allclose(exposure["items"][0]["task_scores"], expected["taskScores"], rtol=1e-4, atol=1e-5)
+        with self.assertRaisesRegex(InvalidInput, "task scores"):
+            self.open().rank(request_id="r", user_id="u", item_ids=["i"])
+
     def test_threads_come_and_go_each_with_a_reader_of_its_own(self):
         ranker, requests = self.open(), self.vectors["requests"]
 

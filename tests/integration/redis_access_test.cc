@@ -45,6 +45,7 @@ class Loop {
     FUSELINE_RETURN_IF_ERROR(publisher_->Claim(1));
     RankerOptions options = OptionsOfRanker("", "ranker-1");
     options.redis = reader_;
+    options.scorer = true;
     auto ranker = Ranker::Open(options, log_, metrics_, clock_);
     if (!ranker) return ranker.error();
     ranker_ = std::move(*ranker);
@@ -66,6 +67,12 @@ class Loop {
     EXPECT_TRUE(Eventually([&] {
       const auto acknowledged = redis.Command({"HGET", keys.acks(), "ranker-1"});
       return acknowledged && acknowledged->text.find(" 2 ") != std::string::npos;
+    }));
+    // Nor is the way to the scorer's keys, under another hash tag, closed to it.
+    ASSERT_OK_AND_ASSIGN(RedisConnection of_scorer, RedisConnection::Connect(writer_));
+    EXPECT_TRUE(Eventually([&] {
+      const auto acknowledged = of_scorer.Command({"HGET", PolicyKeys(ScorerPolicyOf("default")).acks(), "ranker-1"});
+      return acknowledged && acknowledged->text.find(" 0 ") != std::string::npos;
     }));
   }
   Status Publish(std::uint64_t version) {
@@ -111,6 +118,7 @@ TEST(RedisAccessTest, TheDocumentedRightsAreEnoughAndARankersChangeNothingElse) 
                                                                {"DEL", keys.manifest(2)},
                                                                {"EVAL", "return 1", "0"},
                                                                {"GET", "fuseline:{other}:epoch"},
+                                                               {"SET", "fuseline:{default.scorer}:epoch", "9"},
                                                                {"FLUSHALL"}}) {
     EXPECT_THAT(stranger.Command(command), AllOf(HasCode(Code::kInvalidInput), MessageNames("redis.user"))) << command[0];
   }

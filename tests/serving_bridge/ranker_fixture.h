@@ -13,6 +13,7 @@
 #include "fuseline/core/digest.h"
 #include "fuseline/core/random.h"
 #include "fuseline/fusion/policy_keys.h"
+#include "fuseline/fusion/sparse_rows.h"
 #include "fuseline/fusion/weights_file.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
@@ -144,8 +145,6 @@ inline PolicyVersion ScorerThatSays(std::uint64_t number, const RankerOptions& o
   shape.add_bottom(hidden);
   shape.set_experts(2);
   shape.set_task_experts(1);
-  std::uint32_t rows = 0;
-  for (const std::uint32_t buckets : shape.buckets()) rows += buckets + 1;
   const auto fields = static_cast<std::uint32_t>(shape.buckets_size()), tasks = static_cast<std::uint32_t>(form.tasks_size());
   const std::uint32_t inputs = 3 * fields + shape.dense_width();
   TensorMap tensors;
@@ -154,8 +153,8 @@ inline PolicyVersion ScorerThatSays(std::uint64_t number, const RankerOptions& o
     for (const std::uint32_t extent : extents) values *= extent;
     tensors[name] = {std::move(extents), std::vector<float>(values, value)};
   };
-  put("embedding", {rows, 3}, 0);
-  put("frequency", {rows}, 0);
+  PackRows("embedding", {}, 3, &tensors);
+  PackRows("frequency", {}, 1, &tensors);
   put("normaliser.mean", {shape.dense_width()}, 0);
   put("normaliser.scale", {shape.dense_width()}, 1);
   put("experts.0.weight", {2, hidden, inputs}, 0);

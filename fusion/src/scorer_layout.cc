@@ -1,13 +1,12 @@
 #include "fuseline/fusion/scorer_layout.h"
 
-#include "fuseline/fusion/sparse_rows.h"
-
 #include <span>
 #include <utility>
 
+#include "fuseline/fusion/sparse_rows.h"
+
 namespace fuseline {
 namespace {
-
 
 // Hands out the shape's fields, one after another.
 class FieldTaker {

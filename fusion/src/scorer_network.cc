@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,11 +12,11 @@
 #include "fuseline/fusion/normaliser.h"
 #include "fuseline/fusion/scorer_inputs.h"
 #include "fuseline/fusion/scorer_layout.h"
-#include "fuseline/fusion/sparse_rows.h"
 #include "fuseline/proto/schema.h"
 
 #include "packed_net.h"
 #include "scorer_backbone.h"
+#include "scorer_table.h"
 
 namespace fuseline {
 namespace {
@@ -56,13 +55,6 @@ Result<std::vector<std::size_t>> TasksOf(const v1::PolicyManifest& manifest) {
   return numbers;
 }
 
-// The tensor of that name and shape, all of whose values lie in [min, max]. Errors: those of FindTensor, kCorrupt.
-Result<const Tensor*> FindWithin(const TensorMap& tensors, const std::string& name, const std::vector<std::uint32_t>& shape, float min, float max) {
-  FUSELINE_ASSIGN_OR_FAIL(const Tensor* const tensor, FindTensor(tensors, name, shape));
-  if (std::ranges::all_of(tensor->values, [&](float value) { return value >= min && value <= max; })) return tensor;
-  return Error(Code::kCorrupt, "weights hold a value that cannot be:", name);
-}
-
 float Normalised(float value, float mean, float scale) { return std::clamp((value - mean) * scale, -kNormalisedMax, kNormalisedMax); }
 
 }  // namespace
@@ -70,7 +62,7 @@ float Normalised(float value, float mean, float scale) { return std::clamp((valu
 struct ScorerWorkspace::Impl {
   std::vector<float> shared, own;      // x of the request, and of a block's candidates.
   std::vector<float> request, block;   // The networks' values.
-  std::vector<std::uint32_t> shared_rows, own_rows;  // Of ids: [fields], [rows, fields].
+  std::vector<std::uint32_t> shared_records, own_records;  // Of ids: [fields], [rows, fields].
 
   template <typename Value>
   static void Grow(std::vector<Value>& values, std::size_t size) {
@@ -95,13 +87,11 @@ struct ScorerNetwork::Impl {
   explicit Impl(const v1::PolicyManifest& its_manifest) : manifest(its_manifest) {}
 
   Status TakeInputs();
-  Result<std::vector<float>> CountsOf(const TensorMap& tensors, const std::string& name, std::size_t width) const;
   Status TakeTable(const TensorMap& tensors);
-  Status TakePast(const TensorMap& tensors, const Normaliser& normaliser);
   InputSplit Split() const;
 
-  static Status ReadScope(const ScorerScope& scope, const Numbers& numbers, const FeatureView& values, std::uint32_t*& rows, float*& dense);
-  float* PutRows(std::span<const std::uint32_t> rows, std::size_t set, float* to) const;
+  Status ReadScope(const ScorerScope& scope, const Numbers& numbers, const FeatureView& values, std::uint32_t*& records, float*& dense) const;
+  void PutRecords(std::span<const std::uint32_t> records, std::size_t set, float* to) const;
   void ServeBlock(const Space& space, float* scores) const;
 
   v1::PolicyManifest manifest;
@@ -111,8 +101,7 @@ struct ScorerNetwork::Impl {
   Numbers user, context, item;
   std::size_t sets = 1, embedding = 0;
   std::size_t past = 0;             // Numbers of an id's past: K + 1, or 0.
-  std::size_t record = 0;           // Floats of a row: embeddings of all sets, then the past, normalised.
-  std::vector<float> table;         // [rows, record]
+  ScorerTable table;
   SpacePlan plan;
   std::unique_ptr<const ScorerBackbone> backbone;
   const DenseKernel& kernel = BestDenseKernel();
@@ -140,8 +129,7 @@ Result<ScorerNetwork> ScorerNetwork::Create(const v1::PolicyManifest& manifest, 
   FUSELINE_ASSIGN_OR_FAIL(impl->backbone, MakeScorerBackbone(manifest.scorer(), static_cast<std::uint32_t>(inputs), impl->Split(), tensors,
                                                              impl->kernel, impl->plan));
   if (impl->plan.row > kRowFloatsMax) return Error(Code::kInvalidInput, "scorer's networks are too wide, floats a candidate:", impl->plan.row);
-  const std::size_t of_inputs = impl->past > 0 ? 11 : 6;
-  const std::size_t expected = of_inputs + impl->backbone->tensor_count();
+  const std::size_t expected = 2 + impl->table.tensor_count() + impl->backbone->tensor_count();
   if (tensors.size() != expected)
     return Error(Code::kInvalidInput, "weights have tensors that the manifest does not:", tensors.size(), "instead of", expected);
   return ScorerNetwork(std::move(impl));
@@ -153,7 +141,6 @@ Status ScorerNetwork::Impl::TakeInputs() {
   FUSELINE_ASSIGN_OR_RETURN(layout, ScorerLayout::Of(manifest.schema(), shape));
   embedding = shape.embedding_width();
   past = shape.rate_prior() > 0 ? tasks.size() + 1 : 0;
-  record = sets * embedding + past;
   const std::size_t inputs = shared_width() + own_width();
   if (inputs == 0 || inputs > kInputsMax) return ErrorStatus(Code::kInvalidInput, "scorer has an impossible number of inputs:", inputs);
   return OkStatus();
@@ -182,33 +169,13 @@ InputSplit ScorerNetwork::Impl::Split() const {
   return split;
 }
 
-// What was counted of each row, [rows, width]. Errors: kCorrupt.
-Result<std::vector<float>> ScorerNetwork::Impl::CountsOf(const TensorMap& tensors, const std::string& name, std::size_t width) const {
-  FUSELINE_ASSIGN_OR_FAIL(std::vector<float> counts, UnpackRows(tensors, name, layout.rows, width));
-  if (std::ranges::all_of(counts, [](float count) { return count >= 0 && std::isfinite(count); })) return counts;
-  return Error(Code::kCorrupt, "weights hold a count that cannot be:", name);
-}
-
-// Each row's embeddings, those of the field's rare ids where it is one of them.
+// What is known of ids, and how the schema's numbers are normalised.
 Status ScorerNetwork::Impl::TakeTable(const TensorMap& tensors) {
-  const std::size_t width = sets * embedding;
-  const std::size_t numbers = ScorerNumbers(manifest.scorer().shape(), tasks.size());
-  FUSELINE_ASSIGN_OR_RETURN(const std::vector<float> embeddings, UnpackRows(tensors, "embedding", layout.rows, width));
-  if (!AllFinite(embeddings)) return ErrorStatus(Code::kCorrupt, "weights hold a value that is not finite: embedding");
-  FUSELINE_ASSIGN_OR_RETURN(const std::vector<float> frequency, CountsOf(tensors, "frequency", 1));
-  FUSELINE_ASSIGN_OR_RETURN(const Tensor* const mean, FindTensor(tensors, "normaliser.mean", {static_cast<std::uint32_t>(numbers)}));
-  FUSELINE_ASSIGN_OR_RETURN(const Tensor* const scale, FindTensor(tensors, "normaliser.scale", {static_cast<std::uint32_t>(numbers)}));
-  const auto least = static_cast<float>(manifest.scorer().shape().min_frequency());
-  table.resize(layout.rows * record);
-  std::size_t row = 0;
-  for (const std::uint32_t buckets : manifest.scorer().shape().buckets()) {
-    const std::size_t rare = row;
-    for (std::size_t i = 0; i <= buckets; ++i, ++row) {
-      const std::size_t from = frequency[row] < least ? rare : row;
-      std::copy_n(embeddings.begin() + static_cast<std::ptrdiff_t>(from * width), width,
-                  table.begin() + static_cast<std::ptrdiff_t>(row * record));
-    }
-  }
+  const auto numbers = static_cast<std::uint32_t>(ScorerNumbers(manifest.scorer().shape(), tasks.size()));
+  FUSELINE_ASSIGN_OR_RETURN(const Tensor* const mean, FindTensor(tensors, "normaliser.mean", {numbers}));
+  FUSELINE_ASSIGN_OR_RETURN(const Tensor* const scale, FindTensor(tensors, "normaliser.scale", {numbers}));
+  FUSELINE_ASSIGN_OR_RETURN(
+      table, ScorerTable::Create(manifest.scorer().shape(), layout.rows, sets, tasks.size(), {mean->values, scale->values}, tensors));
   std::ptrdiff_t column = 0;
   const std::pair<const ScorerScope*, Numbers*> scopes[] = {{&layout.user, &user}, {&layout.context, &context}, {&layout.item, &item}};
   for (const auto& [scope, numbers_of] : scopes) {
@@ -217,49 +184,20 @@ Status ScorerNetwork::Impl::TakeTable(const TensorMap& tensors) {
     numbers_of->scale.assign(scale->values.begin() + column, scale->values.begin() + end);
     column = end;
   }
-  return past > 0 ? TakePast(tensors, {mean->values, scale->values}) : OkStatus();
-}
-
-// And its past, normalised.
-Status ScorerNetwork::Impl::TakePast(const TensorMap& tensors, const Normaliser& normaliser) {
-  const auto count = static_cast<std::uint32_t>(tasks.size());
-  constexpr auto kRateMin = static_cast<float>(kScorerRateMin);
-  FUSELINE_ASSIGN_OR_RETURN(const std::vector<float> seen, CountsOf(tensors, "seen", 1));
-  FUSELINE_ASSIGN_OR_RETURN(const std::vector<float> outcomes, CountsOf(tensors, "outcomes", count));
-  FUSELINE_ASSIGN_OR_RETURN(const Tensor* const rates, FindWithin(tensors, "rates", {count}, kRateMin, 1 - kRateMin));
-  std::size_t row = 0, column = manifest.scorer().shape().dense_width();
-  for (const std::uint32_t buckets : manifest.scorer().shape().buckets()) {
-    for (std::size_t i = 0; i <= buckets; ++i, ++row) {
-      const std::span<const float> of_row(outcomes.data() + row * count, count);
-      const float most = *std::ranges::max_element(of_row);
-      const std::span<float> numbers(table.data() + row * record + sets * embedding, past);
-      if (most > seen[row]) return ErrorStatus(Code::kCorrupt, "weights hold more outcomes than impressions, row:", row);
-      PastOfId(seen[row], of_row, rates->values, manifest.scorer().shape().rate_prior(), numbers.data());
-      normaliser.Apply(numbers, column);
-      if (!AllFinite(numbers)) return ErrorStatus(Code::kCorrupt, "weights hold a past that is not finite, row:", row);
-    }
-    column += past;
-  }
   return OkStatus();
 }
 
-// Rows of its ids, and its dense values, normalised; both are moved on. Errors: kInvalidInput.
-Status ScorerNetwork::Impl::ReadScope(const ScorerScope& scope, const Numbers& numbers, const FeatureView& values, std::uint32_t*& to_rows,
-                                      float*& to_dense) {
+// Records of its ids, and its dense values, normalised; both are moved on. Errors: kInvalidInput.
+Status ScorerNetwork::Impl::ReadScope(const ScorerScope& scope, const Numbers& numbers, const FeatureView& values, std::uint32_t*& records,
+                                      float*& dense) const {
   FUSELINE_ASSIGN_OR_RETURN(const FeatureView read, scope.Read(values));
-  for (std::size_t i = 0; i < read.ids.size(); ++i) *to_rows++ = scope.fields[i].RowOf(read.ids[i]);
-  for (std::size_t i = 0; i < read.dense.size(); ++i) *to_dense++ = Normalised(read.dense[i], numbers.mean[i], numbers.scale[i]);
+  for (std::size_t i = 0; i < read.ids.size(); ++i) *records++ = table.RecordOf(scope.fields[i].RowOf(read.ids[i]));
+  for (std::size_t i = 0; i < read.dense.size(); ++i) *dense++ = Normalised(read.dense[i], numbers.mean[i], numbers.scale[i]);
   return OkStatus();
 }
 
-// Of each row, embedding of `set` and past. Returns where it ended.
-float* ScorerNetwork::Impl::PutRows(std::span<const std::uint32_t> of, std::size_t set, float* to) const {
-  for (const std::uint32_t row : of) {
-    const float* const from = table.data() + row * record;
-    to = std::copy_n(from + set * embedding, embedding, to);
-    to = std::copy_n(from + sets * embedding, past, to);
-  }
-  return to;
+void ScorerNetwork::Impl::PutRecords(std::span<const std::uint32_t> records, std::size_t set, float* to) const {
+  for (const std::uint32_t record : records) to = table.Put(record, set, to);
 }
 
 // scores [rows, k of the schema], where minima stand.
@@ -287,20 +225,20 @@ Status ScorerNetwork::Score(const FeatureView& user, const FeatureView& context,
   ScorerWorkspace::Impl& buffers = *workspace.impl_;
   const std::size_t own_width = net.own_width(), own_fields = net.layout.item_fields(), shared_fields = net.layout.shared_fields();
   buffers.Grow(buffers.shared, net.shared_width());
-  buffers.Grow(buffers.shared_rows, shared_fields);
+  buffers.Grow(buffers.shared_records, shared_fields);
   buffers.Grow(buffers.own, kScorerBlockRows * own_width);
-  buffers.Grow(buffers.own_rows, kScorerBlockRows * own_fields);
+  buffers.Grow(buffers.own_records, kScorerBlockRows * own_fields);
   buffers.Grow(buffers.request, net.plan.request);
   buffers.Grow(buffers.block, kScorerBlockRows * net.plan.row);
   Space space{buffers.request.data(), buffers.block.data(), 0};
 
-  std::uint32_t* shared_row = buffers.shared_rows.data();
+  std::uint32_t* shared_record = buffers.shared_records.data();
   float* shared_dense = buffers.shared.data() + shared_fields * net.field_width();
-  FUSELINE_RETURN_IF_ERROR(net.ReadScope(net.layout.user, net.user, user, shared_row, shared_dense));
-  FUSELINE_RETURN_IF_ERROR(net.ReadScope(net.layout.context, net.context, context, shared_row, shared_dense));
-  if (net.layout.user_id.buckets > 0) *shared_row = net.layout.user_id.RowOf(Fnv1a64(user_id));
+  FUSELINE_RETURN_IF_ERROR(net.ReadScope(net.layout.user, net.user, user, shared_record, shared_dense));
+  FUSELINE_RETURN_IF_ERROR(net.ReadScope(net.layout.context, net.context, context, shared_record, shared_dense));
+  if (net.layout.user_id.buckets > 0) *shared_record = net.table.RecordOf(net.layout.user_id.RowOf(Fnv1a64(user_id)));
   for (std::size_t set = 0; set < net.sets; ++set) {
-    net.PutRows({buffers.shared_rows.data(), shared_fields}, set, buffers.shared.data());
+    net.PutRecords({buffers.shared_records.data(), shared_fields}, set, buffers.shared.data());
     net.backbone->TakeShared(set, buffers.shared.data(), space);
   }
 
@@ -308,14 +246,14 @@ Status ScorerNetwork::Score(const FeatureView& user, const FeatureView& context,
   for (std::size_t start = 0; start < candidates.size(); start += kScorerBlockRows) {
     space.rows = std::min(kScorerBlockRows, candidates.size() - start);
     for (std::size_t i = 0; i < space.rows; ++i) {
-      std::uint32_t* row = buffers.own_rows.data() + i * own_fields;
+      std::uint32_t* record = buffers.own_records.data() + i * own_fields;
       float* dense = buffers.own.data() + (i + 1) * own_width - net.layout.item_dense();
-      FUSELINE_RETURN_IF_ERROR(net.ReadScope(net.layout.item, net.item, candidates[start + i].features, row, dense));
-      if (net.layout.item_id.buckets > 0) *row = net.layout.item_id.RowOf(Fnv1a64(item_ids[start + i]));
+      FUSELINE_RETURN_IF_ERROR(net.ReadScope(net.layout.item, net.item, candidates[start + i].features, record, dense));
+      if (net.layout.item_id.buckets > 0) *record = net.table.RecordOf(net.layout.item_id.RowOf(Fnv1a64(item_ids[start + i])));
     }
     for (std::size_t set = 0; set < net.sets; ++set) {
       for (std::size_t i = 0; i < space.rows; ++i)
-        net.PutRows({buffers.own_rows.data() + i * own_fields, own_fields}, set, buffers.own.data() + i * own_width);
+        net.PutRecords({buffers.own_records.data() + i * own_fields, own_fields}, set, buffers.own.data() + i * own_width);
       net.backbone->Forward(set, {buffers.own.data(), own_width}, space);
     }
     net.ServeBlock(space, scores.data() + start * net.ranges.size());

@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "demo_report.h"
+#include "demo_world.h"
 #include "fuseline/core/stage.h"
 #include "fuseline/ingest/accounting.h"
 #include "fuseline/kafka/mock_cluster.h"
@@ -37,6 +38,7 @@ constexpr std::int64_t kSettlingPatienceUs = 60'000'000;  // After the last even
 
 struct DemoOptions {
   SettingsOptions settings;
+  DemoWorldOptions world;
   std::uint64_t events = 1'200'000;
   std::uint64_t seed = 1;
   double seconds_max = 150;
@@ -162,8 +164,9 @@ bool IsBehind(const PipelineStatus& status, std::uint64_t sent) {
   return !status.idle && status.learner_backlog() > kLearnerBacklogMax;
 }
 
-// Everything after the settings: the loop, and the users in it.
-Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, StopSignal& stop, Instruments instruments) {
+// Everything after the settings and the world: the loop, and the users in it.
+Result<DemoFigures> Play(const v1::Config& config, const World& world, const DemoOptions& options, StopSignal& stop,
+                         Instruments instruments) {
   FUSELINE_ASSIGN_OR_FAIL(const std::string input, DescribeTopic(config, config.kafka().events_topic()));
   FUSELINE_ASSIGN_OR_FAIL(const OpenFolder state, OpenFolder::Open(config, input));
   FUSELINE_ASSIGN_OR_FAIL(auto dead_letters, OpenDeadLetters(config, /*without_kafka=*/true));
@@ -184,8 +187,6 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   ranker_options.experiments = {LearningBesideStatic("demo", config.simulator().static_share())};
   FUSELINE_ASSIGN_OR_FAIL(const auto ranker,
                           Ranker::Open(std::move(ranker_options), instruments.log, instruments.metrics, instruments.clock));
-  FUSELINE_ASSIGN_OR_FAIL(const auto world, CreateFeedWorld(config.simulator(), config.rewards(), config.fuseline().seed(),
-                                                            SchemaOf(config)));
   KafkaSinkOptions sink_options;
   sink_options.connection = ConnectionOf(config.kafka());
   sink_options.topic = config.kafka().events_topic();
@@ -211,7 +212,7 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
     loop_over = true;
     return outcome;
   });
-  Stage life("users", [&](std::stop_token token) { return users.Live(*world, *ranker, event_log, instruments.clock, token); });
+  Stage life("users", [&](std::stop_token token) { return users.Live(world, *ranker, event_log, instruments.clock, token); });
   Watch(users, event_log, pipeline, stop, loop, life, instruments.clock);
   life.RequestStop();
   const Status lived = life.Join();
@@ -230,7 +231,7 @@ Result<DemoFigures> Play(const v1::Config& config, const DemoOptions& options, S
   figures.wall_s = static_cast<double>(instruments.clock.monotonic_us() - begin_us) / 1e6;
   figures.event_time_h = static_cast<double>(watched.event_time_ms - kStartMs) / 3.6e6;
   if (stop.stopped()) return figures;
-  FUSELINE_ASSIGN_OR_FAIL(figures.values, MeasurePolicies(*world, config, state.folders.versions, figures.version_in_use));
+  FUSELINE_ASSIGN_OR_FAIL(figures.values, MeasurePolicies(world, config, state.folders.versions, figures.version_in_use));
   return figures;
 }
 
@@ -241,15 +242,17 @@ Result<DemoFigures> PrepareAndPlay(const DemoOptions& options, StopSignal& stop,
   SettingsSources sources;
   sources.file = options.settings.file;
   sources.flags = DemoSettings(options, folder.path().string(), cluster->connection().bootstrap_servers, redis.address());
-  FUSELINE_ASSIGN_OR_FAIL(const v1::Config config, LoadSettings(sources));
+  FUSELINE_ASSIGN_OR_FAIL(v1::Config config, LoadSettings(sources));
+  FUSELINE_ASSIGN_OR_FAIL(const auto world, OpenDemoWorld(options.world, folder.path(), &config));
   FUSELINE_FAIL_IF_ERROR(cluster->CreateTopic(config.kafka().events_topic(), kPartitions));
   FUSELINE_FAIL_IF_ERROR(cluster->CreateTopic(config.kafka().claims_topic(), 1));
-  return Play(config, options, stop, instruments);
+  return Play(config, *world, options, stop, instruments);
 }
 
 int Run(const DemoOptions& options) {
   const auto severity = ParseSeverity(options.log_level);
   if (!severity) return FailUsage(severity.error());
+  if (const Status found = CheckDemoWorld(options.world); !found.ok()) return FailUsage(found);
   StopSignal stop;
   Log log(*severity);
   Metrics metrics;
@@ -273,6 +276,7 @@ void RegisterDemo(Program& program) {
       "demo", "The whole loop with simulated users, a private Redis and an in-process Kafka; ends with a comparison of both arms",
       "fuseline demo --seed 7");
   options->settings.AddTo(*demo);
+  options->world.AddTo(*demo);
   demo->add_option("--events", options->events, "how many events the users make")->check(CLI::PositiveNumber)->capture_default_str();
   demo->add_option("--seed", options->seed, "seed of the world, the exploration and the learner")->capture_default_str();
   demo->add_option("--seconds-max", options->seconds_max, "stop earlier after so much wall time")->capture_default_str();

@@ -8,6 +8,7 @@
 #include "fuseline/core/clock.h"
 #include "fuseline/core/file.h"
 #include "fuseline/proto/settings.h"
+#include "kuairand_folder.h"
 #include "progress_line.h"
 #include "scorer_data.h"
 #include "scorer_run.h"
@@ -19,8 +20,7 @@ namespace {
 
 struct TrainOptions {
   SettingsOptions settings;
-  std::string data, log = "log_w1.csv.gz", users = "user_features_pure.csv.gz";
-  std::string videos = "video_features_basic_pure.csv.gz";
+  KuaiRandFolder log;
   std::filesystem::path out;
   int test_days = 2;
   std::vector<std::string> backbones, weights;
@@ -142,7 +142,7 @@ Result<std::vector<ScorerResult>> RunAll(const Plan& plan, const ScorerFields& f
           shown.Show(config.scorer(), training, doing);
         };
         const std::string input =
-            "KuaiRand, " + options.log + " but its last " + std::to_string(options.test_days) + " local days";
+            "KuaiRand, " + options.log.log + " but its last " + std::to_string(options.test_days) + " local days";
         FUSELINE_ASSIGN_OR_FAIL(ScorerResult result,
                                 RunScorer(config, fields, data, input, options.out / name, show, stop.token()));
         results.push_back(std::move(result));
@@ -159,9 +159,7 @@ int RunTrainScorer(const TrainOptions& options) {
   if (!fields) return FailUsage(fields.error());
   if (const auto tasks = KuaiRandTasksOf(fields->tasks()); !tasks) return FailUsage(tasks.error());
   const StopSignal stop;
-  const std::filesystem::path folder = options.data;
-  const KuaiRandFiles files{folder / options.log, folder / options.users, folder / options.videos};
-  const auto data = ReadScorerData(files, options.test_days, plan->config, *fields, {});
+  const auto data = ReadScorerData(options.log.files(), options.test_days, plan->config, *fields, {});
   if (!data) return data.error().code == Code::kNotFound ? FailUsage(data.error()) : Fail(data.error());
   PrintData(*data);
   if (options.dry_run) return kExitOk;
@@ -187,14 +185,11 @@ void RegisterTrainScorer(Program& program) {
       "train-scorer", "Train the model of the task scores on KuaiRand's log, and judge it on later days",
       "fuseline train-scorer --data kuairand --out scorers --backbones mmoe,ple --weights none,linear --seeds 5");
   options->settings.AddTo(*train);
-  train->add_option("--data", options->data, "folder of KuaiRand's log and side tables")->required()->type_name("DIR");
+  options->log.AddTo(*train, "folder of KuaiRand's log and side tables")->required();
   train
       ->add_option("--out", options->out, "folder of the scorers, one each, and of the results; the same command goes on there")
       ->required()
       ->type_name("DIR");
-  train->add_option("--log", options->log, "the log in the data's folder")->capture_default_str();
-  train->add_option("--users", options->users, "the user features there")->capture_default_str();
-  train->add_option("--videos", options->videos, "the video features there")->capture_default_str();
   train->add_option("--test-days", options->test_days, "last local days, to judge by; all before are learned from")
       ->check(CLI::Range(1, 3650))
       ->capture_default_str();

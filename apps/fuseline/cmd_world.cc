@@ -3,20 +3,16 @@
 #include <memory>
 
 #include "command.h"
-#include "fuseline/core/clock.h"
-#include "fuseline/core/file.h"
-#include "fuseline/fusion/weights_file.h"
-#include "fuseline/proto/settings.h"
 #include "fuseline/proto/world_file.h"
-#include "fuseline/response_model/fit.h"
 #include "fuseline/simulator/world.h"
-#include "progress_line.h"
+#include "kuairand_folder.h"
+#include "response_fitting.h"
 
 namespace fuseline {
 namespace {
 
 struct FitOptions {
-  std::string data, log = "log_w1.csv.gz", users = "user_features_pure.csv.gz", videos = "video_features_basic_pure.csv.gz";
+  KuaiRandFolder log;
   std::string out;
   ResponseFitOptions fit;
 };
@@ -37,31 +33,11 @@ int RunShow(const std::string& name) {
   return kExitOk;
 }
 
-ProgressFunction ShowFitting(ProgressLine& line, const Clock& clock) {
-  return [&line, &clock, phase = std::string(), begin_us = std::int64_t{0}](const ImportProgress& progress) mutable {
-    if (phase != progress.phase) {
-      phase = progress.phase;
-      begin_us = clock.monotonic_us();
-    }
-    if (!line.due()) return;
-    const double elapsed_s = std::max(static_cast<double>(clock.monotonic_us() - begin_us) / 1e6, 1e-3);
-    const auto done = static_cast<double>(progress.done), total = static_cast<double>(progress.total);
-    line.Show(phase + "  " + std::to_string(progress.done) + " rows  " + RateText(done / elapsed_s) + " rows/s  ETA " +
-              EtaText(done, total, elapsed_s));
-  };
-}
-
 int RunFit(FitOptions options) {
-  const std::filesystem::path folder = options.data;
-  options.fit.files = {folder / options.log, folder / options.users, folder / options.videos};
-  const SystemClock clock;
-  ResponseFitReport report;
-  const auto tensors = [&] {
-    ProgressLine line;
-    return FitResponseModel(options.fit, ShowFitting(line, clock), &report);
-  }();
-  if (!tensors) return Fail(tensors.error());
-  if (const Status status = WriteFileAtomically(options.out, EncodeWeights(*tensors)); !status.ok()) return Fail(status);
+  options.fit.files = options.log.files();
+  const auto fitted = FitResponseModelTo(options.out, options.fit);
+  if (!fitted) return Fail(fitted.error());
+  const ResponseFitReport& report = *fitted;
   std::printf("%-24s %12zu\n%-24s %12zu\n", "rows to learn from", report.train_rows, "later rows to judge by", report.validation_rows);
   for (std::size_t t = 0; t < kResponseTasks; ++t) {
     std::printf("AUC %-20s ", kResponseTaskNames[t]);
@@ -90,11 +66,8 @@ void RegisterWorld(Program& program) {
   auto options = std::make_shared<FitOptions>();
   CLI::App* fit = program.AddSubcommand("fit", "Fit the response model of the worlds xmtf, kuaisim and kuairand to KuaiRand's log",
                                         "fuseline world fit --data kuairand --out response_model.safetensors", world);
-  fit->add_option("--data", options->data, "folder of KuaiRand's log and side tables")->required()->type_name("DIR");
+  options->log.AddTo(*fit, "folder of KuaiRand's log and side tables")->required();
   fit->add_option("--out", options->out, "the weights file")->required()->type_name("FILE");
-  fit->add_option("--log", options->log, "the log in that folder")->capture_default_str();
-  fit->add_option("--users", options->users, "the user features in that folder")->capture_default_str();
-  fit->add_option("--videos", options->videos, "the video features in that folder")->capture_default_str();
   fit->add_option("--epochs", options->fit.epochs, "passes over the rows")->check(CLI::Range(1, 1000))->capture_default_str();
   fit->add_option("--seed", options->fit.seed, "seed of weights and order")->capture_default_str();
   fit->add_option("--users-max", options->fit.users_max, "users kept, those with the most rows")->check(CLI::PositiveNumber)->capture_default_str();

@@ -8,6 +8,7 @@
 #include "command.h"
 #include "fuseline/core/digest.h"
 #include "fuseline/core/file.h"
+#include "fuseline/fusion/policy_keys.h"
 #include "fuseline/policy_store/audit_trail.h"
 #include "fuseline/policy_store/fetch.h"
 #include "fuseline/policy_store/retention.h"
@@ -28,6 +29,7 @@ struct VersionsOptions {
   bool execute = false;
   bool dry_run = false;  // The default, which may be said.
   bool despite_gate = false;
+  bool scorer = false;
   std::string reason, file;
   std::string alias = std::string(kLiveAlias);
   std::uint64_t version = 0, other = 0;
@@ -121,7 +123,21 @@ Status ExportVersion(const VersionsOptions& options, const v1::Config&, VersionD
   return OkStatus();
 }
 
+// What train-scorer made.
+Status AdoptFolder(const VersionsOptions& options, VersionDesk& desk) {
+  const auto adopted = desk.Adopt(options.file, options.execute, options.reason);
+  if (!adopted) return ErrorStatus(adopted.error().code, options.file + ":", adopted.error().message);
+  std::cout << options.file << ": a whole scorer, version " << adopted->version << (adopted->was_there ? ", as it was there before\n" : "\n");
+  if (options.execute) {
+    std::cout << "it is in the archive and in redis now; no gate has judged it: versions promote " << adopted->version << " --scorer --despite-gate\n";
+  } else {
+    std::cout << "nothing was changed; --execute puts it into the archive and redis, where versions promote finds it\n";
+  }
+  return OkStatus();
+}
+
 Status ImportFile(const VersionsOptions& options, const v1::Config&, VersionDesk& desk) {
+  if (std::filesystem::is_directory(options.file)) return AdoptFolder(options, desk);
   FUSELINE_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(options.file));
   auto version = DecodeVersionFile(bytes, desk.trusted());
   if (!version) return ErrorStatus(version.error().code, options.file + ":", version.error().message);
@@ -154,8 +170,12 @@ int MakeKey(const std::string& file) {
 }
 
 int Run(const VersionsOptions& options, const Body& body) {
-  const auto config = options.settings.LoadOfState();
+  auto config = options.settings.LoadOfState();
   if (!config) return FailUsage(config.error());
+  if (options.scorer) {
+    config->mutable_policy()->set_name(ScorerPolicyOf(config->policy().name()));
+    if (const Status named = ValidatePolicyName(config->policy().name()); !named.ok()) return FailUsage(named);
+  }
   if (const Status said = CheckReason(options.execute, options.reason); !said.ok()) return FailUsage(said);
   auto desk = VersionDesk::Open(*config);
   if (!desk) return Fail(desk.error());
@@ -183,6 +203,7 @@ class Registration {
     options->settings.AddTo(*command);
     options->settings.AddStateTo(*command);
     command->add_flag("--json", options->json, "as JSON, one object a line");
+    command->add_flag("--scorer", options->scorer, "of the policy's scorer: policy NAME.scorer");
     program_.SetBody(command, [options, body = std::move(body)] { return Run(*options, body); });
     return {command, options};
   }
@@ -256,9 +277,10 @@ void RegisterVersions(Program& program) {
   registration.AddChanging("gc", "Delete from Redis what retention gives up: neither pointed to, nor left lately, nor among the newest",
                            "fuseline versions gc", CollectGarbage);
   const auto imported = registration.AddChanging(
-      "import", "Verify an exported version and put it into the archive, then into Redis; no alias moves",
-      "fuseline versions import policy-12.fuseline --reason 'from staging' --execute", ImportFile);
-  imported.command->add_option("file", imported.options->file, "what versions export wrote")->required()->type_name("FILE");
+      "import", "Verify an exported version, or a scorer that train-scorer made, and put it into the archive, then into Redis; no alias moves",
+      "fuseline versions import policy-12.fuseline --reason 'from staging' --execute\n"
+      "  fuseline versions import scorers/mmoe-none-1 --scorer --reason 'trained on April' --execute", ImportFile);
+  imported.command->add_option("file", imported.options->file, "what versions export wrote, or a folder that train-scorer made")->required()->type_name("FILE");
 
   auto file = std::make_shared<std::string>();
   CLI::App* keygen = program.AddSubcommand("keygen", "Make an Ed25519 key that signs versions", "fuseline versions keygen signing-key.pem",

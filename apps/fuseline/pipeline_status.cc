@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <utility>
 
+#include "fuseline/fusion/policy_keys.h"
 #include "fuseline/ingest/accounting.h"
 
 namespace fuseline {
 
 StateFolders::StateFolders(std::filesystem::path state_root)
-    : root(std::move(state_root)), sessions(root / "sessions"), learner(root / "learner"), versions(root / "policy") {}
+    : root(std::move(state_root)), sessions(root / "sessions"), learner(root / "learner"), versions(root / "policy"), scorers(root / "scorer") {}
+
+const std::filesystem::path& StateFolders::ArchiveOf(const std::string& policy) const {
+  return policy.ends_with(ScorerPolicyOf("")) ? scorers : versions;
+}
 
 PartitionStatus StatusOf(const PartitionPosition& position) {
   return {position.next_offset, position.stream_time_ms, position.open_sessions, position.accounting};

@@ -23,7 +23,9 @@ struct InputProgress {
 // The folders of one state.
 struct StateFolders {
   explicit StateFolders(std::filesystem::path root);
-  std::filesystem::path root, sessions, learner, versions;
+  std::filesystem::path root, sessions, learner, versions, scorers;
+  // The archive of a policy's versions: `scorers` where it is that of a scorer (policy_keys.h), else `versions`.
+  const std::filesystem::path& ArchiveOf(const std::string& policy) const;
 };
 
 // One partition, as the sessionizer's last commit left it.
@@ -50,6 +52,7 @@ struct PipelineStatus {
   std::map<std::int32_t, v1::TrajectoryName> learned_names;  // By the last checkpoint.
   std::string weights_sha256;      // Only after the run.
   PublicationStatus publication;
+  std::optional<PublicationStatus> scorer_publication;  // None: scorer.learn is false.
 
   v1::Accounting accounting() const;  // Over all partitions.
   // Closed sessions that the learner has neither merged nor holds until the merge order allows it.

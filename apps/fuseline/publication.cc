@@ -41,7 +41,8 @@ PublisherOptions PublisherOptionsOf(const v1::Config& config, const SigningKey* 
   return options;
 }
 
-// Null: versions are not signed.
+}  // namespace
+
 Result<std::optional<SigningKey>> SigningKeyOf(const v1::PolicyStore& settings) {
   if (settings.signing_key_file().empty()) return std::optional<SigningKey>();
   const auto pem = ReadFile(settings.signing_key_file());
@@ -50,8 +51,6 @@ Result<std::optional<SigningKey>> SigningKeyOf(const v1::PolicyStore& settings) 
   if (!key) return Error(Code::kInvalidInput, "policy_store.signing_key_file", settings.signing_key_file(), "holds", key.error().message);
   return std::optional(*std::move(key));
 }
-
-}  // namespace
 
 struct Publication::Impl {
   Impl(Options made_options, Instruments made_instruments, std::unique_ptr<FileSystem> made_files, Archive made_archive,

@@ -10,6 +10,7 @@
 #include "fuseline/core/clock.h"
 #include "fuseline/core/log.h"
 #include "fuseline/core/metrics.h"
+#include "fuseline/core/signature.h"
 #include "fuseline/core/status.h"
 #include "fuseline/fusion/acknowledgement.h"
 #include "fuseline/fusion/policy_version.h"
@@ -35,6 +36,9 @@ struct PublicationStatus {
   std::map<std::string, Acknowledgement> rankers;  // By name: those that are heard of.
   std::string last_error;          // Empty when all is well.
 };
+
+// The key that signs new versions; none: they are not signed. Errors: kInvalidInput for a file that is none.
+Result<std::optional<SigningKey>> SigningKeyOf(const v1::PolicyStore& settings);
 
 // The stage behind the learner: every version goes into the archive at once, and from there, when the gate accepted it, to
 // Redis, for as long as that takes. So training waits for the disk alone, and Redis can be away.

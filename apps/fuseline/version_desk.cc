@@ -9,10 +9,16 @@
 #include <unistd.h>
 
 #include "fuseline/core/clock.h"
+#include "fuseline/core/digest.h"
+#include "fuseline/fusion/scorer_network.h"
+#include "fuseline/fusion/weights_file.h"
 #include "fuseline/policy_store/fetch.h"
 #include "fuseline/policy_store/import.h"
+#include "fuseline/policy_store/publisher.h"
 #include "fuseline/serving_bridge/redis_options.h"
 #include "pipeline_status.h"
+#include "publication.h"
+#include "scorer_run.h"
 
 namespace fuseline {
 namespace {
@@ -41,7 +47,7 @@ VersionDesk::VersionDesk(const v1::Config& config, PublicKeys trusted)
 Result<VersionDesk> VersionDesk::Open(const v1::Config& config) {
   FUSELINE_ASSIGN_OR_FAIL(PublicKeys trusted, PublicKeys::FromHex(config.policy_store().public_keys()));
   VersionDesk desk(config, std::move(trusted));
-  const std::filesystem::path folder = StateFolders(config.fuseline().state_dir()).versions;
+  const std::filesystem::path folder = StateFolders(config.fuseline().state_dir()).ArchiveOf(config.policy().name());
   if (std::filesystem::exists(folder / "versions"))
     desk.archive_ = Archive::OpenBeside(folder, std::to_string(::getpid()), *desk.files_);
   auto redis = RedisConnection::Connect(RedisOptionsOf(config.redis()));
@@ -117,6 +123,68 @@ Result<bool> VersionDesk::Import(const ArchivedVersion& version, const std::stri
   FUSELINE_ASSIGN_OR_FAIL(const bool was_there, ImportVersion(*redis_, config_.policy().name(), seen, version, Note(why)));
   FUSELINE_FAIL_IF_ERROR(archive_->Put(version.version));  // Before Redis had it, the learner might have pruned it.
   return was_there;
+}
+
+// The number of the same weights in the archive, or the next.
+Result<VersionDesk::Adopted> VersionDesk::NumberOf(const PolicyVersion& trained) {
+  FUSELINE_ASSIGN_OR_FAIL(std::vector<std::uint64_t> numbers, PublishedVersions(*redis_, keys_));
+  if (archive_) {
+    FUSELINE_ASSIGN_OR_FAIL(const std::vector<std::uint64_t> archived, archive_->List());
+    for (const std::uint64_t number : archived) {
+      FUSELINE_ASSIGN_OR_FAIL(const ArchivedVersion version, archive_->Get(number));
+      if (version.version.manifest.weights_sha256() == trained.manifest.weights_sha256()) return Adopted{number, true};
+    }
+    numbers.insert(numbers.end(), archived.begin(), archived.end());
+  }
+  return Adopted{numbers.empty() ? 1 : *std::ranges::max_element(numbers) + 1, false};
+}
+
+// As the writer of this policy, which Redis may have forgotten.
+Status VersionDesk::Claim(std::uint64_t epoch) {
+  Log log(Severity::kError);
+  Metrics metrics;
+  const SystemClock clock;
+  PublisherOptions options;
+  options.policy = config_.policy().name();
+  const auto connect = [this] { return RedisConnection::Connect(RedisOptionsOf(config_.redis())); };
+  FUSELINE_ASSIGN_OR_RETURN(Publisher publisher, Publisher::Open(std::move(options), *archive_, connect, clock, log, metrics));
+  const Status claimed = publisher.Claim(epoch);
+  return claimed.code == Code::kNotFound ? publisher.Restore() : claimed;
+}
+
+Result<VersionDesk::Adopted> VersionDesk::Adopt(const std::string& folder, bool execute, const std::string& why) {
+  FUSELINE_ASSIGN_OR_FAIL(PolicyVersion trained, ReadScorer(folder));
+  const std::string& policy = config_.policy().name();
+  if (trained.manifest.policy() != policy)
+    return Error(Code::kInvalidInput, "version is of another policy (a scorer wants --scorer):", trained.manifest.policy());
+  if (config_.scorer().learn())
+    return Error(Code::kConflict, "scorer.learn is on, and its learner numbers its own versions: take another policy.name for this one");
+  if (Sha256Of(trained.weights) != trained.manifest.weights_sha256()) return Error(Code::kCorrupt, "weights are not those that the manifest promises");
+  FUSELINE_ASSIGN_OR_FAIL(const TensorMap tensors, DecodeWeights(trained.weights));
+  FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const ScorerNetwork network, ScorerNetwork::Create(trained.manifest, tensors));
+  FUSELINE_ASSIGN_OR_FAIL(const std::optional<SigningKey> key, SigningKeyOf(config_.policy_store()));
+  FUSELINE_ASSIGN_OR_FAIL(RedisConnection* const redis, Redis());
+  const std::filesystem::path state = config_.fuseline().state_dir();
+  if (!std::filesystem::exists(state)) return Error(Code::kNotFound, "no state folder, and what no archive holds is lost with redis:", state.string());
+  FUSELINE_ASSIGN_OR_FAIL(Adopted adopted, NumberOf(trained));
+  if (!execute) return adopted;
+
+  if (!archive_) {
+    const auto part_bytes = static_cast<std::uint64_t>(config_.policy_store().part_bytes());
+    FUSELINE_ASSIGN_OR_FAIL(archive_, Archive::Open(StateFolders(state).ArchiveOf(policy), part_bytes, *files_));
+  }
+  if (!adopted.was_there) {
+    trained.manifest.set_version(adopted.version);
+    FUSELINE_FAIL_IF_ERROR(archive_->Put(trained, key ? &*key : nullptr));
+  }
+  FUSELINE_ASSIGN_OR_FAIL(v1::AliasState seen, Aliases());
+  if (seen.epoch() == 0) {
+    FUSELINE_FAIL_IF_ERROR(Claim(1));
+    FUSELINE_ASSIGN_OR_FAIL(seen, Aliases());
+  }
+  FUSELINE_ASSIGN_OR_FAIL(const ArchivedVersion stored, archive_->Get(adopted.version));
+  FUSELINE_ASSIGN_OR_FAIL(adopted.was_there, ImportVersion(*redis, policy, seen, stored, Note(why), ImportNumber::kAnyNumber));
+  return adopted;
 }
 
 ChangeNote VersionDesk::Note(const std::string& why) const {

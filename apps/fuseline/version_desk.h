@@ -59,10 +59,22 @@ class VersionDesk {
   // Whether Import would, and the aliases as they stand. Errors: as Import, with nothing changed.
   Result<v1::AliasState> MayImport(const ArchivedVersion& version);
 
+  // Makes the scorer that `fuseline train-scorer` left in `folder` the next version of this policy: numbered, signed as the settings say, in the
+  // archive, then in Redis; moves no alias. Where nobody has ever published the policy, this claims it. Without `execute`, only says what would be.
+  // Errors: kNotFound without a state folder; kConflict with scorer.learn, whose learner numbers its own; kInvalidInput for a
+  // version of another policy or a key that is none; kCorrupt for one that no ranker would take; those of ImportVersion.
+  struct Adopted {
+    std::uint64_t version = 0;
+    bool was_there = false;  // The same weights, under this number.
+  };
+  Result<Adopted> Adopt(const std::string& folder, bool execute, const std::string& why);
+
   ChangeNote Note(const std::string& why) const;  // By user@host, now.
 
  private:
   VersionDesk(const v1::Config& config, PublicKeys trusted);
+  Result<Adopted> NumberOf(const PolicyVersion& trained);
+  Status Claim(std::uint64_t epoch);
   Status Prepare(const AliasMove& move, const v1::AliasState& seen, bool despite_gate, bool execute, const std::string& why);
 
   v1::Config config_;

@@ -160,6 +160,30 @@ std::string VersionsJson(const std::vector<VersionDesk::Row>& rows, const v1::Al
   return Json{{"epoch", aliases.epoch()}, {"change", aliases.change()}, {"aliases", AliasesJson(aliases)}, {"versions", versions}}.dump();
 }
 
+namespace {
+
+Json ScorerJson(const v1::ScorerForm& form) {
+  const v1::ScorerShape& shape = form.shape();
+  return {{"backbone", form.backbone()},
+          {"tasks", std::vector<std::string>(form.tasks().begin(), form.tasks().end())},
+          {"embedding_width", shape.embedding_width()},
+          {"bottom", std::vector<std::uint32_t>(shape.bottom().begin(), shape.bottom().end())},
+          {"tower", std::vector<std::uint32_t>(shape.tower().begin(), shape.tower().end())},
+          {"experts", shape.experts()},
+          {"task_experts", shape.task_experts()},
+          {"buckets", std::vector<std::uint32_t>(shape.buckets().begin(), shape.buckets().end())},
+          {"user_id", shape.user_id()},
+          {"item_id", shape.item_id()},
+          {"dense_width", shape.dense_width()},
+          {"min_frequency", shape.min_frequency()},
+          {"rate_prior", shape.rate_prior()},
+          {"impressions", form.lineage().impressions()},
+          {"steps", form.lineage().steps()},
+          {"phase", form.lineage().phase()}};
+}
+
+}  // namespace
+
 std::string VersionJson(const ArchivedVersion& version, const v1::AliasState& aliases) {
   const v1::PolicyManifest& manifest = version.version.manifest;
   const v1::Lineage& lineage = manifest.lineage();
@@ -180,7 +204,7 @@ std::string VersionJson(const ArchivedVersion& version, const v1::AliasState& al
                        {"threads", regime.threads()},
                        {"device", regime.device()}});
   }
-  return Json{{"version", manifest.version()},
+  Json json{{"version", manifest.version()},
               {"policy", manifest.policy()},
               {"algorithm", manifest.algorithm()},
               {"preset", manifest.preset()},
@@ -207,8 +231,9 @@ std::string VersionJson(const ArchivedVersion& version, const v1::AliasState& al
                 {"settings_sha256", ToHex(lineage.settings_sha256())},
                 {"rewards_sha256", ToHex(lineage.rewards_sha256())},
                 {"started_from", lineage.started_from()},
-                {"regimes", regimes}}}}
-      .dump();
+                {"regimes", regimes}}}};
+  if (manifest.has_scorer()) json["scorer"] = ScorerJson(manifest.scorer());
+  return json.dump();
 }
 
 std::string VersionText(const ArchivedVersion& version, const v1::AliasState& aliases) {
@@ -241,10 +266,11 @@ std::string DifferenceText(const PolicyVersion& first, const PolicyVersion& seco
   }
   for (const std::string& name : difference.only_in_first) text += name + ": only in the first, or of another shape\n";
   for (const std::string& name : difference.only_in_second) text += name + ": only in the second, or of another shape\n";
-  if (!difference.actions) return text + "actions cannot be compared: the feature schemas differ\n";
-  return text + Formatted("actions of %llu random candidates: mean change %.6g, largest %.6g (normalised units)\n",
-                          static_cast<unsigned long long>(difference.actions->candidates), difference.actions->mean_absolute,
-                          difference.actions->largest);
+  const ActionDifference* const found = difference.actions ? &*difference.actions : difference.scores ? &*difference.scores : nullptr;
+  if (found == nullptr) return text + "actions cannot be compared: the feature schemas differ\n";
+  return text + Formatted("%s of %llu random candidates: mean change %.6g, largest %.6g (%s)\n", difference.actions ? "actions" : "scores",
+                          static_cast<unsigned long long>(found->candidates), found->mean_absolute, found->largest,
+                          difference.actions ? "normalised units" : "shares of the tasks' ranges");
 }
 
 std::string DifferenceJson(const PolicyVersion& first, const PolicyVersion& second, const VersionDifference& difference) {
@@ -257,11 +283,11 @@ std::string DifferenceJson(const PolicyVersion& first, const PolicyVersion& seco
   Json json = {{"first", first.manifest.version()}, {"second", second.manifest.version()}, {"differences", manifest}, {"figures", figures},
                {"tensors", tensors}, {"only_in_first", difference.only_in_first}, {"only_in_second", difference.only_in_second},
                {"actions", nullptr}};
-  if (difference.actions) {
-    json["actions"] = {{"candidates", difference.actions->candidates},
-                       {"mean_absolute", difference.actions->mean_absolute},
-                       {"largest", difference.actions->largest}};
-  }
+  const auto put = [&](const char* name, const std::optional<ActionDifference>& found) {
+    if (found) json[name] = {{"candidates", found->candidates}, {"mean_absolute", found->mean_absolute}, {"largest", found->largest}};
+  };
+  put("actions", difference.actions);
+  put("scores", difference.scores);
   return json.dump();
 }
 

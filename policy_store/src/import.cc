@@ -10,17 +10,19 @@
 namespace fuseline {
 
 Status CheckImport(RedisConnection& redis, std::string_view policy, const v1::AliasState& seen,
-                   const ArchivedVersion& version) {
+                   const ArchivedVersion& version, ImportNumber rule) {
   const std::uint64_t number = version.version.manifest.version();
   const PolicyKeys keys(policy);
   if (version.version.manifest.policy() != policy) {
     return ErrorStatus(Code::kInvalidInput, "version is of another policy:", version.version.manifest.policy());
   }
   if (seen.epoch() == 0) return ErrorStatus(Code::kNotFound, "redis holds no epoch of this policy: unfenced");
-  FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t newest, NewestPublished(redis, keys));
-  if (number > newest) {
-    return ErrorStatus(Code::kConflict, "version", number,
-                       "is ahead of the newest here, and the learner will make its own:", newest);
+  if (rule == ImportNumber::kBehindTheLearner) {
+    FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t newest, NewestPublished(redis, keys));
+    if (number > newest) {
+      return ErrorStatus(Code::kConflict, "version", number,
+                         "is ahead of the newest here, and the learner will make its own:", newest);
+    }
   }
   FUSELINE_ASSIGN_OR_RETURN(const RedisReply stored, redis.Command({"GET", keys.manifest(number)}));
   if (stored.is_nil() || stored.text == version.manifest_bytes) return OkStatus();
@@ -28,10 +30,10 @@ Status CheckImport(RedisConnection& redis, std::string_view policy, const v1::Al
 }
 
 Result<bool> ImportVersion(RedisConnection& redis, std::string_view policy, const v1::AliasState& seen,
-                           const ArchivedVersion& version, const ChangeNote& note) {
+                           const ArchivedVersion& version, const ChangeNote& note, ImportNumber rule) {
   const std::uint64_t number = version.version.manifest.version();
   const PolicyKeys keys(policy);
-  FUSELINE_FAIL_IF_ERROR(CheckImport(redis, policy, seen, version));
+  FUSELINE_FAIL_IF_ERROR(CheckImport(redis, policy, seen, version, rule));
   FUSELINE_FAIL_IF_ERROR(PutParts(redis, keys, seen.epoch(), version));
   FUSELINE_ASSIGN_OR_FAIL(const bool was_there,
                           CompleteVersion(redis, keys, seen, seen.epoch(), version, /*moves=*/nullptr, note.changes_kept));

@@ -2,6 +2,7 @@
 // publisher with its archive, rankers with their production defaults, and the program itself.
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -267,6 +268,71 @@ TEST_F(VersionsTest, AnImportedVersionIsInTheArchiveAndInRedis) {
   ASSERT_EQ(Versions({"export", "4", "--to", file}).code, 0);
   EXPECT_EQ(there(import, state.path()).code, 5) << "ahead of the learner";
   EXPECT_THAT(archive.List().value(), testing::ElementsAre(1, 3));
+}
+
+// What train-scorer leaves in a folder becomes a version beside the policy's, without a learner of its own.
+TEST_F(VersionsTest, ATrainedScorerIsImportedPromotedAndRolledBack) {
+  // given
+  const std::filesystem::path golden = std::filesystem::path(std::getenv("FUSELINE_SOURCE_DIR")) / "tests/golden";
+  const auto make = [&](const std::string& name, float bias) {
+    PolicyVersion scorer;
+    EXPECT_TRUE(scorer.manifest.ParseFromString(ReadFile(golden / "scorer_v1.manifest.pb").value()));
+    TensorMap tensors = DecodeWeights(ReadFile(golden / "scorer_v1.safetensors").value()).value();
+    tensors["tower_0.1.bias"].values[0] += bias;
+    scorer.weights = EncodeWeights(tensors);
+    SealManifest(scorer.manifest, scorer.weights, kPartBytesMax);
+    const std::filesystem::path folder = std::filesystem::path(files_.path()) / name;
+    std::filesystem::create_directory(folder);
+    EXPECT_THAT(WriteFileAtomically(folder / "manifest.pb", CanonicalBytes(scorer.manifest)), IsOk());
+    EXPECT_THAT(WriteFileAtomically(folder / "weights.safetensors", scorer.weights), IsOk());
+    return folder.string();
+  };
+  const std::string first = make("mmoe-none-1", 0), second = make("mmoe-none-2", 0.5F);
+  RankerOptions options = OptionsOfRanker(Address(), "ranker-1");
+  options.scorer = true;
+  ASSERT_OK_AND_ASSIGN(const auto ranker, Ranker::Open(options, log_, metrics_, clock_));
+  const auto serves = [&](std::uint64_t version) { return Eventually([&] { return ranker->status().scorer_version == version; }); };
+  const auto execute = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--scorer", "--execute", "--reason", "test"});
+    return arguments;
+  };
+
+  // when, then: nothing goes to the policy itself, and nothing happens unasked
+  const Answer wrong = Versions({"import", first});
+  EXPECT_EQ(wrong.code, 4);
+  EXPECT_THAT(wrong.output, HasSubstr("--scorer"));
+  EXPECT_EQ(Versions({"import", first, "--scorer", "--set", "scorer.learn=true"}).code, 5) << "its learner has the numbers";
+  EXPECT_THAT(Versions({"import", first, "--scorer"}).output, HasSubstr("nothing was changed"));
+  EXPECT_EQ(Versions({"list", "--scorer", "--json"}).last()["versions"].size(), 0U);
+
+  // it goes into archive and Redis, and no gate vouches for it
+  const Answer imported = Versions(execute({"import", first}));
+  ASSERT_EQ(imported.code, 0) << imported.output;
+  EXPECT_EQ(Versions({"promote", "1", "--scorer"}).code, 5);
+  ASSERT_EQ(Versions(execute({"promote", "1", "--despite-gate"})).code, 0);
+  ASSERT_TRUE(serves(1));
+  const json shown = Versions({"show", "1", "--scorer", "--json"}).last();
+  EXPECT_EQ(shown["scorer"]["backbone"], "mmoe");
+  EXPECT_EQ(shown["aliases"], json::array({"live"}));
+  EXPECT_THAT(Versions({"show", "1", "--scorer"}).output, HasSubstr("embedding_width"));
+
+  // the next one has the next number, and a rollback goes back; the policy's own aliases are elsewhere
+  EXPECT_THAT(Versions(execute({"import", first})).output, HasSubstr("as it was there before"));
+  ASSERT_EQ(Versions(execute({"import", second})).code, 0);
+  ASSERT_EQ(Versions(execute({"promote", "2", "--despite-gate"})).code, 0);
+  ASSERT_TRUE(serves(2));
+  const json difference = Versions({"diff", "1", "2", "--scorer", "--json"}).last();
+  EXPECT_GT(difference["scores"]["mean_absolute"], 0.0);
+  ASSERT_EQ(Versions(execute({"rollback", "--to", "1", "--despite-gate"})).code, 0);
+  ASSERT_TRUE(serves(1));
+  EXPECT_EQ(ranker->status().version, 0U);
+  EXPECT_EQ(Versions({"list", "--json"}).last()["versions"].size(), 0U);
+
+  // and what is damaged is refused
+  std::string weights = ReadFile(second + "/weights.safetensors").value();
+  weights[weights.size() / 2] = static_cast<char>(weights[weights.size() / 2] ^ 1);
+  ASSERT_THAT(WriteFileAtomically(second + "/weights.safetensors", weights), IsOk());
+  EXPECT_EQ(Versions({"import", second, "--scorer"}).code, 4);
 }
 
 TEST_F(VersionsTest, WithoutRedisTheArchiveIsShownAndNothingMoves) {

@@ -18,7 +18,8 @@ struct TensorDifference {
   double largest = 0;   // Absolute change of one value.
 };
 
-// What two versions have different actions by, over random requests: normalised units, all dimensions and candidates together.
+// What two versions have different actions by, over random requests: normalised units, all dimensions and candidates together. Of two
+// scorers the same of task scores, in shares of each task's range.
 struct ActionDifference {
   std::uint64_t candidates = 0;
   double mean_absolute = 0;
@@ -28,7 +29,8 @@ struct ActionDifference {
 struct VersionDifference {
   std::map<std::string, TensorDifference> tensors;  // In both, in the same shape.
   std::vector<std::string> only_in_first, only_in_second;  // Tensors that the other has not, or in another shape.
-  std::optional<ActionDifference> actions;          // None where the two do not take the same features or give the same actions.
+  // Of two policies, and of two scorers; none where the two do not take the same features.
+  std::optional<ActionDifference> actions, scores;
 };
 
 // Pure. `probes`: random requests of 20 candidates each, the same for the same two versions. Errors: kCorrupt, kInvalidInput for weights that

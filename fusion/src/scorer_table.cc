@@ -11,6 +11,11 @@
 #include "packed_net.h"
 
 namespace fuseline {
+namespace {
+
+constexpr std::size_t kFloatsMax = std::size_t{1} << 28U;  // Of all records: a small file may name many rows.
+
+}  // namespace
 
 // A table as it is packed, read row by row in ascending order.
 class ScorerTable::Reader {
@@ -66,7 +71,9 @@ class ScorerTable::Builder {
     }
     std::ranges::sort(builder.known_);
     builder.known_.erase(std::ranges::unique(builder.known_).begin(), builder.known_.end());
-    builder.next_known_ = 0;
+    const std::size_t records = builder.known_.size() + static_cast<std::size_t>(shape.buckets_size());
+    if (records * table.width_ > kFloatsMax) return Error(Code::kInvalidInput, "scorer's table is too large, records:", records);
+    table.records_of_.resize(rows);
     return builder;
   }
 
@@ -123,7 +130,6 @@ Result<ScorerTable> ScorerTable::Create(const v1::ScorerShape& shape, std::size_
   table.sets_ = sets;
   table.past_ = shape.rate_prior() > 0 ? tasks + 1 : 0;
   table.width_ = sets * table.embedding_ + table.past_;
-  table.records_of_.resize(rows);
   FUSELINE_ASSIGN_OR_FAIL(Builder builder, Builder::Open(shape, rows, tasks, normaliser, tensors, table));
   std::uint32_t first_row = 0;
   std::size_t column = shape.dense_width();

@@ -400,8 +400,23 @@ void FillRowsOf(const Request& request, const ScorerFields& fields, std::uint32_
   }
   PackRows("embedding", embeddings, width, &tensors);
   PackRows("frequency", frequency, 1, &tensors);
+  if (fields.shape().rate_prior() <= 0) return;
   PackRows("seen", seen, 1, &tensors);
   PackRows("outcomes", outcomes, tasks, &tensors);
+}
+
+// One of each backbone for the fuzz target, small.
+void WriteFuzzCorpus(const std::filesystem::path& folder) {
+  for (const std::string& backbone : kBackbones) {
+    Made made = RandomScorer(backbone, 5);
+    Random random(1, "corpus." + backbone, 0);
+    const Request request(made.config.schema(), 3, random);
+    FillRowsOf(request, *made.fields, made.tensors["embedding"].shape[1], random, made.tensors);
+    v1::ExportedVersion exported;
+    exported.set_manifest(CanonicalBytes(made.version.manifest));
+    exported.set_weights(EncodeWeights(made.tensors));
+    ASSERT_THAT(WriteFileAtomically(folder / (backbone + ".pb"), CanonicalBytes(exported)), IsOk());
+  }
 }
 
 // What tests/golden and rankers in other languages are held to: a scorer of the default schema, a request, and the learner's scores of it.
@@ -434,6 +449,7 @@ TEST(ScorerNetworkTest, TheGoldenScorerSaysWhatTheLearnerSays) {
     made.Seal();
     ASSERT_THAT(WriteFileAtomically(folder / "scorer_v1.manifest.pb", CanonicalBytes(made.version.manifest)), IsOk());
     ASSERT_THAT(WriteFileAtomically(folder / "scorer_v1.safetensors", made.version.weights), IsOk());
+    WriteFuzzCorpus(folder / "../fuzz/scorer_corpus");
   }
   ASSERT_OK_AND_ASSIGN(made.version.weights, ReadFile(folder / "scorer_v1.safetensors"));
   ASSERT_OK_AND_ASSIGN(const std::string manifest, ReadFile(folder / "scorer_v1.manifest.pb"));

@@ -9,6 +9,7 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -25,7 +26,8 @@ struct Shape {
   std::int64_t rows, more;  // `more` of the inputs come as a block of their own.
 };
 const Shape kShapes[] = {{1, {3, 1}, 1, 0},         {1, {5, 7, 4}, 6, 2},        {2, {6, 1, 9, 1, 3}, 40, 0},        {3, {59, 64, 64, 1}, 17, 10},
-                         {2, {16, 33, 12}, 241, 0}, {4, {9, 20, 18, 3}, 500, 4}, {2, {60, 256, 128, 64, 1}, 250, 10}};
+                         {2, {16, 33, 12}, 241, 0}, {4, {9, 20, 18, 3}, 500, 4}, {2, {60, 256, 128, 64, 1}, 250, 10},
+                         {1, {700, 530, 300, 1}, 250, 10}};
 
 struct Followed {
   at::Tensor y, by_parameters, by_x, by_more;
@@ -136,6 +138,39 @@ TEST(CpuEnsembleTest, TwoGraphsAtOnceKeepTheirOwnActivations) {
       gradient(net.Forward(parameters, x).square().sum() + net.Forward(parameters, other).square().sum());
 
   EXPECT_TRUE(at::allclose(together, alone + also, 1e-5, 1e-5));
+}
+
+// Where B's rows lie far apart its columns are copied together, and a long depth is taken in parts.
+TEST(DenseKernelsTest, HowFarRowsLieApartChangesNoBit) {
+  if (ChooseDenseKernels() == nullptr) GTEST_SKIP() << "this CPU has no fused multiply-add";
+  at::manual_seed(16);
+  constexpr std::int64_t kRows = 101, kDepth = 600, kColumns = 304;
+  const at::Tensor a = at::randn({kRows, kDepth}), b = at::randn({kDepth, kColumns}), bias = at::randn({kColumns}),
+                   before = at::randn({kRows, kColumns}), gate = at::randn({kRows, kColumns});
+  const auto multiply = [&](DenseProduct product, std::int64_t width) {  // So many columns at a time, B's lying together.
+    at::Tensor c = before.clone();
+    for (std::int64_t column = 0; column < kColumns; column += width) {
+      DenseProduct part = product;
+      const at::Tensor columns = b.narrow(1, column, std::min(width, kColumns - column)).contiguous();
+      part.a = a.const_data_ptr<float>();
+      part.a_row = kDepth;
+      part.b = columns.const_data_ptr<float>();
+      part.b_stride = part.columns = static_cast<std::size_t>(columns.size(1));
+      part.c = c.data_ptr<float>() + column;
+      part.c_stride = kColumns;
+      part.rows = kRows;
+      part.depth = kDepth;
+      if (part.bias != nullptr) part.bias += column;
+      if (part.gate != nullptr) part.gate += column;
+      ChooseDenseKernels()->multiply(part);
+    }
+    return c;
+  };
+
+  const DenseProduct plain, onto{.onto = true}, forward{.bias = bias.const_data_ptr<float>(), .relu = true},
+      backward{.gate = gate.const_data_ptr<float>()};
+  for (const DenseProduct& product : {plain, onto, forward, backward})
+    EXPECT_TRUE(at::equal(multiply(product, kColumns), multiply(product, 32)));
 }
 
 at::Tensor Rounded(const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kDouble); }

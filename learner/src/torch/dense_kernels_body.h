@@ -62,10 +62,38 @@ void Columns(const DenseProduct& p, std::size_t column) {
   for (; row < p.rows; ++row) Tile<1, kVectors>(p, row, column);
 }
 
+// Where B's rows lie far apart, each step down a column is another page: a panel of its columns is copied together first,
+// in parts of the depth that the first cache holds. Sums are added in the same order, so nothing else changes.
+constexpr std::size_t kFarStride = 257, kPanelDepth = 256;
+
+template <int kVectors>
+void PackedColumns(const DenseProduct& p, std::size_t column) {
+  constexpr std::size_t kWidth = kVectors * kLanes;
+  alignas(64) float panel[kPanelDepth * kWidth];
+  DenseProduct part = p;
+  part.b = panel;
+  part.b_stride = kWidth;
+  part.c += column;
+  for (std::size_t k = 0; k < p.depth; k += part.depth) {
+    part.depth = p.depth - k < kPanelDepth ? p.depth - k : kPanelDepth;
+    const bool first = k == 0, last = k + part.depth == p.depth;
+    part.a = p.a + k * p.a_depth;
+    part.bias = first && p.bias != nullptr ? p.bias + column : nullptr;
+    part.onto = p.onto || !first;
+    part.relu = p.relu && last;
+    part.gate = last && p.gate != nullptr ? p.gate + column : nullptr;
+    const float* from = p.b + k * p.b_stride + column;
+    for (std::size_t i = 0; i < part.depth; ++i, from += p.b_stride)
+      for (int v = 0; v < kVectors; ++v) Store(panel + i * kWidth + v * kLanes, Load(from + v * kLanes));
+    Columns<kVectors>(part, 0);
+  }
+}
+
 void Multiply(const DenseProduct& p) {
+  const bool packs = p.b_stride >= kFarStride && p.rows >= 4 * FUSELINE_TILE_ROWS && p.depth > 0;
   std::size_t column = 0;
-  for (; column + 2 * kLanes <= p.columns; column += 2 * kLanes) Columns<2>(p, column);
-  if (column < p.columns) Columns<1>(p, column);
+  for (; column + 2 * kLanes <= p.columns; column += 2 * kLanes) packs ? PackedColumns<2>(p, column) : Columns<2>(p, column);
+  if (column < p.columns) packs ? PackedColumns<1>(p, column) : Columns<1>(p, column);
 }
 
 // Sixteen partial sums whatever the register's width, added in one order.

@@ -83,7 +83,7 @@ TEST_LIBRARIES = {"gtest", "rapidcheck"}
 PUBLIC_LIBRARIES = {"expected"}
 PUBLIC_LIBRARIES_OF_ROOM = {"test_support": {"gtest"}}
 # LibTorch is slow to compile and defines macros with common names, so its headers stay in few files.
-TORCH_FOLDERS = ("learner/src/torch/", "lab/response_model/src/torch/", "tests/learner/", "bench/learner_bench.cc", "bench/ranker_torch.cc")
+TORCH_FOLDERS = ("learner/src/torch/", "lab/response_model/src/torch/", "tests/learner/", "bench/learner_bench.cc", "bench/scorer_step_bench.cc", "bench/ranker_torch.cc")
 
 # A file here is an algorithm more, found by its folder: adding one names it nowhere else.
 GLOBBED_FOLDERS = ("learner/src/algorithms/", "learner/src/torch/")

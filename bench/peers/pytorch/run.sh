@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the PyTorch peer that build.sh installed: commands on standard input (step.py). FUSELINE_PEER_PYTHON: another Python that has
+# Runs the PyTorch peer that build.sh installed, step.py or the script that is named: commands on standard input. FUSELINE_PEER_PYTHON: another Python that has
 # PyTorch. Exits with 3 where there is none.
 set -euo pipefail
 
@@ -9,4 +9,4 @@ if [ ! -x "$python" ]; then
   echo "run.sh: the PyTorch peer is not installed: make bench-peers" >&2
   exit 3
 fi
-exec "$python" "$here/step.py"
+exec "$python" "$here/${1:-step.py}"

@@ -8,6 +8,7 @@
 #include "fuseline/core/file.h"
 #include "fuseline/ingest/kafka_source.h"
 #include "fuseline/kafka/admin.h"
+#include "fuseline/learner/scorer.h"
 #include "fuseline/redis/connection.h"
 #include "fuseline/serving_bridge/redis_options.h"
 #include "learning_input.h"
@@ -157,7 +158,8 @@ std::vector<CheckOutcome> CheckEverything(const v1::Config& config, Role role) {
     outcomes.push_back({std::move(what), found.value_or(""), found ? OkStatus() : found.error(), {}});
   };
   const v1::Kafka& kafka = config.kafka();
-  add("settings", std::string("valid"));
+  const Status scorer = role == Role::kSessionize ? OkStatus() : CheckScorerStream(config);
+  add("settings", scorer.ok() ? Result<std::string>("valid") : tl::unexpected(scorer));
   add("disk", CheckDisk(config));
   if (role != Role::kSessionize) add("redis", CheckRedis(config));
   const auto admin = kafka::Admin::Open(ConnectionOf(kafka), kafka.connect_timeout_ms());

@@ -92,7 +92,9 @@ class Loop final : public EventSink {
     auto& [log, metrics, clock] = instruments;
     FUSELINE_FAIL_IF_ERROR(MakeFolders(plan.folder));
     FUSELINE_ASSIGN_OR_FAIL(auto sessionizer, Sessionizer::Open(plan.folder / "sessions", plan.config.sessionizer(), clock, log, metrics));
-    FUSELINE_ASSIGN_OR_FAIL(auto learner, Learner::Open(plan.folder / "learner", plan.config, plan.build, log, metrics, clock));
+    v1::Config config = plan.config;
+    config.mutable_scorer()->set_learn(false);  // Scores are the world's.
+    FUSELINE_ASSIGN_OR_FAIL(auto learner, Learner::Open(plan.folder / "learner", config, plan.build, log, metrics, clock));
     learner->ExpectPartitions(1);
     FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const auto begin, sessionizer->TakeOver(kPartition, std::nullopt, 0));
     return std::unique_ptr<Loop>(new Loop(std::move(sessionizer), std::move(learner), ranker));

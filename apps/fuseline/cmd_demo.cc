@@ -177,6 +177,7 @@ Result<DemoFigures> Play(const v1::Config& config, const World& world, const Dem
   FUSELINE_ASSIGN_OR_FAIL(parts.learner, OpenLearner(config, state.folders, {.words = input}, instruments));
   FUSELINE_FAIL_IF_ERROR(RememberSettings(config, state.folders));
   FUSELINE_ASSIGN_OR_FAIL(parts.publication, OpenPublication(config, epoch, freshness, instruments));
+  FUSELINE_ASSIGN_OR_FAIL(parts.scorers, OpenScorerPublication(config, epoch, instruments));
   Pipeline pipeline(config, std::move(parts), freshness, instruments);
   FUSELINE_FAIL_IF_ERROR(ReadEventsTopic(config, {}, dead_letters.get(), pipeline.sessions()));
   OperatorPages pages([&] { return pipeline.status(); }, freshness, instruments);

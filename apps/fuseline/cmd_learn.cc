@@ -43,15 +43,17 @@ Status LearnFromTopic(const v1::Config& config, const KafkaReading& reading, con
   FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t epoch, ClaimEpoch(config));
   Freshness freshness(instruments.metrics);
   FUSELINE_ASSIGN_OR_RETURN(auto publication, OpenPublication(config, epoch, freshness, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(auto scorers, OpenScorerPublication(config, epoch, instruments));
   const auto durable = learner->DurableNames();
   StatusBoard status;
   TrajectoryQueue queue(static_cast<std::size_t>(config.learner().queue_trajectories()));
-  LearnStage learn(config, std::move(learner), std::move(publication), queue, /*stops_partitions=*/true, freshness, status, instruments);
+  LearnStage learn(config, std::move(learner), std::move(publication), std::move(scorers), queue, /*stops_partitions=*/true, freshness,
+                   status, instruments);
   FUSELINE_ASSIGN_OR_RETURN(const auto reader, TrajectoryReader::Open(config, from, durable, queue, freshness, status, instruments));
 
   const auto whole_status = [&] {
     PipelineStatus now = status.Copy();
-    now.publication = learn.publication().status();
+    learn.NotePublications(now);
     return now;
   };
   OperatorPages pages(whole_status, freshness, instruments);

@@ -9,6 +9,7 @@
 #include "command.h"
 #include "fuseline/core/stage.h"
 #include "fuseline/ingest/accounting.h"
+#include "fuseline/learner/scorer.h"
 #include "fuseline/policy_store/epoch_file.h"
 #include "fuseline/proto/settings.h"
 #include "learning_input.h"
@@ -38,6 +39,7 @@ struct ReplayOptions {
   std::string rewards;
   bool publish = false;
   std::uint64_t verify = 0;
+  bool scorer = false;
   std::string archive;
   bool json = false;
 };
@@ -78,6 +80,10 @@ void PrintSummary(const PipelineStatus& status) {
             << status.learner.versions << " versions, " << status.learner.versions_accepted << " accepted\n";
   for (const auto& [reason, count] : status.learner.left_out) {
     if (count > 0) std::cout << "            left out, " << reason << ": " << count << '\n';
+  }
+  if (const auto& scorer = status.learner.scorer) {
+    std::cout << "scorer      " << scorer->impressions << " impressions, " << scorer->steps << " steps, " << scorer->versions << " versions, "
+              << scorer->versions_accepted << " accepted\n";
   }
   std::cout << "weights     sha256 " << status.weights_sha256 << '\n';
   if (status.publication.epoch > 0) std::cout << "live        version " << status.publication.live_version << '\n';
@@ -123,7 +129,9 @@ Status Replay(const ReplayOptions& options, const v1::Config& config, const std:
     LearnBeside(*comparison, *parts.learner, stop, comparison_failure);
   }
   FUSELINE_ASSIGN_OR_RETURN(parts.publication, OpenPublication(config, epoch, freshness, instruments));
-  Publication& publication = *parts.publication;
+  FUSELINE_ASSIGN_OR_RETURN(parts.scorers, OpenScorerPublication(config, epoch, instruments));
+  std::vector<const Publication*> publications{parts.publication.get()};
+  if (parts.scorers) publications.push_back(parts.scorers.get());
   Pipeline pipeline(config, std::move(parts), freshness, instruments);
   FUSELINE_RETURN_IF_ERROR(OpenInput(options, config, dead_letters.get(), pipeline.sessions()));
   if (comparison != nullptr) comparison->ExpectPartitions(static_cast<int>(pipeline.sessions().partitions().size()));
@@ -131,8 +139,9 @@ Status Replay(const ReplayOptions& options, const v1::Config& config, const std:
     Stage progress("progress", [&](std::stop_token token) { return ShowProgress(pipeline, instruments.clock, token); });
     FUSELINE_RETURN_IF_ERROR(pipeline.Run(stop.token()));
   }
-  if (options.publish && !stop.stopped() && !publication.WaitUntilPublished(kPublishPatienceMs)) {
-    return ErrorStatus(Code::kUnavailable, "versions are in the archive but not in Redis:", publication.status().last_error);
+  for (const Publication* publication : publications) {
+    if (options.publish && !stop.stopped() && !publication->WaitUntilPublished(kPublishPatienceMs))
+      return ErrorStatus(Code::kUnavailable, "versions are in the archive but not in Redis:", publication->status().last_error);
   }
   FUSELINE_RETURN_IF_ERROR(comparison_failure);
   result->status = pipeline.status();
@@ -158,7 +167,8 @@ int Verify(const ReplayOptions& options) {
   if (!config) return FailUsage(config.error());
   const auto severity = ParseSeverity(config->fuseline().log_level());
   if (!severity) return FailUsage(severity.error());
-  const std::string archive = options.archive.empty() ? StateFolders(options.state).versions.string() : options.archive;
+  const StateFolders folders(options.state);
+  const std::string archive = options.archive.empty() ? (options.scorer ? folders.scorers : folders.versions).string() : options.archive;
 
   StopSignal stop;
   Log log(*severity);
@@ -178,6 +188,7 @@ int Verify(const ReplayOptions& options) {
 
 int Run(ReplayOptions options) {
   if (options.verify > 0) return Verify(options);
+  if (options.scorer) return FailUsage(ErrorStatus(Code::kInvalidInput, "--scorer says of which archive --verify's version is; a replay learns a scorer with --set scorer.learn=true"));
   if (options.topic != options.files.empty()) {
     return FailUsage(ErrorStatus(Code::kInvalidInput, "a replay reads either files or, with --topic, the events topic"));
   }
@@ -203,6 +214,7 @@ int Run(ReplayOptions options) {
   config->mutable_kafka()->clear_group_id();  // A replay moves no group's offsets.
   const auto severity = ParseSeverity(config->fuseline().log_level());
   if (!severity) return FailUsage(severity.error());
+  if (const Status scorer = CheckScorerStream(*config); !scorer.ok()) return FailUsage(scorer);
 
   StopSignal stop;
   Log log(*severity);
@@ -228,7 +240,8 @@ void RegisterReplay(Program& program) {
       "replay", "Learn from a finite log, files or the events topic up to its end, through the same stages as run",
       "fuseline replay week.jsonl.zst --gap-ms 21600000 --state week --json\n"
       "  fuseline replay --topic --rewards likes_count_more.yaml\n"
-      "  fuseline replay --verify 40 --state /var/lib/fuseline");
+      "  fuseline replay --verify 40 --state /var/lib/fuseline\n"
+      "  fuseline replay --verify 12 --scorer --state /var/lib/fuseline");
   options->settings.AddTo(*replay);
   replay->add_option("files", options->files, "events: .jsonl or .pb, plain, .gz or .zst; - for standard input")->type_name("FILE");
   replay->add_flag("--topic", options->topic, "read the events topic (kafka.events_topic) up to its present end instead");
@@ -246,6 +259,7 @@ void RegisterReplay(Program& program) {
                      "derive this version again from its lineage and compare digests: exit 0 equal, 5 not, 4 when version, log, or the state at its last change of settings are gone")
       ->check(CLI::PositiveNumber)
       ->type_name("VERSION");
+  replay->add_flag("--scorer", options->scorer, "with --verify: a version of the scorer that was learned beside the policy");
   replay->add_option("--archive", options->archive, "with --verify: an archive (STATE/policy) without the state folder that made it")
       ->type_name("DIR");
   replay->add_flag("--json", options->json, "a last line of JSON instead of the table");

@@ -28,6 +28,7 @@ Status RunEverything(const v1::Config& config, const KafkaReading& reading, cons
   FUSELINE_ASSIGN_OR_RETURN(const std::uint64_t epoch, ClaimEpoch(config));
   Freshness freshness(instruments.metrics);
   FUSELINE_ASSIGN_OR_RETURN(parts.publication, OpenPublication(config, epoch, freshness, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(parts.scorers, OpenScorerPublication(config, epoch, instruments));
   Pipeline pipeline(config, std::move(parts), freshness, instruments);
   FUSELINE_RETURN_IF_ERROR(ReadEventsTopic(config, reading, dead_letters.get(), pipeline.sessions()));
   FUSELINE_RETURN_IF_ERROR(pipeline.sessions().AuthorTicks());

@@ -25,15 +25,22 @@ void StopPartition(std::int32_t partition, const std::string& reason, StatusBoar
 }
 
 LearnStage::LearnStage(const v1::Config& config, std::unique_ptr<Learner> learner, std::unique_ptr<Publication> publication,
-                       TrajectoryQueue& queue, bool stops_partitions, Freshness& freshness, StatusBoard& status, Instruments instruments)
+                       std::unique_ptr<Publication> scorers, TrajectoryQueue& queue, bool stops_partitions, Freshness& freshness,
+                       StatusBoard& status, Instruments instruments)
     : learner_(std::move(learner)),
       publication_(std::move(publication)),
+      scorers_(std::move(scorers)),
       experiments_(config, *learner_, *publication_, instruments),
       queue_(queue),
       stops_partitions_(stops_partitions),
       freshness_(freshness),
       status_(status),
       instruments_(instruments) {
+  if (scorers_) {
+    learner_->OnMerged([this](const v1::Trajectory& trajectory) {
+      if (!trajectory.steps().empty()) scorers_->Served(trajectory.steps(0).exposure().scorer_version());
+    });
+  }
   Note();
 }
 
@@ -43,12 +50,11 @@ Status LearnStage::Run(int partitions, std::stop_token stop) {
   learner_->ExpectPartitions(partitions);
   std::uint64_t checkpointed = 0;  // Trajectories covered by the last checkpoint that was made early.
   if (auto pending = learner_->PendingVersion()) publication_->Store(std::move(*pending));
+  if (auto pending = learner_->PendingScorerVersion()) scorers_->Store(std::move(*pending));
   while (!stop.stop_requested()) {
-    while (const auto stored = publication_->TakeStored()) FUSELINE_RETURN_IF_ERROR(learner_->MarkStored(*stored));
-    while (const auto act = publication_->TakeAct()) FUSELINE_RETURN_IF_ERROR(Follow(*act));
-    if (auto failure = publication_->failure()) return *std::move(failure);
+    FUSELINE_RETURN_IF_ERROR(HearPublications());
     FUSELINE_RETURN_IF_ERROR(TakeParked());
-    if (queue_.exhausted() && parked_.empty() && learner_->idle() && !learner_->PendingVersion()) break;
+    if (queue_.exhausted() && parked_.empty() && learner_->idle() && !HasPending()) break;
 
     // A handful of records for each bout of training: neither starves the other.
     for (int i = 0; i < kRecordsPerAdvance; ++i) {
@@ -68,6 +74,21 @@ Status LearnStage::Run(int partitions, std::stop_token stop) {
   Note();
   status_.With([&, digest = learner_->WeightsSha256()](PipelineStatus& status) { status.weights_sha256 = digest; });
   return OkStatus();
+}
+
+Status LearnStage::HearPublications() {
+  while (const auto stored = publication_->TakeStored()) FUSELINE_RETURN_IF_ERROR(learner_->MarkStored(*stored));
+  while (const auto act = publication_->TakeAct()) FUSELINE_RETURN_IF_ERROR(Follow(*act));
+  if (auto failure = publication_->failure()) return *std::move(failure);
+  if (!scorers_) return OkStatus();
+  while (const auto stored = scorers_->TakeStored()) FUSELINE_RETURN_IF_ERROR(learner_->MarkScorerStored(*stored));
+  while (scorers_->TakeAct()) {}  // Nobody explores around a scorer: whichever serves, it learns the same.
+  return scorers_->failure().value_or(OkStatus());
+}
+
+void LearnStage::NotePublications(PipelineStatus& status) const {
+  status.publication = publication_->status();
+  if (scorers_) status.scorer_publication = scorers_->status();
 }
 
 // An act that cannot be followed changes nothing here: rankers have moved all the same, and somebody must know.
@@ -137,6 +158,10 @@ Status LearnStage::Advance() {
   if (!version) return std::move(version).error();
   Note();
   if (!version->has_value()) return OkStatus();
+  if ((*version)->manifest.has_scorer()) {
+    scorers_->Store(std::move(**version));
+    return OkStatus();
+  }
   if ((*version)->manifest.gate().passed()) {
     freshness_.Learned((*version)->manifest.version(), learner_->DurableNames(), instruments_.clock.wall_ms());
   }
@@ -145,7 +170,7 @@ Status LearnStage::Advance() {
 }
 
 void LearnStage::Note() {
-  const bool idle = learner_->idle() && !learner_->PendingVersion();
+  const bool idle = learner_->idle() && !HasPending();
   status_.With([&, progress = learner_->progress(), names = learner_->DurableNames()](PipelineStatus& status) {
     // Looked at under this lock: what is no longer being offered is in the queue, or was taken by this thread.
     status.idle = idle && !status.offering && queue_.size() == 0;

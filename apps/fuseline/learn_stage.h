@@ -16,13 +16,16 @@
 namespace fuseline {
 
 // Trajectories from a queue → learner → archive → Redis: the part that `fuseline run` and `fuseline learn` share. A version stays
-// pending until the archive has it, so this may be killed at any moment. One thread runs it.
+// pending until the archive has it, so this may be killed at any moment. The scorer's versions, where the learner learns one, go the
+// same way beside it. One thread runs it.
 class LearnStage {
  public:
   // `stops_partitions`: what cannot follow in a partition (a gap in the names) stops that partition with an alarm, for ever, instead of
   // ending Run. The merge order then waits for it, once the others have gone as far as they may.
-  LearnStage(const v1::Config& config, std::unique_ptr<Learner> learner, std::unique_ptr<Publication> publication, TrajectoryQueue& queue, bool stops_partitions,
-             Freshness& freshness, StatusBoard& status, Instruments instruments);
+  // `scorers`: null where scorer.learn is false.
+  LearnStage(const v1::Config& config, std::unique_ptr<Learner> learner, std::unique_ptr<Publication> publication,
+             std::unique_ptr<Publication> scorers, TrajectoryQueue& queue, bool stops_partitions, Freshness& freshness, StatusBoard& status,
+             Instruments instruments);
   ~LearnStage();
 
   // Until the queue is closed and all of it is learned from, or a stop is asked for; then it is checkpointed.
@@ -30,9 +33,11 @@ class LearnStage {
   Status Run(int partitions, std::stop_token stop);
 
   const Learner& learner() const { return *learner_; }
-  const Publication& publication() const { return *publication_; }  // Its status is thread-safe.
+  void NotePublications(PipelineStatus& status) const;  // Thread-safe.
 
  private:
+  Status HearPublications();
+  bool HasPending() const { return learner_->PendingVersion() || learner_->PendingScorerVersion(); }
   Status Take(v1::TrajectoryRecord record);
   Result<bool> Offer(const v1::TrajectoryRecord& record);
   Status TakeParked();
@@ -42,7 +47,7 @@ class LearnStage {
   bool IsHeldBack() const;
 
   const std::unique_ptr<Learner> learner_;
-  const std::unique_ptr<Publication> publication_;
+  const std::unique_ptr<Publication> publication_, scorers_;
   ExperimentWatch experiments_;
   TrajectoryQueue& queue_;
   const bool stops_partitions_;

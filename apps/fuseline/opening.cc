@@ -12,6 +12,7 @@
 #include "fuseline/core/backoff.h"
 #include "fuseline/core/digest.h"
 #include "fuseline/core/stage.h"
+#include "fuseline/fusion/policy_keys.h"
 #include "fuseline/kafka/producer.h"
 #include "fuseline/proto/settings.h"
 #include "stored_status.h"
@@ -177,7 +178,7 @@ Result<std::unique_ptr<Publication>> OpenPublication(const v1::Config& config, s
                                                      Instruments instruments) {
   Publication::Options options;
   options.config = config;
-  options.folder = StateFolders(config.fuseline().state_dir()).versions.string();
+  options.folder = StateFolders(config.fuseline().state_dir()).ArchiveOf(config.policy().name()).string();
   options.epoch = epoch;
   options.on_published = [&freshness, &clock = instruments.clock](std::uint64_t version, bool is_live) {
     freshness.Published(version, is_live, clock.wall_ms());
@@ -186,6 +187,16 @@ Result<std::unique_ptr<Publication>> OpenPublication(const v1::Config& config, s
     freshness.InUse(ranker, version, wall_ms);
   };
   options.on_gone = [&freshness](const std::string& ranker) { freshness.Gone(ranker); };
+  return Publication::Open(std::move(options), instruments);
+}
+
+Result<std::unique_ptr<Publication>> OpenScorerPublication(const v1::Config& config, std::uint64_t epoch, Instruments instruments) {
+  if (!config.scorer().learn()) return std::unique_ptr<Publication>();
+  Publication::Options options;
+  options.config = config;
+  options.config.mutable_policy()->set_name(ScorerPolicyOf(config.policy().name()));
+  options.folder = StateFolders(config.fuseline().state_dir()).scorers.string();
+  options.epoch = epoch;
   return Publication::Open(std::move(options), instruments);
 }
 

@@ -18,6 +18,7 @@ OperatorPages::OperatorPages(std::function<PipelineStatus()> status, Freshness& 
     std::string trouble;
     for (const auto& [partition, reason] : now.stopped) trouble += "partition " + std::to_string(partition) + " stopped: " + reason + '\n';
     if (!now.publication.last_error.empty()) trouble += now.publication.last_error + '\n';
+    if (now.scorer_publication && !now.scorer_publication->last_error.empty()) trouble += "scorer: " + now.scorer_publication->last_error + '\n';
     if (trouble.empty()) return HttpServer::Response{.body = "ok\n"};
     return HttpServer::Response{.code = 503, .body = trouble};
   });
@@ -80,6 +81,10 @@ std::string OperatorPages::MetricsText() {
       .Set(static_cast<double>(status.learner.repeats_differing));
   instruments_.metrics.GetGauge("fuseline_policy_store_live_version", "version that the alias live points to")
       .Set(static_cast<double>(status.publication.live_version));
+  if (status.scorer_publication) {
+    instruments_.metrics.GetGauge("fuseline_scorer_live_version", "version that the scorer's alias live points to")
+        .Set(static_cast<double>(status.scorer_publication->live_version));
+  }
   std::uint64_t current = 0, others = 0;
   for (const auto& [ranker, word] : status.publication.rankers) {
     ++(word.version == status.publication.live_version ? current : others);

@@ -9,7 +9,8 @@ namespace fuseline {
 
 Pipeline::Pipeline(const v1::Config& config, Parts parts, Freshness& freshness, Instruments instruments)
     : queue_(static_cast<std::size_t>(config.learner().queue_trajectories())),
-      learn_(config, std::move(parts.learner), std::move(parts.publication), queue_, /*stops_partitions=*/false, freshness, status_, instruments),
+      learn_(config, std::move(parts.learner), std::move(parts.publication), std::move(parts.scorers), queue_, /*stops_partitions=*/false,
+             freshness, status_, instruments),
       sessions_(config, std::move(parts.sessionizer),
                 std::make_unique<LearnerQueue>(queue_, status_, freshness, instruments.clock), status_, instruments) {}
 
@@ -23,7 +24,7 @@ Status Pipeline::Run(std::stop_token stop) {
 
 PipelineStatus Pipeline::status() const {
   PipelineStatus status = status_.Copy();
-  status.publication = learn_.publication().status();
+  learn_.NotePublications(status);
   return status;
 }
 

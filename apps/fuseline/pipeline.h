@@ -21,6 +21,7 @@ class Pipeline {
     std::unique_ptr<Sessionizer> sessionizer;
     std::unique_ptr<Learner> learner;
     std::unique_ptr<Publication> publication;
+    std::unique_ptr<Publication> scorers;  // Of a scorer that the learner learns; else null.
   };
 
   Pipeline(const v1::Config& config, Parts parts, Freshness& freshness, Instruments instruments);

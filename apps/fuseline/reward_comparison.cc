@@ -67,6 +67,7 @@ Result<std::unique_ptr<RewardComparison>> RewardComparison::Open(const v1::Confi
   v1::Config other = config;
   *other.mutable_rewards() = proposed;
   other.mutable_learner()->set_queue_trajectories(kQueueTrajectories);
+  other.mutable_scorer()->set_learn(false);
   FUSELINE_ASSIGN_OR_FAIL(comparison->learner_,
                           Learner::Open(folder, other, BuildText(), log, comparison->metrics_, clock));
   return comparison;

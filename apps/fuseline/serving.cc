@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "fuseline/learner/scorer.h"
 #include "fuseline/sessionizer/sessionizer.h"
 #include "starting_point.h"
 #include "stored_status.h"
@@ -36,6 +37,7 @@ int Serve(const ServingOptions& options, Role role, const ServingBody& body) {
   const auto config = options.settings.Load();
   if (!config) return FailUsage(config.error());
   if (options.dry_run) return DryRun(*config, role);
+  if (const Status scorer = CheckScorerStream(*config); role != Role::kSessionize && !scorer.ok()) return FailUsage(scorer);
   const auto from = ParseStartingPoint(options.from);
   if (!from) return FailUsage(from.error());
   const auto severity = ParseSeverity(config->fuseline().log_level());

@@ -97,6 +97,54 @@ Json PublicationJson(const PublicationStatus& publication) {
           {"last_error", publication.last_error}};
 }
 
+// Null where none is learned. A figure of a task whose impressions lack a class is null.
+Json ScorerJson(const PipelineStatus& status) {
+  if (!status.learner.scorer) return {};
+  const ScorerProgress& scorer = *status.learner.scorer;
+  const auto figures = [](double auc, double log_loss) {
+    return Json{{"auc", auc < 0 ? Json() : Json(auc)}, {"log_loss", log_loss}};
+  };
+  Json tasks = Json::object(), left_out = Json::object();
+  for (const ScorerProgress::Task& task : scorer.tasks) {
+    tasks[task.task] = {{"plain", figures(task.auc, task.log_loss)}, {"weighted", figures(task.weighted_auc, task.weighted_log_loss)}};
+  }
+  for (const auto& [reason, count] : scorer.left_out) left_out[reason] = count;
+  const PublicationStatus publication = status.scorer_publication.value_or(PublicationStatus());
+  return {{"live_version", publication.live_version},
+          {"phase", scorer.phase},
+          {"impressions", scorer.impressions},
+          {"held_back", scorer.held_back},
+          {"steps", scorer.steps},
+          {"steps_undone", scorer.steps_undone},
+          {"versions", scorer.versions},
+          {"versions_accepted", scorer.versions_accepted},
+          {"critic_error", scorer.critic_error},
+          {"progressive", {{"impressions", scorer.progressive_impressions}, {"tasks", tasks}}},
+          {"left_out", left_out},
+          {"publication", PublicationJson(publication)}};
+}
+
+std::string ScorerText(const Json& scorer) {
+  std::ostringstream out;
+  out << "scorer           version " << scorer["live_version"] << "   made " << scorer["versions"] << "   accepted "
+      << scorer["versions_accepted"] << "   " << scorer["phase"].get<std::string>() << ", impressions " << scorer["impressions"] << '\n';
+  const auto figures = [](const Json& model) {
+    std::ostringstream text;
+    text << std::fixed << std::setprecision(4);
+    if (model["auc"].is_null()) text << "auc none";
+    else text << "auc " << model["auc"].get<double>();
+    text << ", log loss " << model["log_loss"].get<double>();
+    return text.str();
+  };
+  for (const auto& [task, models] : scorer["progressive"]["tasks"].items()) {
+    out << "scorer           " << std::left << std::setw(16) << task << "plain " << figures(models["plain"]) << "   weighted "
+        << figures(models["weighted"]) << '\n';
+  }
+  const std::string error = scorer["publication"]["last_error"];
+  if (!error.empty()) out << "scorer           publication: " << error << '\n';
+  return out.str();
+}
+
 // One line each, those that are not at `live` first.
 std::string RankersText(const Json& rankers, const Json& live) {
   std::vector<Json> lines(rankers.begin(), rankers.end());
@@ -159,6 +207,7 @@ std::string StatusJson(const PipelineStatus& status, const Freshness::Report& fr
       {"learner", LearnerJson(status)},
       {"live_version", status.publication.live_version},
       {"publication", PublicationJson(status.publication)},
+      {"scorer", ScorerJson(status)},
       {"freshness",
        {{"decision_delay", ToJson(freshness.decision)},
         {"trained", ToJson(freshness.trained)},
@@ -188,6 +237,7 @@ Result<std::string> StatusText(const std::string& text) {
   out << "learned_through  " << learner["learned_through_ms"] << " ms   trajectories " << learner["trajectories"] << "   steps "
       << learner["steps"] << '\n';
   out << LiveText(json);
+  if (const Json scorer = json.value("scorer", Json()); !scorer.is_null()) out << ScorerText(scorer);
   out << "accounting       " << (json["accounting_balanced"].get<bool>() ? "balanced" : "NOT BALANCED") << ' '
       << json["accounting"].dump() << '\n';
   for (const auto& [partition, reason] : learner["stopped"].items()) {
@@ -204,6 +254,7 @@ std::string ReplayJson(const PipelineStatus& status, const std::string& reward_c
                {"steps", status.learner.steps},
                {"versions", status.learner.versions},
                {"weights_sha256", status.weights_sha256}};
+  if (status.learner.scorer) json["scorer"] = ScorerJson(status);
   if (!reward_comparison.empty()) json["rewards"] = Json::parse(reward_comparison);
   return json.dump();
 }

@@ -9,9 +9,9 @@ namespace fuseline {
 namespace {
 
 // Where the aliases stood when Redis was last seen.
-Status ReadLive(const StateFolders& folders, PublicationStatus& status) {
+Status ReadLive(const std::filesystem::path& archive, PublicationStatus& status) {
   DiskFileSystem files;
-  FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState aliases, Archive::OpenReadOnly(folders.versions, files).LoadAliases());
+  FUSELINE_ASSIGN_OR_RETURN(const v1::AliasState aliases, Archive::OpenReadOnly(archive, files).LoadAliases());
   const v1::AliasChange* live = FindAlias(aliases, kLiveAlias);
   if (live == nullptr) return OkStatus();
   status.live_version = live->to_version();
@@ -45,7 +45,8 @@ Result<PipelineStatus> ReadStoredStatus(const std::filesystem::path& state) {
   status.learner = learner->progress();
   status.learned_names = learner->DurableNames();
   status.weights_sha256 = learner->WeightsSha256();
-  FUSELINE_FAIL_IF_ERROR(ReadLive(folders, status.publication));
+  FUSELINE_FAIL_IF_ERROR(ReadLive(folders.versions, status.publication));
+  if (status.learner.scorer) FUSELINE_FAIL_IF_ERROR(ReadLive(folders.scorers, status.scorer_publication.emplace()));
   return status;
 }
 

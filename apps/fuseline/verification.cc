@@ -50,10 +50,13 @@ Result<v1::Config> SettingsOfRegime(const v1::Config& here, const v1::Regime& re
     return Error(Code::kCorrupt, "the settings of a regime cannot be read");
   v1::Config config = here;
   const v1::Fuseline process = here.fuseline();
-  std::vector<const google::protobuf::FieldDescriptor*> shapers;
-  ShapingSettings(here).GetReflection()->ListFields(ShapingSettings(here), &shapers);
-  for (const auto* field : shapers)
-    config.GetReflection()->ClearField(&config, field);  // Or lists would be merged.
+  const v1::Config shaping_here = ShapingSettings(here);
+  for (const v1::Config* shaped : {&shaping_here, &std::as_const(shaping)}) {
+    std::vector<const google::protobuf::FieldDescriptor*> shapers;
+    shaped->GetReflection()->ListFields(*shaped, &shapers);
+    for (const auto* field : shapers)
+      config.GetReflection()->ClearField(&config, field);  // Or lists would be merged.
+  }
   config.MergeFrom(shaping);
   *config.mutable_fuseline() = process;
   config.mutable_fuseline()->set_seed(shaping.fuseline().seed());
@@ -222,7 +225,7 @@ class Derivation {
   }
 
   Result<v1::PolicyManifest> Derived() const {
-    auto derived = ManifestOf(target_.version(), folders().versions);
+    auto derived = ManifestOf(target_.version(), folders().ArchiveOf(target_.policy()));
     if (derived || derived.error().code != Code::kNotFound) return derived;
     return Error(Code::kNotFound, "the log ends before version", target_.version(),
                  "can be made: what it learned from is not in it (any more)");
@@ -231,8 +234,17 @@ class Derivation {
  private:
   Status BeginFrom(Learner& learner) const {
     DiskFileSystem files;
-    const auto found = Archive::OpenReadOnly(options_.archive, files).Get(target_.lineage().started_from());
-    if (found) return learner.BeginFrom(found->version);
+    const bool of_scorer = target_.has_scorer();
+    const std::filesystem::path policies =
+        of_scorer && !options_.state.empty() ? StateFolders(options_.state).versions : std::filesystem::path(options_.archive);
+    const auto found = Archive::OpenReadOnly(policies, files).Get(target_.lineage().started_from());
+    std::optional<PolicyVersion> scorer;
+    if (const auto before = target_.metrics().find(kScorerStartedFrom); of_scorer && before != target_.metrics().end()) {
+      const auto number = static_cast<std::uint64_t>(before->second);
+      FUSELINE_ASSIGN_OR_RETURN(ArchivedVersion archived, Archive::OpenReadOnly(options_.archive, files).Get(number));
+      scorer = std::move(archived.version);
+    }
+    if (found) return learner.BeginFrom(found->version, scorer ? &*scorer : nullptr);
     return ErrorStatus(Code::kNotFound, "version", target_.version(), "began with the actor of version",
                  target_.lineage().started_from(), "which the archive does not hold (any more):",
                  found.error().message);
@@ -301,8 +313,8 @@ class Derivation {
     const auto durable = parts.learner->DurableNames();
     StatusBoard status;
     TrajectoryQueue queue(static_cast<std::size_t>(config_.learner().queue_trajectories()));
-    LearnStage learn(config_, std::move(parts.learner), std::move(parts.publication), queue,
-                     /*stops_partitions=*/false, freshness_, status, instruments_);
+    LearnStage learn(config_, std::move(parts.learner), std::move(parts.publication),
+                     std::move(parts.scorers), queue, /*stops_partitions=*/false, freshness_, status, instruments_);
     FUSELINE_ASSIGN_OR_RETURN(
         const auto reader,
         TrajectoryReader::Open(config_, from, durable, queue, freshness_, status, instruments_));
@@ -327,7 +339,7 @@ class Derivation {
     Stage watch("verification", [&](std::stop_token token) {
       while (SleepFor(token, kLookMs)) {
         const PipelineStatus now = status();
-        if (now.learner.versions >= target_.version() || (ends_idle && now.idle))
+        if (MadeUntil(now.learner) >= target_.version() || (ends_idle && now.idle))
           enough.request_stop();
       }
       return OkStatus();
@@ -338,6 +350,12 @@ class Derivation {
           Code::kCorrupt,
           "the log does not hold what the version learned from any more:", outcome.message);
     return outcome;
+  }
+
+  // Versions of the kind that is to be made.
+  std::uint64_t MadeUntil(const LearnerProgress& progress) const {
+    if (!target_.has_scorer()) return progress.versions;
+    return progress.scorer ? progress.scorer->versions : 0;
   }
 
   // Archive and learner of this folder; `sessions`: where a sessionizer keeps its state, none
@@ -352,6 +370,8 @@ class Derivation {
     FUSELINE_ASSIGN_OR_FAIL(parts.learner, OpenLearner(config_, folders(), input, instruments_));
     FUSELINE_ASSIGN_OR_FAIL(parts.publication,
                             OpenPublication(config_, /*epoch=*/0, freshness_, instruments_));
+    FUSELINE_ASSIGN_OR_FAIL(parts.scorers,
+                            OpenScorerPublication(config_, /*epoch=*/0, instruments_));
     return parts;
   }
 

@@ -17,7 +17,7 @@ struct VerificationOptions {
   std::uint64_t version = 0;
   std::string state;    // The folder of who made it; empty: only its archive is here, and it is
                         // derived from the beginning.
-  std::string archive;  // STATE/policy, or a copy of it.
+  std::string archive;  // STATE/policy, of a scorer's version STATE/scorer; or a copy of it.
   std::vector<std::string> files;  // Where its lineage names files: these, in that order.
 };
 
@@ -42,7 +42,7 @@ struct Verification {
   bool equal() const { return archived_sha256 == derived_sha256 && manifest.empty(); }
 };
 
-// Derives a version again from its lineage, in a temporary folder: under its own settings, from the
+// Derives a version, of a policy or of the scorer that is learned beside it, again from its lineage, in a temporary folder: under its own settings, from the
 // nearest full checkpoint before it that is kept, or from the beginning, from the same log up to
 // the names that it had taken, with what acted on it from outside. What differs between any of its
 // regimes and here is logged (replay.verification_differs) before a learner is opened. Changes

@@ -48,6 +48,7 @@ Status WarmStart(const v1::Config& config, const std::vector<std::string>& files
   FUSELINE_ASSIGN_OR_RETURN(parts.learner, OpenLearner(config, own, {.words = input, .history = true}, instruments));
   FUSELINE_ASSIGN_OR_RETURN(parts.publication,
                             OpenPublication(config, /*epoch=*/0, freshness, instruments));
+  FUSELINE_ASSIGN_OR_RETURN(parts.scorers, OpenScorerPublication(config, /*epoch=*/0, instruments));
   FUSELINE_ASSIGN_OR_RETURN(const auto dead_letters,
                             OpenDeadLetters(config, /*without_kafka=*/true));
   Pipeline pipeline(config, std::move(parts), freshness, instruments);

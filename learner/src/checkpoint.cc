@@ -82,6 +82,11 @@ bool IsOfHistory(const v1::LearnerCheckpoint& checkpoint, const v1::Lineage& lin
   });
 }
 
+bool IsBeforeScorer(const v1::LearnerCheckpoint& checkpoint, const v1::PolicyManifest& version) {
+  return checkpoint.scorer().counts().versions() < version.version() &&
+         checkpoint.counts().trajectories() <= version.lineage().trajectories_taken();
+}
+
 // Another name for the same bytes; a copy where the file systems differ.
 bool Share(const std::filesystem::path& from, const std::filesystem::path& to) {
   std::error_code failed;
@@ -195,10 +200,11 @@ Result<DerivationBase> PrepareToDeriveAgain(const v1::PolicyManifest& version, c
   *acts.mutable_acts() = version.lineage().acts();
   FUSELINE_FAIL_IF_ERROR(WriteActs(to, acts));
   std::vector<KeptCheckpoint> kept = KeptCheckpoints(from);
-  std::erase_if(kept, [&](const KeptCheckpoint& base) { return base.version >= version.version(); });
+  if (!version.has_scorer()) std::erase_if(kept, [&](const KeptCheckpoint& base) { return base.version >= version.version(); });
   for (; !kept.empty(); kept.pop_back()) {
     const auto checkpoint = ReadSealed<v1::LearnerCheckpoint>(from / KeptName(kept.back()));
     if (!checkpoint || !IsOfHistory(*checkpoint, version.lineage())) continue;
+    if (version.has_scorer() && !IsBeforeScorer(*checkpoint, version)) continue;
     const bool whole = std::ranges::all_of(FilesOf(*checkpoint), [&](const std::string& name) {
       return std::filesystem::exists(to / name) || Share(from / name, to / name);
     });

@@ -60,9 +60,10 @@ void Learner::OnMerged(std::function<void(const v1::Trajectory&)> see) { impl_->
 
 bool Learner::is_new() const { return impl_->counts.trajectories() == 0 && impl_->counts.versions() == 0; }
 
-Status Learner::BeginFrom(const PolicyVersion& version) {
+Status Learner::BeginFrom(const PolicyVersion& version, const PolicyVersion* scorer) {
   if (!is_new() || !impl_->inputs.empty()) return ErrorStatus(Code::kConflict, "the learner in", impl_->folder.string(), "has begun already");
   FUSELINE_RETURN_IF_ERROR(impl_->Adopt(version));
+  if (scorer != nullptr && impl_->scorer) FUSELINE_RETURN_IF_ERROR(impl_->scorer->Adopt(*scorer));
   return impl_->Checkpoint();
 }
 
@@ -115,7 +116,7 @@ Result<std::optional<PolicyVersion>> Learner::Advance() {
     }
     if (impl.ScorerWaits()) return std::nullopt;
     if (impl.ScorerVersionDue()) {
-      FUSELINE_FAIL_IF_ERROR(impl.scorer->MakeVersion(impl.MakeLineage(), impl.clock.wall_ms()));
+      FUSELINE_FAIL_IF_ERROR(impl.scorer->MakeVersion(impl.MakeLineage(), impl.counts.versions(), impl.clock.wall_ms()));
       impl.unsaved_scorer = true;
       continue;
     }

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <set>
 #include <span>
 
 #include "checkpoint.h"
@@ -182,7 +183,13 @@ Status Learner::Impl::DropOldCheckpoints() const {
   const std::uint64_t archived = Unsigned(config.policy_store().keep_versions());
   const std::uint64_t floor = counts.versions() > archived ? counts.versions() - archived + 1 : 1;
   const auto newest = static_cast<std::size_t>(config.learner().keep_checkpoints());
-  for (const KeptCheckpoint& kept : DroppedCheckpoints(KeptCheckpoints(folder), newest, floor, {incumbents.back()}))
+  std::set<std::uint64_t> also{incumbents.back()};
+  // What a version of the scorer is derived from was kept at the policy's version before it; or, where a regime began behind the
+  // scorer's version, at the one before that.
+  if (scorer) {
+    for (const std::uint64_t version : scorer->policy_versions()) also.insert({version, version + 1});
+  }
+  for (const KeptCheckpoint& kept : DroppedCheckpoints(KeptCheckpoints(folder), newest, floor, also))
     FUSELINE_RETURN_IF_ERROR(DropCheckpoint(folder, kept));
   return OkStatus();
 }

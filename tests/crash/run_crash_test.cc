@@ -1,6 +1,7 @@
 // Proven: a SIGKILL of `fuseline run`, again and again at random moments while it reads a fixed topic, changes nothing. No
 // session is lost and none is taken twice: in the end the account of every partition, the names taken, the digest of the
-// weights and that of every version ever made are those of a run that was left alone.
+// weights and that of every version ever made, of the policy and of the scorer that is learned beside it, are those of a run that was
+// left alone.
 // Method: the real program against a real broker and a real Redis. The moments are random and spread over the whole of the work,
 // reading and learning, and over the opening of the state folder; their seed is printed. Takes a minute or two on two cores, of which
 // it prints the time, and fails beyond ten.
@@ -40,6 +41,19 @@ std::vector<std::string> Settings() {
           "policy_store.keep_versions=1000",
           "sessionizer.commit_records=1500",
           "sessionizer.commit_interval_ms=50",
+          "scorer.learn=true",
+          "scorer.weights=linear",
+          "scorer.tasks=click,valid,watch",
+          "scorer.user_buckets=1024",
+          "scorer.item_buckets=1024",
+          "scorer.embedding_width=4",
+          "scorer.bottom=16",
+          "scorer.tower=8",
+          "scorer.experts=2",
+          "scorer.critic_hidden=8",
+          "scorer.pretraining_impressions=2000",
+          "scorer.critic_impressions=2000",
+          "scorer.version_every_steps=10",
           "fuseline.log_level=warn"};
 }
 
@@ -101,9 +115,9 @@ double SecondsSince(std::chrono::steady_clock::time_point begin) {
 }
 
 // Version → SHA-256 of its weights, then of its manifest but for who made it when.
-std::map<std::uint64_t, std::string> VersionsIn(const std::string& state) {
+std::map<std::uint64_t, std::string> VersionsIn(const std::string& folder) {
   DiskFileSystem files;
-  const Archive archive = Archive::OpenReadOnly(state + "/policy", files);
+  const Archive archive = Archive::OpenReadOnly(folder, files);
   std::map<std::uint64_t, std::string> versions;
   for (const std::uint64_t version : archive.List().value_or(std::vector<std::uint64_t>())) {
     const auto found = archive.Get(version);
@@ -136,6 +150,8 @@ TEST(RunCrashTest, TwentyKillsAtRandomMomentsChangeNothing) {
   ASSERT_EQ(undisturbed.Interrupt(), 130) << undisturbed.log();
   ASSERT_OK_AND_ASSIGN(const auto expected, undisturbed.StoredStatus());
   ASSERT_GT(expected["learner"]["versions"], 0) << expected;
+  ASSERT_GT(expected["scorer"]["versions_accepted"], 3) << expected;
+  ASSERT_EQ(expected["scorer"]["phase"], "weighted training") << expected;
   ASSERT_GT(expected["accounting"]["late"], kEvents / 1'000) << expected;
   ASSERT_GT(expected["accounting"]["duplicate"], kEvents / 1'000) << expected;
 
@@ -157,9 +173,13 @@ TEST(RunCrashTest, TwentyKillsAtRandomMomentsChangeNothing) {
   EXPECT_EQ(actual["trajectories"], expected["trajectories"]);
   EXPECT_EQ(actual["learner"], expected["learner"]);
   EXPECT_EQ(actual["live_version"], expected["live_version"]);
-  const auto versions = VersionsIn(undisturbed.state());
-  EXPECT_EQ(versions.size(), expected["learner"]["versions"].get<std::size_t>());
-  EXPECT_EQ(VersionsIn(killed.state()), versions);
+  EXPECT_EQ(actual["scorer"], expected["scorer"]);
+  std::cout << "scorer: " << expected["scorer"].dump() << '\n';
+  for (const auto& [archive, made] : {std::pair("/policy", expected["learner"]["versions"]), {"/scorer", expected["scorer"]["versions"]}}) {
+    const auto versions = VersionsIn(undisturbed.state() + archive);
+    EXPECT_EQ(versions.size(), made.get<std::size_t>());
+    EXPECT_EQ(VersionsIn(killed.state() + archive), versions) << archive;
+  }
 }
 
 }  // namespace

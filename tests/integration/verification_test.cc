@@ -196,6 +196,45 @@ TEST(VerificationTest, AVersionOfAFileIsDerivedAgainAndWhatDiffersOrIsGoneIsSaid
   EXPECT_EQ(Fuseline({"replay", "--verify", "2", "--state", state, "--topic"}).code, 2);
 }
 
+TEST(VerificationTest, AVersionOfTheScorerIsDerivedAgainByItsOwnArchive) {
+  // Given: a scorer beside the policy, small and eager.
+  const TempDir dir;
+  const std::string log = WriteEvents(dir / "log.jsonl", 0, Events().size()), state = dir / "state";
+  auto settings = Settings();
+  settings.insert(settings.end(), {"scorer.learn=true", "scorer.weights=linear", "scorer.tasks=click,valid,watch", "scorer.user_buckets=256",
+                                   "scorer.item_buckets=256", "scorer.embedding_width=4", "scorer.bottom=8", "scorer.tower=5",
+                                   "scorer.experts=2", "scorer.critic_hidden=8", "scorer.batch=64", "scorer.pretraining_impressions=500",
+                                   "scorer.critic_impressions=500", "scorer.version_every_steps=5", "scorer.gate_min_impressions=20"});
+  const Answer made = Fuseline(With({"replay", "--json", "--state", state, log}, settings));
+  ASSERT_EQ(made.code, 0);
+  const json scorer = made.last()["scorer"];
+  const auto versions = scorer["versions"].get<std::uint64_t>();
+  ASSERT_GE(versions, 8U) << made.output;
+  ASSERT_EQ(scorer["phase"], "weighted training") << made.output;
+
+  // Then: from a checkpoint that was kept with a version of the policy, and from the beginning.
+  const Answer newest = Verify(versions, {"--scorer", "--state", state, log});
+  EXPECT_EQ(newest.code, 0) << newest.output;
+  EXPECT_EQ(newest.last()["differences"], json::array()) << newest.output;
+  EXPECT_GT(newest.last()["base_trajectories"], 0) << newest.output;
+  const Answer archived = Verify(2, {"--scorer", "--archive", state + "/scorer", log});
+  EXPECT_EQ(archived.code, 0) << archived.output;
+  EXPECT_EQ(archived.last()["base"], 0);
+  const Answer of_policy = Verify(2, {"--state", state, log});
+  EXPECT_EQ(of_policy.code, 0) << of_policy.output;
+  const std::string altered = WriteEvents(dir / "altered.jsonl", 40, Events().size());
+  EXPECT_EQ(Verify(2, {"--scorer", "--archive", state + "/scorer", altered}).code, 5);
+  EXPECT_EQ(Verify(versions + 50, {"--scorer", "--state", state, log}).code, 4);
+
+  // The policy's weights do not know of it; what it cannot learn is refused before anything is read.
+  const Answer alone = Fuseline(With({"replay", "--json", log}, Settings()));
+  EXPECT_EQ(alone.last()["weights_sha256"], made.last()["weights_sha256"]);
+  const Answer unknown = FuselineWithLog(With({"replay", log}, {"scorer.learn=true"}));
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_THAT(unknown.output, HasSubstr("long_view")) << "the default schema has no such task";
+  EXPECT_EQ(Fuseline({"replay", "--scorer", log}).code, 2);
+}
+
 class LiveVerificationTest : public testing::Test {
  protected:
   static Result<RedisConnection> Connect(const RedisProcess& redis) {

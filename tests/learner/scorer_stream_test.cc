@@ -49,7 +49,7 @@ class ScorerStreamTest : public ::testing::Test {
     return lineage;
   }
   static Result<PolicyVersion> VersionOf(ScorerStream& stream, const v1::Config& config) {
-    FUSELINE_FAIL_IF_ERROR(stream.MakeVersion(LineageOf(config), /*wall_ms=*/1));
+    FUSELINE_FAIL_IF_ERROR(stream.MakeVersion(LineageOf(config), /*policy_versions=*/0, /*wall_ms=*/1));
     PolicyVersion made = *stream.pending();
     stream.MarkStored();
     return made;
@@ -315,6 +315,31 @@ TEST_F(ScorerStreamTest, AVersionThatHasBecomeWorseIsRefusedAndTheOneBeforeStays
   EXPECT_EQ(next.manifest.gate().figures().at("log_loss_before"), bad.manifest.gate().figures().at("log_loss_before"));
   EXPECT_EQ(stream->progress().versions, 3U);
   EXPECT_EQ(stream->progress().versions_accepted, 1U);
+}
+
+TEST_F(ScorerStreamTest, WithoutItsStateItGoesOnFromANumberAndMustBeNoWorse) {
+  const v1::Config config = test::SmallScorerConfig({"scorer.gate_tolerance=0.01"});
+  const auto sessions = SessionsOf(config, 1'200);
+  const auto stream = Create(config);
+  ASSERT_THAT(TakeAll(*stream, sessions), IsOk());
+  ASSERT_OK_AND_ASSIGN(PolicyVersion good, VersionOf(*stream, config));
+  good.manifest.set_version(7);
+
+  const auto newcomer = Create(config);
+  ASSERT_THAT(newcomer->Adopt(good), IsOk());
+  ASSERT_THAT(TakeAll(*newcomer, {sessions.begin(), sessions.begin() + 100}), IsOk());
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion first, VersionOf(*newcomer, config));
+  ASSERT_THAT(TakeAll(*newcomer, sessions), IsOk());
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion second, VersionOf(*newcomer, config));
+
+  EXPECT_EQ(first.manifest.version(), 8U);
+  EXPECT_EQ(first.manifest.metrics().at(kScorerStartedFrom), 7);
+  EXPECT_FALSE(first.manifest.gate().passed()) << "it knows little yet";
+  EXPECT_EQ(first.manifest.lineage().parent(), 7U);
+  EXPECT_GT(second.manifest.gate().figures().at("log_loss_before"), 0);
+  PolicyVersion of_policy = good;
+  of_policy.manifest.clear_scorer();
+  EXPECT_EQ(Create(config)->Adopt(of_policy).code, Code::kInvalidInput);
 }
 
 TEST_F(ScorerStreamTest, WithoutEnoughHeldBackImpressionsNothingVouchesForAVersion) {

@@ -22,6 +22,17 @@ std::vector<std::size_t> RowsThatTrain(const StreamRows& rows, std::size_t first
 
 }  // namespace
 
+Status CheckScorerStream(const v1::Config& config) {
+  if (!config.scorer().learn()) return OkStatus();
+  FUSELINE_ASSIGN_OR_RETURN(const ScorerFields fields, ScorerFields::Create(config));
+  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const Outcomes outcomes, Outcomes::Create(config, fields));
+  const auto known = ScorerBackbones();
+  if (std::ranges::find(known, config.scorer().backbone()) != known.end()) return OkStatus();
+  std::string names;
+  for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
+  return ErrorStatus(Code::kInvalidInput, "scorer.backbone is none of [" + names + "]:", config.scorer().backbone());
+}
+
 Result<std::unique_ptr<ScorerStream>> ScorerStream::Create(const v1::Config& config, Log& log, Metrics& metrics) {
   FUSELINE_ASSIGN_OR_FAIL(ScorerFields fields, ScorerFields::Create(config));
   FUSELINE_ASSIGN_OR_FAIL(Outcomes outcomes, Outcomes::Create(config, fields));

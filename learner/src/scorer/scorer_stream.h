@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -43,10 +44,17 @@ class ScorerStream {
 
   // Whether steps have reached another multiple of scorer.version_every_steps since the last version.
   bool version_due() const { return VersionsDue() > counts_.versions_due(); }
-  // Makes one and judges it (docs/scorer.md); it is pending then. `lineage` is the learner's. REQUIRES: none is pending.
-  Status MakeVersion(v1::Lineage lineage, std::int64_t wall_ms);
+  // Makes one and judges it (docs/scorer.md); it is pending then. `lineage` is the learner's, which has made `policy_versions` of the
+  // policy. REQUIRES: none is pending.
+  Status MakeVersion(v1::Lineage lineage, std::uint64_t policy_versions, std::int64_t wall_ms);
+  // How many those were at each of the newest versions, as many as the archive keeps.
+  const std::deque<std::uint64_t>& policy_versions() const { return policy_versions_; }
   const std::optional<PolicyVersion>& pending() const { return pending_; }
   void MarkStored();  // REQUIRES: one is pending.
+
+  // Goes on from the number of a version whose state is lost. It knows nothing, but what follows must be no worse than that one, where that
+  // reads the same impressions. REQUIRES: nothing was taken. Errors: kInvalidInput for a policy's version.
+  Status Adopt(const PolicyVersion& version);
 
   // Writes the files of a checkpoint and says their names; writes nothing when nothing has changed since. Errors: kUnavailable.
   Result<v1::ScorerState> Save(const std::filesystem::path& folder);
@@ -97,6 +105,8 @@ class ScorerStream {
   ProgressiveWindow plain_window_, weighted_window_;
   v1::ScorerCounts counts_;
   std::optional<PolicyVersion> accepted_, pending_;
+  std::deque<std::uint64_t> policy_versions_;
+  std::uint64_t started_from_ = 0;
   std::unique_ptr<Scorer> accepted_scorer_;  // Of accepted_, once it was asked for.
   v1::ScorerState saved_;
   bool changed_ = true;                      // Since saved_.

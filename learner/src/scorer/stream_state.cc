@@ -70,6 +70,8 @@ Result<v1::ScorerState> ScorerStream::Save(const std::filesystem::path& folder) 
     *state.mutable_pending() = pending_->manifest;
     FUSELINE_ASSIGN_OR_FAIL(*state.mutable_pending_weights(), WriteBlob(folder, "scorer-version", pending_->weights));
   }
+  state.mutable_policy_versions()->Add(policy_versions_.begin(), policy_versions_.end());
+  state.set_started_from(started_from_);
   saved_ = std::move(state);
   changed_ = false;
   return saved_;
@@ -105,6 +107,8 @@ Status ScorerStream::Restore(const std::filesystem::path& folder, const v1::Scor
   FUSELINE_RETURN_IF_ERROR(weighted_window_.Restore(state.weighted_window()));
   FUSELINE_ASSIGN_OR_RETURN(accepted_, ReadVersion(folder, state.has_accepted(), state.accepted(), state.accepted_weights()));
   FUSELINE_ASSIGN_OR_RETURN(pending_, ReadVersion(folder, state.has_pending(), state.pending(), state.pending_weights()));
+  policy_versions_.assign(state.policy_versions().begin(), state.policy_versions().end());
+  started_from_ = state.started_from();
   saved_ = state;
   changed_ = false;
   SetGauges();

@@ -6,6 +6,7 @@
 #include "fuseline/core/check.h"
 #include "fuseline/core/digest.h"
 #include "fuseline/fusion/policy_keys.h"
+#include "fuseline/proto/schema.h"
 #include "scorer/scorer_stream.h"
 
 namespace fuseline {
@@ -47,6 +48,7 @@ v1::PolicyManifest ScorerStream::ManifestOf(v1::Lineage lineage) const {
   auto& figures = *manifest.mutable_metrics();
   figures["held_back"] = static_cast<double>(counts_.held_back());
   figures["steps_undone"] = static_cast<double>(counts_.steps_undone());
+  if (started_from_ != 0) figures[kScorerStartedFrom] = static_cast<double>(started_from_);
   if (counts_.window_critic_steps() > 0)
     figures["critic_error"] = counts_.window_critic_error() / static_cast<double>(counts_.window_critic_steps());
   const std::pair<const char*, const ProgressiveWindow*> windows[] = {{"plain.", &plain_window_}, {"weighted.", &weighted_window_}};
@@ -59,7 +61,7 @@ v1::PolicyManifest ScorerStream::ManifestOf(v1::Lineage lineage) const {
   return manifest;
 }
 
-Status ScorerStream::MakeVersion(v1::Lineage lineage, std::int64_t wall_ms) {
+Status ScorerStream::MakeVersion(v1::Lineage lineage, std::uint64_t policy_versions, std::int64_t wall_ms) {
   FUSELINE_CHECK(!pending_);
   changed_ = true;
   TensorMap tensors = Published().Weights();
@@ -75,6 +77,8 @@ Status ScorerStream::MakeVersion(v1::Lineage lineage, std::int64_t wall_ms) {
   log_.Info("learner.scorer_version_made", "version", made.manifest.version(), "passed", verdict.passed(), "steps", counts_.steps(),
             "phase", PhaseName(phase()), "reasons", reasons);
   counts_.set_versions(made.manifest.version());
+  policy_versions_.push_back(policy_versions);
+  if (policy_versions_.size() > static_cast<std::size_t>(config_.policy_store().keep_versions())) policy_versions_.pop_front();
   counts_.set_versions_due(VersionsDue());
   counts_.set_window_critic_steps(0);
   counts_.set_window_critic_error(0);
@@ -93,6 +97,22 @@ void ScorerStream::MarkStored() {
   FUSELINE_CHECK(pending_.has_value());
   pending_.reset();
   changed_ = true;
+}
+
+Status ScorerStream::Adopt(const PolicyVersion& version) {
+  FUSELINE_CHECK(counts_.sessions() == 0);
+  const v1::PolicyManifest& manifest = version.manifest;
+  if (!manifest.has_scorer()) return ErrorStatus(Code::kInvalidInput, "the version is a policy's, not a scorer's:", manifest.version());
+  changed_ = true;
+  started_from_ = manifest.version();
+  counts_.set_versions(manifest.version());
+  const v1::PolicyManifest mine = ManifestOf({});
+  const bool reads_the_same = manifest.schema_digest() == mine.schema_digest() &&
+                              CanonicalBytes(manifest.scorer().shape()) == CanonicalBytes(mine.scorer().shape()) &&
+                              std::ranges::equal(manifest.scorer().tasks(), mine.scorer().tasks());
+  if (reads_the_same) accepted_ = version;
+  log_.Info("learner.scorer_begun_from_version", "version", manifest.version(), "judged_beside_it", reads_the_same);
+  return OkStatus();
 }
 
 // The candidate is judged as rankers will load it: from its bytes.

@@ -21,6 +21,9 @@
 
 namespace fuseline {
 
+// The figure of a scorer's version that says which version BeginFrom was given of it; absent: none.
+inline constexpr const char* kScorerStartedFrom = "started_from";
+
 // Where the scorer stands that is learned beside the policy (setting scorer.learn). A function of the trajectories merged.
 struct ScorerProgress {
   std::string phase;                // pretraining, critics, weighted training.
@@ -112,9 +115,11 @@ class Learner {
 
   // Begins where `version` ended, without the state that made it: its actor and its normaliser, critics that know nothing, an empty
   // buffer, the names that it had taken, and a new root in the lineage. Durable when it returns. Before BeginInput.
+  // `scorer`, unless null: the newest version of its scorer. What is learned from now on begins behind its number, and must be no worse
+  // to be accepted; nothing else of it is taken over.
   // Errors: kConflict      this learner has begun already;
   //         kInvalidInput  another schema, network or algorithm than the settings', or one that cannot begin so; kUnavailable: the disk.
-  Status BeginFrom(const PolicyVersion& version);
+  Status BeginFrom(const PolicyVersion& version, const PolicyVersion* scorer = nullptr);
   bool is_new() const;  // It has neither taken nor made anything.
 
   // What is read from now on, in words; part of the lineage. Where something else was read before, the names taken from that are
@@ -205,8 +210,8 @@ struct DerivationBase {
   std::uint64_t steps = 0;         // Done until there.
 };
 
-// Prepares the empty folder `to` for a learner that makes a version again: the newest full checkpoint before it that `from`, the
-// folder of a learner, has kept (which may go on meanwhile), and what acted on the version. Without such a checkpoint the learner begins from nothing.
+// Prepares the empty folder `to` for a learner that makes a version again, of the policy or of its scorer: the newest full checkpoint before
+// it that `from`, the folder of a learner, has kept (which may go on meanwhile), and what acted on the version. Without such a checkpoint the learner begins from nothing.
 // Errors: kUnavailable for the disk.
 Result<DerivationBase> PrepareToDeriveAgain(const v1::PolicyManifest& version, const std::filesystem::path& from,
                                             const std::filesystem::path& to);

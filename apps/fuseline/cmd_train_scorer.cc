@@ -11,8 +11,10 @@
 #include "kuairand_folder.h"
 #include "progress_line.h"
 #include "scorer_data.h"
+#include "scorer_log.h"
 #include "scorer_run.h"
 #include "scorer_table.h"
+#include "starting_point.h"
 #include "stop_signal.h"
 
 namespace fuseline {
@@ -21,6 +23,8 @@ namespace {
 struct TrainOptions {
   SettingsOptions settings;
   KuaiRandFolder log;
+  ScorerLog events;  // Where log.data is empty.
+  bool topic = false;
   std::filesystem::path out;
   int test_days = 2;
   std::vector<std::string> backbones, weights;
@@ -28,10 +32,12 @@ struct TrainOptions {
   bool dry_run = false;
 };
 
-// The settings of one training: its backbone, weights and seed over those that were given; features are KuaiRand's.
+bool IsKuaiRand(const TrainOptions& options) { return !options.log.data.empty(); }
+
+// The settings of one training: its backbone, weights and seed over those that were given; KuaiRand's log has its own features.
 Result<v1::Config> BaseConfig(const TrainOptions& options) {
   FUSELINE_ASSIGN_OR_FAIL(v1::Config config, options.settings.Load());
-  *config.mutable_schema() = KuaiRandSchema();
+  if (IsKuaiRand(options)) *config.mutable_schema() = KuaiRandSchema();
   return config;
 }
 
@@ -112,23 +118,25 @@ class Shown {
 };
 
 void PrintData(const ScorerData& data) {
-  std::printf("%-34s %zu (%lld local days), %zu to stop by, %zu to judge by\n", "impressions to learn from",
-              data.split.train_end, static_cast<long long>(data.train_days),
+  const std::string days = data.train_days > 0 ? " (" + std::to_string(data.train_days) + " local days)" : "";
+  std::printf("%-34s %zu%s, %zu to stop by, %zu to judge by\n", "impressions to learn from", data.split.train_end, days.c_str(),
               data.split.validation_end - data.split.train_end, data.rows.size() - data.test_begin);
   std::printf("%-34s %llu repeated, %llu whose outcome came too late\n", "left out",
               static_cast<unsigned long long>(data.duplicate_rows), static_cast<unsigned long long>(data.known_too_late));
-  std::printf("%-34s %s\n", "sessions (a user's local day)", LengthsText(data.train_sessions).c_str());
-  std::printf("%-34s %s\n", "sessions of the test days", LengthsText(data.test_sessions).c_str());
+  for (const auto& [reason, impressions] : data.left_out)
+    std::printf("%-34s %llu, %s\n", "", static_cast<unsigned long long>(impressions), reason.c_str());
+  std::printf("%-34s %s\n", data.train_days > 0 ? "sessions (a user's local day)" : "sessions", LengthsText(data.train_sessions).c_str());
+  std::printf("%-34s %s\n", data.train_days > 0 ? "sessions of the test days" : "sessions of the test", LengthsText(data.test_sessions).c_str());
 }
 
-RatesFigures RatesOf(const ScorerFields& fields, const ScorerData& data) {
+RatesFigures RatesOf(const ScorerFields& fields, const ScorerData& data, bool smoothed) {
   const auto judged = [&](const std::vector<float>& scores) {
     return TableOf(fields.tasks(), JudgeScores(data.rows, data.test_begin, data.rows.size(), scores));
   };
-  return {judged(data.frozen_rates), judged(data.rates)};
+  return {smoothed ? "smoothed rates" : "constant rates", judged(data.frozen_rates), judged(data.rates)};
 }
 
-Result<std::vector<ScorerResult>> RunAll(const Plan& plan, const ScorerFields& fields, const ScorerData& data,
+Result<std::vector<ScorerResult>> RunAll(const Plan& plan, const ScorerFields& fields, const ScorerData& data, const std::string& input,
                                          const TrainOptions& options, const StopSignal& stop) {
   std::vector<ScorerResult> results;
   Shown shown;
@@ -141,8 +149,6 @@ Result<std::vector<ScorerResult>> RunAll(const Plan& plan, const ScorerFields& f
         const auto show = [&](const ScorerTraining& training, std::string_view doing) {
           shown.Show(config.scorer(), training, doing);
         };
-        const std::string input =
-            "KuaiRand, " + options.log.log + " but its last " + std::to_string(options.test_days) + " local days";
         FUSELINE_ASSIGN_OR_FAIL(ScorerResult result,
                                 RunScorer(config, fields, data, input, options.out / name, show, stop.token()));
         results.push_back(std::move(result));
@@ -152,23 +158,52 @@ Result<std::vector<ScorerResult>> RunAll(const Plan& plan, const ScorerFields& f
   return results;
 }
 
+Status CheckInput(const TrainOptions& options) {
+  const int named = (IsKuaiRand(options) ? 1 : 0) + (options.events.files.empty() ? 0 : 1) + (options.topic ? 1 : 0);
+  if (named == 1) return OkStatus();
+  return ErrorStatus(Code::kInvalidInput, "a scorer is trained on one of --data (KuaiRand's log), --events FILE and --topic");
+}
+
+// What is learned from, and its words. Before anything is read settings are checked: `usage` says that they cannot be.
+Result<ScorerData> ReadInput(const TrainOptions& options, const v1::Config& config, const ScorerFields& fields, const StopSignal& stop,
+                             std::string* words, bool* usage) {
+  *usage = true;
+  if (IsKuaiRand(options)) {
+    FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const auto tasks, KuaiRandTasksOf(fields.tasks()));
+    *words = "KuaiRand, " + options.log.log + " but its last " + std::to_string(options.test_days) + " local days";
+    auto data = ReadScorerData(options.log.files(), options.test_days, config, fields, {});
+    *usage = !data && data.error().code == Code::kNotFound;
+    return data;
+  }
+  FUSELINE_ASSIGN_OR_FAIL(const ScorerImpressions impressions, ScorerImpressions::Create(config));
+  FUSELINE_ASSIGN_OR_FAIL([[maybe_unused]] const auto from, ParseStartingPoint(options.events.from));
+  for (const std::string& file : options.events.files)
+    if (!std::filesystem::exists(file)) return Error(Code::kNotFound, "no such file:", file);
+  *usage = false;
+  FUSELINE_ASSIGN_OR_FAIL(*words, DescribeScorerLog(config, options.events));
+  return ReadScorerLog(config, impressions, options.events, [&] { return stop.stopped(); });
+}
+
 int RunTrainScorer(const TrainOptions& options) {
+  if (const Status named = CheckInput(options); !named.ok()) return FailUsage(named);
   const auto plan = PlanOf(options);
   if (!plan) return FailUsage(plan.error());
   const auto fields = ScorerFields::Create(plan->config);
   if (!fields) return FailUsage(fields.error());
-  if (const auto tasks = KuaiRandTasksOf(fields->tasks()); !tasks) return FailUsage(tasks.error());
   const StopSignal stop;
-  const auto data = ReadScorerData(options.log.files(), options.test_days, plan->config, *fields, {});
-  if (!data) return data.error().code == Code::kNotFound ? FailUsage(data.error()) : Fail(data.error());
+  std::string words;
+  bool usage = false;
+  const auto data = ReadInput(options, plan->config, *fields, stop, &words, &usage);
+  if (!data && stop.stopped()) return kExitInterrupted;
+  if (!data) return usage ? FailUsage(data.error()) : Fail(data.error());
   PrintData(*data);
   if (options.dry_run) return kExitOk;
-  const auto results = RunAll(*plan, *fields, *data, options, stop);
+  const auto results = RunAll(*plan, *fields, *data, words, options, stop);
   if (!results) {
     const int code = Fail(results.error());
     return stop.stopped() ? static_cast<int>(kExitInterrupted) : code;
   }
-  const RatesFigures rates = RatesOf(*fields, *data);
+  const RatesFigures rates = RatesOf(*fields, *data, IsKuaiRand(options));
   const std::string table = ScorerMarkdown(*results, rates);
   for (const auto& [file, text] : {std::pair{"results.md", table}, std::pair{"results.json", ScorerJson(*results, rates)}}) {
     if (const Status status = WriteFileAtomically(options.out / file, text); !status.ok()) return Fail(status);
@@ -182,15 +217,27 @@ int RunTrainScorer(const TrainOptions& options) {
 void RegisterTrainScorer(Program& program) {
   auto options = std::make_shared<TrainOptions>();
   CLI::App* train = program.AddSubcommand(
-      "train-scorer", "Train the model of the task scores on KuaiRand's log, and judge it on later days",
-      "fuseline train-scorer --data kuairand --out scorers --backbones mmoe,ple --weights none,linear --seeds 5");
+      "train-scorer", "Train the model of the task scores on a log, KuaiRand's or one of events, and judge it on what came later",
+      "fuseline train-scorer --data kuairand --out scorers --backbones mmoe,ple --weights none,linear --seeds 5\n"
+      "  fuseline train-scorer --events week.jsonl.zst --set scorer.tasks=click,valid --test-share 0.2 --out scorers\n"
+      "  fuseline train-scorer --topic --from time:1704067200000 --to 1704153600000 --set scorer.tasks=click,valid --out scorers");
   options->settings.AddTo(*train);
-  options->log.AddTo(*train, "folder of KuaiRand's log and side tables")->required();
+  options->log.AddTo(*train, "folder of KuaiRand's log and side tables");
+  train->add_option("--events", options->events.files, "or files of events: .jsonl or .pb, plain, .gz or .zst")->type_name("FILE");
+  train->add_flag("--topic", options->topic, "or the events topic (kafka.events_topic)");
+  train->add_option("--from", options->events.from, "with --topic: earliest, latest, offset:N, time:MS; it is read to its present end")
+      ->capture_default_str();
+  train->add_option("--to", options->events.until_ms, "of events: leave out what was shown at this time or later, in ms since the epoch")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("MS");
+  train->add_option("--test-share", options->events.test_share, "of events: the share of impressions, the last in time, to judge by")
+      ->check(CLI::Range(0.001, 0.9))
+      ->capture_default_str();
   train
       ->add_option("--out", options->out, "folder of the scorers, one each, and of the results; the same command goes on there")
       ->required()
       ->type_name("DIR");
-  train->add_option("--test-days", options->test_days, "last local days, to judge by; all before are learned from")
+  train->add_option("--test-days", options->test_days, "of KuaiRand: last local days, to judge by; all before are learned from")
       ->check(CLI::Range(1, 3650))
       ->capture_default_str();
   train->add_option("--backbones", options->backbones, "trained one after another; none: scorer.backbone")->delimiter(',');

@@ -13,17 +13,6 @@ namespace {
 
 constexpr std::array<const char*, kKuaiRandTasks> kNames = {"click", "long_view", "like", "comment", "forward", "watch"};
 
-SessionLengths LengthsOf(const ScorerRows& rows, std::size_t begin, std::size_t end) {
-  std::map<std::uint32_t, std::uint64_t> impressions;
-  for (std::size_t row = begin; row < end; ++row) ++impressions[rows.session[row]];
-  SessionLengths lengths{.sessions = impressions.size(), .impressions = end - begin};
-  for (const auto& [session, length] : impressions) {
-    lengths.longest = std::max(lengths.longest, length);
-    ++lengths.shares[length <= 2 ? length - 1 : length <= 5 ? 2 : length <= 10 ? 3 : 4];
-  }
-  return lengths;
-}
-
 FeatureView FeaturesOf(const std::unordered_map<std::uint64_t, v1::Features>& table, std::uint64_t id) {
   const auto found = table.find(id);
   return found == table.end() ? FeatureView{} : ViewOf(found->second);
@@ -62,6 +51,17 @@ class Gatherer {
 };
 
 }  // namespace
+
+SessionLengths LengthsOf(const ScorerRows& rows, std::size_t begin, std::size_t end) {
+  std::map<std::uint32_t, std::uint64_t> impressions;
+  for (std::size_t row = begin; row < end; ++row) ++impressions[rows.session[row]];
+  SessionLengths lengths{.sessions = impressions.size(), .impressions = end - begin};
+  for (const auto& [session, length] : impressions) {
+    lengths.longest = std::max(lengths.longest, length);
+    ++lengths.shares[length <= 2 ? length - 1 : length <= 5 ? 2 : length <= 10 ? 3 : 4];
+  }
+  return lengths;
+}
 
 std::string LengthsText(const SessionLengths& lengths) {
   char text[200];

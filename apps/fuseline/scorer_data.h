@@ -18,8 +18,9 @@ struct SessionLengths {
   std::array<std::uint64_t, 5> shares{};  // Sessions of 1, 2, 3 to 5, 6 to 10 and more impressions.
 };
 std::string LengthsText(const SessionLengths& lengths);
+SessionLengths LengthsOf(const ScorerRows& rows, std::size_t begin, std::size_t end);
 
-// KuaiRand's log as a scorer learns from it and is judged by. Rows [test_begin, rows.size()) are of the log's last
+// A log as a scorer learns from it and is judged by (of another log than KuaiRand's: scorer_log.h). Rows [test_begin, rows.size()) are of the log's last
 // `test_days` local days; [0, split.validation_end) of all days before, as far as their outcome was known when the
 // test days began. A session is a user's local day: with a gap of 6 h most would have one impression.
 struct ScorerData {
@@ -29,7 +30,8 @@ struct ScorerData {
   std::vector<float> rates, frozen_rates;  // Of the test rows [n, tasks]: smoothed rates, going on and of the training days alone.
   SessionLengths train_sessions, test_sessions;
   std::int64_t train_days = 0;                           // Local days that have a row to learn from.
-  std::uint64_t duplicate_rows = 0, known_too_late = 0;  // Rows left out.
+  std::uint64_t duplicate_rows = 0, known_too_late = 0;  // Rows left out,
+  ScorerImpressions::LeftOut left_out;                   // and other reasons.
 };
 
 // Which of KuaiRand's tasks each of scorer.tasks is. Errors: kInvalidInput for another.

@@ -77,11 +77,12 @@ std::vector<double> Paired(const Group& group, const Group& other, const std::fu
   return differences;
 }
 
-std::string TaskSection(const std::vector<Group>& groups, const std::string& task, Table table, const TaskFigures& rates) {
+std::string TaskSection(const std::vector<Group>& groups, const std::string& task, Table table, const std::string& rates_name,
+                        const TaskFigures& rates) {
   std::string text = "| scorer |";
   for (const Measure& measure : kMeasures) text += std::string(" ") + measure.name + " |";
-  text += " AUC beside smoothed rates | AUC by its weights | log loss by its weights |\n|---|---|---|---|---|---|---|\n";
-  text += "| *smoothed rates* |";
+  text += " AUC beside " + rates_name + " | AUC by its weights | log loss by its weights |\n|---|---|---|---|---|---|---|\n";
+  text += "| *" + rates_name + "* |";
   for (const Measure& measure : kMeasures) text += " " + Number(rates.*(measure.figure)) + " |";
   text += " | | |\n";
   for (const Group& group : groups) {
@@ -122,16 +123,16 @@ std::string ScorerMarkdown(const std::vector<ScorerResult>& results, const Rates
   const auto groups = Grouped(results);
   std::string text;
   for (const auto& [task, figures] : rates.frozen) {
-    text += "**" + task + "**, frozen at the end of the training days\n\n" + TaskSection(groups, task, &ScorerResult::frozen, figures);
+    text += "**" + task + "**, frozen at the end of the training days\n\n" + TaskSection(groups, task, &ScorerResult::frozen, rates.name, figures);
     text += "\n**" + task + "**, progressive\n\n" +
-            TaskSection(groups, task, &ScorerResult::progressive, rates.progressive.at(task)) + "\n";
+            TaskSection(groups, task, &ScorerResult::progressive, rates.name, rates.progressive.at(task)) + "\n";
   }
   return text;
 }
 
 std::string ScorerJson(const std::vector<ScorerResult>& results, const RatesFigures& rates) {
   Json json;
-  json["smoothed_rates"] = {{"frozen", JsonOf(rates.frozen)}, {"progressive", JsonOf(rates.progressive)}};
+  json[rates.name == "smoothed rates" ? "smoothed_rates" : "constant_rates"] = {{"frozen", JsonOf(rates.frozen)}, {"progressive", JsonOf(rates.progressive)}};
   json["runs"] = Json::array();
   for (const ScorerResult& result : results) json["runs"].push_back(Json::parse(ResultJson(result)));
   return json.dump(2) + '\n';

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "fuseline/test_support/matchers.h"
+#include "scorer/outcomes.h"
 #include "fuseline/test_support/temp_dir.h"
 #include "stream_world.h"
 

@@ -5,8 +5,6 @@
 #include <utility>
 
 #include "fuseline/core/check.h"
-#include "fuseline/proto/schema.h"
-#include "fuseline/proto/settings.h"
 
 namespace fuseline {
 namespace {
@@ -24,8 +22,7 @@ std::vector<std::size_t> RowsThatTrain(const StreamRows& rows, std::size_t first
 
 Status CheckScorerStream(const v1::Config& config) {
   if (!config.scorer().learn()) return OkStatus();
-  FUSELINE_ASSIGN_OR_RETURN(const ScorerFields fields, ScorerFields::Create(config));
-  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const Outcomes outcomes, Outcomes::Create(config, fields));
+  FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const ScorerImpressions impressions, ScorerImpressions::Create(config));
   const auto known = ScorerBackbones();
   if (std::ranges::find(known, config.scorer().backbone()) != known.end()) return OkStatus();
   std::string names;
@@ -34,19 +31,17 @@ Status CheckScorerStream(const v1::Config& config) {
 }
 
 Result<std::unique_ptr<ScorerStream>> ScorerStream::Create(const v1::Config& config, Log& log, Metrics& metrics) {
-  FUSELINE_ASSIGN_OR_FAIL(ScorerFields fields, ScorerFields::Create(config));
-  FUSELINE_ASSIGN_OR_FAIL(Outcomes outcomes, Outcomes::Create(config, fields));
+  FUSELINE_ASSIGN_OR_FAIL(ScorerImpressions impressions, ScorerImpressions::Create(config));
+  const ScorerFields& fields = impressions.fields();
   FUSELINE_ASSIGN_OR_FAIL(auto plain, CreateScorerModel(config, fields.shape(), fields.tasks().size()));
-  return std::unique_ptr<ScorerStream>(
-      new ScorerStream(config, std::move(fields), std::move(outcomes), std::move(plain), log, metrics));
+  return std::unique_ptr<ScorerStream>(new ScorerStream(config, std::move(impressions), std::move(plain), log, metrics));
 }
 
-ScorerStream::ScorerStream(const v1::Config& config, ScorerFields fields, Outcomes outcomes, std::unique_ptr<ScorerModel> plain, Log& log,
+ScorerStream::ScorerStream(const v1::Config& config, ScorerImpressions impressions, std::unique_ptr<ScorerModel> plain, Log& log,
                            Metrics& metrics)
     : config_(config),
-      fields_(std::move(fields)),
-      outcomes_(std::move(outcomes)),
-      schema_digest_(SchemaDigest(SchemaOf(config))),
+      impressions_(std::move(impressions)),
+      fields_(impressions_.fields()),
       batch_rows_(static_cast<std::size_t>(SizesOf(config.scorer()).batch)),
       log_(log),
       inputs_(fields_.shape(), fields_.tasks().size()),
@@ -83,53 +78,22 @@ ScorerPhase ScorerStream::phase() const {
   return weighted_ ? ScorerPhase::kWeighted : ScorerPhase::kCritics;
 }
 
-void ScorerStream::LeaveOut(const char* reason, int impressions) {
-  if (impressions > 0) (*counts_.mutable_left_out())[reason] += static_cast<std::uint64_t>(impressions);
-}
-
-// One request's 1e30 would blind the normaliser to everybody else's values.
-bool ScorerStream::IsSane(const v1::Exposure& exposure) const {
-  const auto limit = static_cast<float>(config_.learner().max_feature());
-  const auto sane = [limit](const v1::Features& features) {
-    return std::ranges::all_of(features.dense(), [limit](float value) { return std::abs(value) <= limit; });
-  };
-  return sane(exposure.user_features()) && sane(exposure.context_features()) &&
-         std::ranges::all_of(exposure.items(), [&](const v1::ExposedItem& item) { return sane(item.item_features()); });
-}
-
 void ScorerStream::AppendStep(const v1::Exposure& exposure, const google::protobuf::RepeatedPtrField<v1::RewardComponents>* rewards,
                               const std::string& user_id, StreamRows& to) {
-  if (exposure.schema_digest() != schema_digest_) return LeaveOut("schema", exposure.items_size());
-  if (rewards != nullptr && rewards->size() != exposure.items_size()) return LeaveOut("rewards", exposure.items_size());
-  if (!IsSane(exposure)) return LeaveOut("feature_magnitude", exposure.items_size());
-  for (int j = 0; j < exposure.items_size(); ++j) {
-    const v1::ExposedItem& item = exposure.items(j);
-    const Status appended = fields_.Append(ViewOf(exposure.user_features()), ViewOf(exposure.context_features()),
-                                           ViewOf(item.item_features()), user_id, item.item_id(), &to.rows);
-    if (!appended.ok()) {
-      LeaveOut("features", 1);
-      continue;
-    }
-    to.rows.session.push_back(static_cast<std::uint32_t>(counts_.sessions()));
-    to.follows.push_back(rewards != nullptr ? Follows::kNext : Follows::kNotOurs);
-    if (rewards != nullptr) {
-      outcomes_.Append((*rewards)[j], &to.rows.labels);
-      continue;
-    }
-    to.rows.labels.resize(to.rows.labels.size() + to.rows.tasks, 0.0F);
-    return;
-  }
+  ScorerImpressions::LeftOut left_out;
+  const std::size_t appended = impressions_.Append(exposure, rewards, user_id, &to.rows, &left_out);
+  to.rows.session.resize(to.rows.session.size() + appended, static_cast<std::uint32_t>(counts_.sessions()));
+  to.follows.resize(to.follows.size() + appended, rewards != nullptr ? Follows::kNext : Follows::kNotOurs);
+  for (const auto& [reason, impressions] : left_out) (*counts_.mutable_left_out())[reason] += impressions;
 }
 
-// The outcome of a step that a finite input cut off is not known: it is left out, as of the policy.
 void ScorerStream::AppendSession(const v1::Trajectory& trajectory, bool with_next, StreamRows& to) {
   counts_.set_sessions(counts_.sessions() + 1);
   const std::size_t first = to.size();
   for (int t = 0; t < trajectory.steps_size(); ++t) {
     const v1::Step& step = trajectory.steps(t);
-    const bool cut_off = t == trajectory.steps_size() - 1 && trajectory.end() == v1::FLUSHED;
-    if (cut_off) LeaveOut("flushed_last", step.exposure().items_size());
-    else AppendStep(step.exposure(), &step.rewards(), trajectory.user_id(), to);
+    if (ScorerImpressions::IsKnown(trajectory, t)) AppendStep(step.exposure(), &step.rewards(), trajectory.user_id(), to);
+    else (*counts_.mutable_left_out())["flushed_last"] += static_cast<std::uint64_t>(step.exposure().items_size());
   }
   if (to.size() == first) return;
   const std::size_t last = to.size() - 1;

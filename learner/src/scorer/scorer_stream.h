@@ -16,7 +16,6 @@
 #include "fuseline/learner/scorer.h"
 #include "fuseline/v1/checkpoint.pb.h"
 #include "scorer/input_statistics.h"
-#include "scorer/outcomes.h"
 #include "scorer/progressive_window.h"
 #include "scorer/scorer_model.h"
 #include "scorer/stream_rows.h"
@@ -64,16 +63,12 @@ class ScorerStream {
   ScorerProgress progress() const;
 
  private:
-  ScorerStream(const v1::Config& config, ScorerFields fields, Outcomes outcomes, std::unique_ptr<ScorerModel> plain, Log& log,
-               Metrics& metrics);
+  ScorerStream(const v1::Config& config, ScorerImpressions impressions, std::unique_ptr<ScorerModel> plain, Log& log, Metrics& metrics);
   std::uint64_t VersionsDue() const;
   bool HasPhases() const { return config_.scorer().weights() != "none"; }
   ScorerPhase phase() const;
   std::string Shape() const;
 
-  void LeaveOut(const char* reason, int impressions);
-  bool IsSane(const v1::Exposure& exposure) const;
-  // Appends the impressions of a request, whose outcomes are `rewards`; null: nobody knows them, and the first is enough.
   void AppendStep(const v1::Exposure& exposure, const google::protobuf::RepeatedPtrField<v1::RewardComponents>* rewards,
                   const std::string& user_id, StreamRows& to);
   void AppendSession(const v1::Trajectory& trajectory, bool with_next, StreamRows& to);
@@ -92,9 +87,8 @@ class ScorerStream {
   std::vector<float> ConstantRates() const;
 
   const v1::Config config_;
-  const ScorerFields fields_;
-  const Outcomes outcomes_;
-  const std::string schema_digest_;
+  const ScorerImpressions impressions_;
+  const ScorerFields& fields_;  // Of these.
   const std::size_t batch_rows_;
   Log& log_;
 

@@ -33,7 +33,7 @@ std::string ScorerStream::Shape() const {
     text << ' ' << name;
     for (const auto value : values) text << ' ' << value;
   };
-  text << config_.scorer().backbone() << " outcomes " << outcomes_.text() << " embedding " << form.embedding_width();
+  text << config_.scorer().backbone() << " outcomes " << impressions_.outcomes() << " embedding " << form.embedding_width();
   widths("bottom", form.bottom());
   widths("tower", form.tower());
   text << " experts " << form.experts() << ' ' << form.task_experts();

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -15,6 +16,7 @@
 #include "fuseline/fusion/scorer_layout.h"
 #include "fuseline/v1/config.pb.h"
 #include "fuseline/v1/scorer.pb.h"
+#include "fuseline/v1/trajectory.pb.h"
 
 namespace fuseline {
 
@@ -63,6 +65,37 @@ class ScorerFields {
   std::vector<std::string> tasks_;
   std::vector<std::pair<float, float>> ranges_;  // Of each task.
   ScorerLayout layout_;
+};
+
+class Outcomes;
+
+// Requests and what became of their items → rows, as a learner reads them from its stream: labels by the tasks' names or
+// scorer.outcomes (docs/scorer.md). Immutable; thread-safe.
+class ScorerImpressions {
+ public:
+  // Errors: as ScorerFields; kInvalidInput where nobody says what a task predicts, listing what it may be.
+  static Result<ScorerImpressions> Create(const v1::Config& config);
+
+  const ScorerFields& fields() const { return fields_; }
+  const std::string& outcomes() const;  // "TASK=OUTCOME,…", every task's.
+
+  // Whether what became of that step's items is known: not of the last one where a finite log ended.
+  static bool IsKnown(const v1::Trajectory& trajectory, int step);
+
+  using LeftOut = std::map<std::string, std::uint64_t>;  // Impressions by reason, as in ScorerProgress.
+  // Appends ids, numbers and labels of a request's items, in their order; session and times are the caller's. Without `rewards` only
+  // those of the first, with labels 0. What cannot be read is counted instead. Returns how many rows were appended.
+  std::size_t Append(const v1::Exposure& exposure, const google::protobuf::RepeatedPtrField<v1::RewardComponents>* rewards,
+                     const std::string& user_id, ScorerRows* rows, LeftOut* left_out) const;
+
+ private:
+  ScorerImpressions(ScorerFields fields, std::shared_ptr<const Outcomes> outcomes, const v1::Config& config);
+  bool IsSane(const v1::Exposure& exposure) const;
+
+  ScorerFields fields_;
+  std::shared_ptr<const Outcomes> outcomes_;
+  std::string schema_digest_;
+  float max_feature_;
 };
 
 // How well scores say what happened.

@@ -160,7 +160,7 @@ Status Publication::Impl::ArchiveNew() {
     FUSELINE_RETURN_IF_ERROR(archive.Put(*version, signing_key ? &*signing_key : nullptr));
     const std::uint64_t number = version->manifest.version();
     const bool accepted = version->manifest.gate().passed();
-    instruments.log.Info("policy_store.version_archived", "version", number, "accepted", accepted);
+    instruments.log.Info("policy_store.version_archived", "policy", options.config.policy().name(), "version", number, "accepted", accepted);
     if (accepted && options.epoch > 0 && (to_publish.empty() || to_publish.back() < number)) to_publish.push_back(number);
     shared.With([&](Shared& state) {
       state.made.pop_front();

@@ -58,6 +58,15 @@ std::vector<std::string> Settings() {
           "gate.static_ncis_tolerance=10"};
 }
 
+// A scorer beside the policy, small and eager too.
+std::vector<std::string> ScorerSettings() {
+  return {"scorer.learn=true",       "scorer.weights=linear",    "scorer.tasks=click,valid",     "scorer.user_buckets=256",
+          "scorer.item_buckets=256", "scorer.embedding_width=4", "scorer.bottom=8",              "scorer.tower=5",
+          "scorer.experts=2",        "scorer.critic_hidden=8",   "scorer.batch=64",              "scorer.pretraining_impressions=500",
+          "scorer.critic_impressions=500", "scorer.version_every_steps=5", "scorer.gate_min_impressions=20",
+          "scorer.rate=0.01",        "scorer.embedding_rate=0.001"};
+}
+
 std::vector<std::string> With(std::vector<std::string> arguments,
                               const std::vector<std::string>& settings) {
   for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
@@ -201,10 +210,7 @@ TEST(VerificationTest, AVersionOfTheScorerIsDerivedAgainByItsOwnArchive) {
   const TempDir dir;
   const std::string log = WriteEvents(dir / "log.jsonl", 0, Events().size()), state = dir / "state";
   auto settings = Settings();
-  settings.insert(settings.end(), {"scorer.learn=true", "scorer.weights=linear", "scorer.tasks=click,valid,watch", "scorer.user_buckets=256",
-                                   "scorer.item_buckets=256", "scorer.embedding_width=4", "scorer.bottom=8", "scorer.tower=5",
-                                   "scorer.experts=2", "scorer.critic_hidden=8", "scorer.batch=64", "scorer.pretraining_impressions=500",
-                                   "scorer.critic_impressions=500", "scorer.version_every_steps=5", "scorer.gate_min_impressions=20"});
+  for (const std::string& setting : ScorerSettings()) settings.push_back(setting);
   const Answer made = Fuseline(With({"replay", "--json", "--state", state, log}, settings));
   ASSERT_EQ(made.code, 0);
   const json scorer = made.last()["scorer"];
@@ -417,9 +423,12 @@ TEST_F(ApartVerificationTest, BehindATopicOfTrajectoriesItIsTheSameAndANewcomerB
   std::vector<std::string> settings = Settings();
   settings.push_back("kafka.trajectories_topic=verify.trajectories");
   settings.push_back("redis.address=unix:" + redis->socket_path());
-  const auto verify = [&](std::uint64_t version, const std::string& option, const std::string& folder) {
-    return Verify(version, {option, folder, "--set", "kafka.brokers=" + kafka->bootstrap_servers(),
-                            "--set", "kafka.trajectories_topic=verify.trajectories"});
+  for (const std::string& setting : ScorerSettings()) settings.push_back(setting);
+  const auto verify = [&](std::uint64_t version, const std::string& option, const std::string& folder, bool scorer = false) {
+    std::vector<std::string> arguments{option, folder, "--set", "kafka.brokers=" + kafka->bootstrap_servers(), "--set",
+                                       "kafka.trajectories_topic=verify.trajectories"};
+    if (scorer) arguments.push_back("--scorer");
+    return Verify(version, std::move(arguments));
   };
 
   ServedProcess learn(*kafka, "learn", settings);
@@ -443,6 +452,19 @@ TEST_F(ApartVerificationTest, BehindATopicOfTrajectoriesItIsTheSameAndANewcomerB
   const Answer again = verify(later, "--archive", newcomer.state() + "/policy");
   EXPECT_EQ(again.code, 0) << again.output << newcomer.log();
   EXPECT_EQ(verify(later, "--state", newcomer.state()).code, 0);
+
+  // And so does its scorer: its numbers go on behind the newest that was published.
+  const Archive scorers = Archive::OpenReadOnly(learn.state() + "/scorer", files), later_scorers = Archive::OpenReadOnly(newcomer.state() + "/scorer", files);
+  ASSERT_OK_AND_ASSIGN(const std::vector<std::uint64_t> numbers, later_scorers.List());
+  ASSERT_OK_AND_ASSIGN(const ArchivedVersion newest, later_scorers.Get(numbers.back()));
+  const auto& figures = newest.version.manifest.metrics();
+  ASSERT_TRUE(figures.contains("started_from")) << newest.version.manifest.metrics().size();
+  const auto began = static_cast<std::uint64_t>(figures.at("started_from"));
+  ASSERT_OK_AND_ASSIGN(const ArchivedVersion before, scorers.Get(began));
+  EXPECT_TRUE(before.version.manifest.gate().passed());
+  EXPECT_EQ(verify(numbers.back(), "--state", newcomer.state(), /*scorer=*/true).code, 0) << newcomer.log();
+  ASSERT_OK_AND_ASSIGN(const std::vector<std::uint64_t> first_numbers, scorers.List());
+  EXPECT_EQ(verify(first_numbers.back(), "--state", learn.state(), /*scorer=*/true).code, 0) << learn.log();
 }
 
 // Only what came from an offset on is learned from, whatever its predecessors; a version says so, and is derived again from there.

@@ -95,7 +95,7 @@ struct LearnerProgress {
 // same trajectories, settings and seed give bit-identical weights for one build, BLAS and thread count on the CPU, however
 // often the process dies in between.
 // Thread-compatible: one thread owns it. LibTorch's thread counts are those of the whole process.
-// Cost: Offer O(bytes of the record); Advance at most kStepsPerAdvance update steps, a gate and a checkpoint.
+// Cost: Offer O(bytes of the record); Advance at most kStepsPerAdvance update steps and those of the scorer, a gate and a checkpoint.
 class Learner {
  public:
   static constexpr int kStepsPerAdvance = 16;

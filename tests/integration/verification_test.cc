@@ -232,6 +232,13 @@ TEST(VerificationTest, AVersionOfTheScorerIsDerivedAgainByItsOwnArchive) {
   EXPECT_EQ(Verify(2, {"--scorer", "--archive", state + "/scorer", altered}).code, 5);
   EXPECT_EQ(Verify(versions + 50, {"--scorer", "--state", state, log}).code, 4);
 
+  // What an operator sees of it.
+  const Answer status = Fuseline({"status", "--state", state});
+  EXPECT_EQ(status.code, 0);
+  EXPECT_THAT(status.output, HasSubstr("made " + std::to_string(versions)));
+  EXPECT_THAT(status.output, HasSubstr("weighted training, impressions " + std::to_string(scorer["impressions"].get<std::uint64_t>())));
+  EXPECT_THAT(status.output, testing::ContainsRegex("scorer +click +plain auc 0\\.[0-9]+, log loss 0\\.[0-9]+ +weighted auc 0"));
+
   // The policy's weights do not know of it; what it cannot learn is refused before anything is read.
   const Answer alone = Fuseline(With({"replay", "--json", log}, Settings()));
   EXPECT_EQ(alone.last()["weights_sha256"], made.last()["weights_sha256"]);

@@ -1,5 +1,5 @@
 // Proven of `fuseline learn` on a real broker and a real Redis: behind a topic of trajectories it learns what `fuseline run` learns from the
-// same events, weights and all, though it is killed and though the topic repeats itself; and it stops a partition, aloud, at a gap in the
+// same events, weights and all, of the policy and of the scorer beside it, though it is killed and though the topic repeats itself; and it stops a partition, aloud, at a gap in the
 // names and at a record that it cannot read, never going on past it.
 
 #include <string>
@@ -23,7 +23,11 @@ constexpr std::int64_t kPatienceMs = 60'000;
 
 std::vector<std::string> LearnerSettings() {
   return {"learner.warmup_transitions=200", "learner.checkpoint_every_trajectories=40", "learner.version_every_steps=50",
-          "fuseline.log_level=warn"};
+          "fuseline.log_level=warn",        "scorer.learn=true",                        "scorer.weights=linear",
+          "scorer.tasks=click,valid",       "scorer.embedding_width=4",                 "scorer.bottom=8",
+          "scorer.tower=5",                 "scorer.experts=2",                         "scorer.critic_hidden=8",
+          "scorer.batch=64",                "scorer.pretraining_impressions=1000",      "scorer.critic_impressions=1000",
+          "scorer.version_every_steps=10"};
 }
 
 ServedProcess LearnFrom(const KafkaProcess& kafka, const RedisProcess& redis, const std::string& topic) {
@@ -55,9 +59,19 @@ class LearnCrashTest : public testing::Test {
     ASSERT_EQ(member.Interrupt(), 130) << member.log();
     ASSERT_OK_AND_ASSIGN(const auto status, run.StoredStatus());
     expected_ = new nlohmann::json(status["learner"]);
+    expected_scorer_ = new nlohmann::json(LearnedOf(status["scorer"]));
+    ASSERT_GT((*expected_scorer_)["versions"], 3) << *expected_scorer_;
+    ASSERT_EQ((*expected_scorer_)["phase"], "weighted training") << *expected_scorer_;
     ASSERT_GT((*expected_)["versions"], 0) << *expected_;
     ASSERT_OK_AND_ASSIGN(auto topic, ReadTopic(**kafka, "learn.trajectories"));
     topic_ = new StoredTopic(std::move(topic));
+  }
+
+  // Without what was published: the last version may have been made in the last instant.
+  static nlohmann::json LearnedOf(nlohmann::json scorer) {
+    scorer.erase("live_version");
+    scorer.erase("publication");
+    return scorer;
   }
 
   static bool HasTrajectory(const StoredRecord& record, std::int32_t partition) {
@@ -74,10 +88,11 @@ class LearnCrashTest : public testing::Test {
     return records.size();
   }
 
-  static nlohmann::json* expected_;
+  static nlohmann::json *expected_, *expected_scorer_;
   static StoredTopic* topic_;
 };
 nlohmann::json* LearnCrashTest::expected_ = nullptr;
+nlohmann::json* LearnCrashTest::expected_scorer_ = nullptr;
 StoredTopic* LearnCrashTest::topic_ = nullptr;
 
 TEST_F(LearnCrashTest, BehindATopicThatRepeatsItselfTheSameIsLearnedThoughItIsKilled) {
@@ -113,6 +128,7 @@ TEST_F(LearnCrashTest, BehindATopicThatRepeatsItselfTheSameIsLearnedThoughItIsKi
   // Then
   ASSERT_OK_AND_ASSIGN(const auto status, learn.StoredStatus());
   EXPECT_EQ(status["learner"], *expected_);
+  EXPECT_EQ(LearnedOf(status["scorer"]), *expected_scorer_);
   EXPECT_TRUE(ReadFile(learn.state() + "/trajectories_read"));
 }
 

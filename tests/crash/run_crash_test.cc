@@ -132,6 +132,13 @@ std::map<std::uint64_t, std::string> VersionsIn(const std::string& folder) {
   return versions;
 }
 
+// Without what was published: the last version may have been made in the last instant.
+nlohmann::json LearnedOf(nlohmann::json scorer) {
+  scorer.erase("live_version");
+  scorer.erase("publication");
+  return scorer;
+}
+
 TEST(RunCrashTest, TwentyKillsAtRandomMomentsChangeNothing) {
   FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
   const std::uint64_t seed = static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
@@ -176,7 +183,7 @@ TEST(RunCrashTest, TwentyKillsAtRandomMomentsChangeNothing) {
   EXPECT_EQ(actual["trajectories"], expected["trajectories"]);
   EXPECT_EQ(actual["learner"], expected["learner"]);
   EXPECT_EQ(actual["live_version"], expected["live_version"]);
-  EXPECT_EQ(actual["scorer"], expected["scorer"]);
+  EXPECT_EQ(LearnedOf(actual["scorer"]), LearnedOf(expected["scorer"]));
   std::cout << "scorer: " << expected["scorer"].dump() << '\n';
   for (const auto& [archive, made] : {std::pair("/policy", expected["learner"]["versions"]), {"/scorer", expected["scorer"]["versions"]}}) {
     const auto versions = VersionsIn(undisturbed.state() + archive);

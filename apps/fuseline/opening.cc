@@ -191,11 +191,13 @@ Result<std::unique_ptr<Publication>> OpenPublication(const v1::Config& config, s
 }
 
 Result<std::unique_ptr<Publication>> OpenScorerPublication(const v1::Config& config, std::uint64_t epoch, Instruments instruments) {
-  if (!config.scorer().learn()) return std::unique_ptr<Publication>();
+  const std::filesystem::path folder = StateFolders(config.fuseline().state_dir()).scorers;
+  const bool imported = epoch > 0 && std::filesystem::exists(folder / "versions");
+  if (!config.scorer().learn() && !imported) return std::unique_ptr<Publication>();
   Publication::Options options;
   options.config = config;
   options.config.mutable_policy()->set_name(ScorerPolicyOf(config.policy().name()));
-  options.folder = StateFolders(config.fuseline().state_dir()).scorers.string();
+  options.folder = folder.string();
   options.epoch = epoch;
   return Publication::Open(std::move(options), instruments);
 }

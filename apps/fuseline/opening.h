@@ -46,7 +46,8 @@ Result<std::uint64_t> ClaimEpoch(const v1::Config& config);
 Result<std::unique_ptr<Publication>> OpenPublication(const v1::Config& config, std::uint64_t epoch, Freshness& freshness,
                                                      Instruments instruments);
 
-// The same of the scorer that the learner learns, under its own policy's name; null where scorer.learn is false.
+// The same of the scorer, under its own policy's name: of the one that is learned, or of what `versions import` put into the archive, which
+// Redis may lose too. Null where there is neither.
 Result<std::unique_ptr<Publication>> OpenScorerPublication(const v1::Config& config, std::uint64_t epoch, Instruments instruments);
 
 // "fuseline 0.1.0, g++ 12.2.0, Release, build 8f3a…": what the lineage says of this program; the last is the linker's id of its bytes.

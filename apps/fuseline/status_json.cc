@@ -97,9 +97,11 @@ Json PublicationJson(const PublicationStatus& publication) {
           {"last_error", publication.last_error}};
 }
 
-// Null where none is learned. A figure of a task whose impressions lack a class is null.
+// Null where there is none; with its publication alone where none is learned. A figure of a task whose impressions lack a class is null.
 Json ScorerJson(const PipelineStatus& status) {
-  if (!status.learner.scorer) return {};
+  const PublicationStatus publication = status.scorer_publication.value_or(PublicationStatus());
+  if (!status.learner.scorer && !status.scorer_publication) return {};
+  if (!status.learner.scorer) return {{"live_version", publication.live_version}, {"publication", PublicationJson(publication)}};
   const ScorerProgress& scorer = *status.learner.scorer;
   const auto figures = [](double auc, double log_loss) {
     return Json{{"auc", auc < 0 ? Json() : Json(auc)}, {"log_loss", log_loss}};
@@ -109,7 +111,6 @@ Json ScorerJson(const PipelineStatus& status) {
     tasks[task.task] = {{"plain", figures(task.auc, task.log_loss)}, {"weighted", figures(task.weighted_auc, task.weighted_log_loss)}};
   }
   for (const auto& [reason, count] : scorer.left_out) left_out[reason] = count;
-  const PublicationStatus publication = status.scorer_publication.value_or(PublicationStatus());
   return {{"live_version", publication.live_version},
           {"phase", scorer.phase},
           {"impressions", scorer.impressions},
@@ -126,8 +127,13 @@ Json ScorerJson(const PipelineStatus& status) {
 
 std::string ScorerText(const Json& scorer) {
   std::ostringstream out;
-  out << "scorer           version " << scorer["live_version"] << "   made " << scorer["versions"] << "   accepted "
-      << scorer["versions_accepted"] << "   " << scorer["phase"].get<std::string>() << ", impressions " << scorer["impressions"] << '\n';
+  const bool learned = scorer.contains("phase");
+  out << "scorer           version " << scorer["live_version"];
+  if (learned) {
+    out << "   made " << scorer["versions"] << "   accepted " << scorer["versions_accepted"] << "   " << scorer["phase"].get<std::string>()
+        << ", impressions " << scorer["impressions"];
+  }
+  out << '\n';
   const auto figures = [](const Json& model) {
     std::ostringstream text;
     text << std::fixed << std::setprecision(4);
@@ -136,7 +142,8 @@ std::string ScorerText(const Json& scorer) {
     text << ", log loss " << model["log_loss"].get<double>();
     return text.str();
   };
-  for (const auto& [task, models] : scorer["progressive"]["tasks"].items()) {
+  const Json tasks = learned ? scorer["progressive"]["tasks"] : Json::object();
+  for (const auto& [task, models] : tasks.items()) {
     out << "scorer           " << std::left << std::setw(16) << task << "plain " << figures(models["plain"]) << "   weighted "
         << figures(models["weighted"]) << '\n';
   }

@@ -46,7 +46,7 @@ Result<PipelineStatus> ReadStoredStatus(const std::filesystem::path& state) {
   status.learned_names = learner->DurableNames();
   status.weights_sha256 = learner->WeightsSha256();
   FUSELINE_FAIL_IF_ERROR(ReadLive(folders.versions, status.publication));
-  if (status.learner.scorer) FUSELINE_FAIL_IF_ERROR(ReadLive(folders.scorers, status.scorer_publication.emplace()));
+  if (status.learner.scorer || std::filesystem::exists(folders.scorers)) FUSELINE_FAIL_IF_ERROR(ReadLive(folders.scorers, status.scorer_publication.emplace()));
   return status;
 }
 

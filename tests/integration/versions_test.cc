@@ -335,6 +335,45 @@ TEST_F(VersionsTest, ATrainedScorerIsImportedPromotedAndRolledBack) {
   EXPECT_EQ(Versions({"import", second, "--scorer"}).code, 4);
 }
 
+// A process that learns no scorer keeps an imported one in Redis all the same.
+TEST_F(VersionsTest, AnImportedScorerComesBackWhenRedisForgets) {
+  // given
+  const std::filesystem::path golden = std::filesystem::path(std::getenv("FUSELINE_SOURCE_DIR")) / "tests/golden", folder = files_ / "trained";
+  const test::TempDir state;
+  std::filesystem::create_directory(folder);
+  std::filesystem::copy_file(golden / "scorer_v1.manifest.pb", folder / "manifest.pb");
+  std::filesystem::copy_file(golden / "scorer_v1.safetensors", folder / "weights.safetensors");
+  const std::vector<std::string> where = {"--set", "redis.address=" + Address(), "--state", state.path()};
+  const auto execute = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--scorer", "--execute", "--reason", "test"});
+    arguments.insert(arguments.end(), where.begin(), where.end());
+    return Run(arguments).code;
+  };
+  ASSERT_THAT(redis_->Command({"FLUSHALL"}), IsOk());  // What the fixture claimed.
+  ASSERT_EQ(execute({"import", folder.string()}), 0);
+  ASSERT_EQ(execute({"promote", "1", "--despite-gate"}), 0);
+  const std::string log = files_ / "events.jsonl";
+  ASSERT_THAT(WriteFileAtomically(log, R"({"event_id":"e","user_id":"u","event_time_ms":1,"feedback":{"request_id":"r","item_id":"i","kind":"CLICK"}})" "\n"),
+              IsOk());
+  const auto replay = [&] {
+    std::vector<std::string> command = {std::string(std::getenv("FUSELINE_BIN_DIR")) + "/fuseline", "replay", log, "--publish"};
+    command.insert(command.end(), where.begin(), where.end());
+    auto child = ChildProcess::Start(command, files_ / "replay.log");
+    return child ? child->Wait() : -1;
+  };
+  ASSERT_EQ(replay(), 0) << ReadFile(files_ / "replay.log").value_or("");
+
+  // when
+  ASSERT_THAT(redis_->Command({"FLUSHALL"}), IsOk());
+  ASSERT_EQ(replay(), 0);
+
+  // then
+  const v1::AliasState seen = ReadAliases(*redis_, PolicyKeys("default.scorer")).value();
+  ASSERT_NE(FindAlias(seen, kLiveAlias), nullptr);
+  EXPECT_EQ(FindAlias(seen, kLiveAlias)->to_version(), 1U);
+  EXPECT_THAT(FetchVersion(*redis_, PolicyKeys("default.scorer"), 1, {}), IsOk());
+}
+
 TEST_F(VersionsTest, WithoutRedisTheArchiveIsShownAndNothingMoves) {
   Publish(1);
   Publish(2);

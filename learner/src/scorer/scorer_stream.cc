@@ -5,11 +5,10 @@
 #include <utility>
 
 #include "fuseline/core/check.h"
+#include "scorer/rmtl.h"
 
 namespace fuseline {
 namespace {
-
-constexpr float kRewardMin = 1e-7F;  // What a prediction of 0 is taken for, in a logarithm.
 
 std::vector<std::size_t> RowsThatTrain(const StreamRows& rows, std::size_t first, std::size_t most) {
   std::vector<std::size_t> which;
@@ -187,7 +186,7 @@ Status ScorerStream::Step() {
     }
   }
   if (weighted_ && HasPhases()) {
-    FUSELINE_RETURN_IF_ERROR(WeighLosses(batch));
+    FUSELINE_RETURN_IF_ERROR(WeighLosses(config_.scorer(), *weighted_, *critics_, batch));
     FUSELINE_ASSIGN_OR_RETURN(const ScorerStep weighted, weighted_->Step(batch, counts_.steps()));
     if (weighted.undone) NoteUndone("weighted");
   }
@@ -219,23 +218,8 @@ Result<CriticBatch> ScorerStream::CriticsBatchOf(const std::vector<std::size_t>&
   batch.next = inputs_.Gather(waiting_.rows, next, waiting_.numbers);
   FUSELINE_ASSIGN_OR_FAIL(batch.action, plain_->Predict(batch.at));
   FUSELINE_ASSIGN_OR_FAIL(batch.next_action, plain_->Predict(batch.next));
-  for (std::size_t i = 0; i < batch.action.size(); ++i) {
-    const float p = batch.action[i], outcome = batch.at.labels[i];
-    batch.reward.push_back(outcome * std::log(std::max(p, kRewardMin)) + (1 - outcome) * std::log(std::max(1 - p, kRewardMin)));
-  }
+  for (std::size_t i = 0; i < batch.action.size(); ++i) batch.reward.push_back(RmtlReward(batch.action[i], batch.at.labels[i]));
   return batch;
-}
-
-// RMTL's weights of the losses, by what the critics say of the weighted model's prediction at hand.
-Status ScorerStream::WeighLosses(ScorerBatch& batch) const {
-  const v1::Scorer& settings = config_.scorer();
-  if (settings.weights() == "constant") return OkStatus();
-  FUSELINE_ASSIGN_OR_RETURN(const auto action, weighted_->Predict(batch));
-  FUSELINE_ASSIGN_OR_RETURN(batch.weights, critics_->Values(batch, action));
-  const bool direct = settings.weights() == "direct";
-  const auto lambda = static_cast<float>(settings.lambda());
-  for (float& q : batch.weights) q = direct ? -q : 1 - lambda * q;
-  return OkStatus();
 }
 
 void ScorerStream::NoteUndone(const char* model) {

@@ -77,7 +77,6 @@ class ScorerStream {
   Status BeginPhases();
   Status Step();
   Result<CriticBatch> CriticsBatchOf(const std::vector<std::size_t>& which) const;
-  Status WeighLosses(ScorerBatch& batch) const;
   void NoteUndone(const char* model);
   void SetGauges() const;
 

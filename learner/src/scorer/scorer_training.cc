@@ -12,6 +12,7 @@
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
 #include "scorer/input_statistics.h"
+#include "scorer/rmtl.h"
 #include "scorer/scorer_model.h"
 
 namespace fuseline {
@@ -154,7 +155,6 @@ class Training final : public ScorerTraining {
 
   Status AdvanceModel(std::span<const std::size_t> which);
   Status AdvanceCritics(std::span<const std::size_t> which);
-  Result<std::vector<float>> Weights(const ScorerBatch& batch) const;
   void CountBatch(std::size_t rows, double figure) {
     epoch_sum_ += figure;
     impressions_ += rows;
@@ -198,21 +198,9 @@ class Training final : public ScorerTraining {
   std::vector<v1::ScorerPoint> curve_;
 };
 
-// RMTL's weights of the losses, by what critics say of the prediction at hand.
-Result<std::vector<float>> Training::Weights(const ScorerBatch& batch) const {
-  FUSELINE_ASSIGN_OR_FAIL(const auto action, model_->Predict(batch));
-  FUSELINE_ASSIGN_OR_FAIL(auto weights, critics_->Values(batch, action));
-  const bool direct = settings_.weights() == "direct";
-  const auto lambda = static_cast<float>(settings_.lambda());
-  for (float& q : weights) q = direct ? -q : 1 - lambda * q;
-  return weights;
-}
-
 Status Training::AdvanceModel(std::span<const std::size_t> which) {
   ScorerBatch batch = inputs_.Gather(rows_, which, numbers_);
-  if (phase_ == ScorerPhase::kWeighted && settings_.weights() != "constant") {
-    FUSELINE_ASSIGN_OR_RETURN(batch.weights, Weights(batch));
-  }
+  if (phase_ == ScorerPhase::kWeighted) FUSELINE_RETURN_IF_ERROR(WeighLosses(settings_, *model_, *critics_, batch));
   FUSELINE_ASSIGN_OR_RETURN(const ScorerStep step, model_->Step(batch, step_));
   CountBatch(which.size(), std::accumulate(step.loss.begin(), step.loss.end(), 0.0) / static_cast<double>(step.loss.size()));
   const auto looks = static_cast<std::uint64_t>(settings_.validations_per_epoch());
@@ -275,11 +263,9 @@ Status Training::AdvanceCritics(std::span<const std::size_t> which) {
     batch.terminated.push_back(last ? 1.0F : 0.0F);
     for (std::size_t k = 0; k < tasks; ++k) {
       const float p = frozen_[row * tasks + k];
-      const float outcome = rows_.labels[row * tasks + k];
-      constexpr float kMin = 1e-7F;
       batch.action.push_back(p);
       batch.next_action.push_back(frozen_[following.back() * tasks + k]);
-      batch.reward.push_back(outcome * std::log(std::max(p, kMin)) + (1 - outcome) * std::log(std::max(1 - p, kMin)));
+      batch.reward.push_back(RmtlReward(p, rows_.labels[row * tasks + k]));
     }
   }
   batch.at = inputs_.Gather(rows_, which, numbers_);

@@ -14,6 +14,7 @@
 
 #include "fuseline/core/digest.h"
 #include "fuseline/core/file.h"
+#include "fuseline/core/http.h"
 #include "fuseline/policy_store/aliases.h"
 #include "fuseline/policy_store/archive.h"
 #include "fuseline/policy_store/fetch.h"
@@ -390,6 +391,43 @@ TEST_F(LiveVerificationTest, ARestartWithOtherSettingsIsDerivedAgainFromTheState
   EXPECT_EQ(older.code, 0) << older.output << "it was made before the change";
   EXPECT_EQ(older.last()["regimes"], 1);
   EXPECT_EQ(verify(new_version, "--archive", run.state() + "/policy").code, 4) << "the state at the change is not there";
+}
+
+// It begins where the settings changed, from the state that was kept there; and what learned beside no scorer at first says so.
+TEST_F(LiveVerificationTest, AScorerThatIsLearnedFromARestartOnIsDerivedAgainFromThere) {
+  FUSELINE_KAFKA_OR_SKIP(KafkaProcess * kafka, SharedKafka());
+  ASSERT_OK_AND_ASSIGN(const auto redis, RedisProcess::Start());
+  const auto third = Events().begin() + std::ssize(Events()) / 3;
+  ASSERT_THAT(MakeEventsTopic(*kafka, "later.events", 2, {Events().begin(), third}), IsOk());
+  LoopProcess run(*kafka, *redis, "later.events", Settings());
+  ASSERT_THAT(run.Start(), IsOk());
+  ASSERT_THAT(run.WaitUntilLearned(static_cast<std::uint64_t>(third - Events().begin()), kPatienceMs), IsOk());
+  ASSERT_EQ(run.Interrupt(), 130) << run.log();
+
+  ASSERT_THAT(AppendEvents(*kafka, "later.events", {third, Events().end()}), IsOk());
+  ASSERT_THAT(run.Start(With({}, ScorerSettings())), IsOk());
+  ASSERT_THAT(run.WaitUntilLearned(Events().size(), kPatienceMs), IsOk());
+  ASSERT_OK_AND_ASSIGN(const std::string address, ReadFile(run.state() + "/http_address"));
+  ASSERT_OK_AND_ASSIGN(const std::string metrics, HttpGet(address, "/metrics", /*patience_ms=*/2'000));
+  for (const char* line : {"fuseline_scorer_steps_total ", "fuseline_scorer_progressive_auc{model=\"weighted\",task=\"click\"} 0.",
+                           "fuseline_scorer_versions_total{verdict=\"accepted\"} ", "fuseline_scorer_live_version "})
+    EXPECT_THAT(metrics, HasSubstr(line));
+  ASSERT_EQ(run.Interrupt(), 130) << run.log();
+  ASSERT_OK_AND_ASSIGN(const json after, run.StoredStatus());
+  const auto versions = after["scorer"]["versions"].get<std::uint64_t>();
+  ASSERT_GT(versions, 2U);
+
+  const auto verify = [&](std::uint64_t version, const std::string& option, const std::string& folder) {
+    return Verify(version, {"--scorer", option, folder, "--set", "kafka.brokers=" + kafka->bootstrap_servers(),
+                            "--set", "kafka.events_topic=later.events"});
+  };
+  for (const std::uint64_t version : {std::uint64_t{1}, versions}) {
+    const Answer answer = verify(version, "--state", run.state());
+    EXPECT_EQ(answer.code, 0) << "version " << version << ": " << answer.output << run.log();
+    EXPECT_EQ(answer.last()["regimes"], 2) << answer.output;
+    EXPECT_GT(answer.last()["base_trajectories"], 0) << answer.output;
+  }
+  EXPECT_EQ(verify(1, "--archive", run.state() + "/scorer").code, 4) << "the state at the change is not there";
 }
 
 // The topic of trajectories that a member makes of the events so far, and learners behind it.

@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "demo_report.h"
+#include "demo_scorer.h"
 #include "demo_world.h"
 #include "fuseline/core/stage.h"
 #include "fuseline/ingest/accounting.h"
@@ -29,6 +30,7 @@ namespace fuseline {
 namespace {
 
 constexpr std::int64_t kStartMs = 1'704'067'200'000;  // 2024-01-01, so that a demo can be repeated.
+constexpr std::int64_t kSpreadMs = 6 * 3'600'000;     // Over which users begin.
 constexpr int kPartitions = 2;
 // The mock cluster keeps 5 MiB of a partition and drops the rest silently: hold back well before.
 constexpr std::uint64_t kLagEventsMax = 4'000;
@@ -39,6 +41,7 @@ constexpr std::int64_t kSettlingPatienceUs = 60'000'000;  // After the last even
 struct DemoOptions {
   SettingsOptions settings;
   DemoWorldOptions world;
+  DemoScorerOptions scorer;
   std::uint64_t events = 1'200'000;
   std::uint64_t seed = 1;
   double seconds_max = 150;
@@ -73,6 +76,8 @@ std::vector<std::string> DemoSettings(const DemoOptions& options, const std::str
       "ranker.event_log_queue=1024",
       "ranker.fetch_jitter_ms=0",
   };
+  const std::vector<std::string> of_scorer = options.scorer.Settings();
+  sets.insert(sets.end(), of_scorer.begin(), of_scorer.end());
   sets.insert(sets.end(), options.settings.sets.begin(), options.settings.sets.end());
   return sets;
 }
@@ -84,6 +89,23 @@ struct Watched {
   bool half_reached = false;
   std::uint64_t events = 0;
   std::int64_t event_time_ms = kStartMs;
+  std::uint64_t requests = 0, unscored = 0;  // Of these: whose task scores were no scorer's.
+};
+
+// Counts what the ranker answers.
+class CountingRankService final : public RankService {
+ public:
+  explicit CountingRankService(Ranker& ranker) : service_(ranker) {}
+  Status Rank(const RankingRequest& request, v1::Exposure* exposure) override {
+    FUSELINE_RETURN_IF_ERROR(service_.Rank(request, exposure));
+    ++requests;
+    unscored += exposure->scorer_version() == 0 ? 1 : 0;
+    return OkStatus();
+  }
+  std::uint64_t requests = 0, unscored = 0;
+
+ private:
+  BridgeRankService service_;
 };
 
 // The simulated users: their requests go to the ranker client, their events through its event log.
@@ -92,25 +114,27 @@ class Users {
   Users(const v1::Config& config, const DemoOptions& options) : config_(config), options_(options) {}
 
   Status Live(const World& world, Ranker& ranker, EventLog& event_log, const Clock& clock, std::stop_token stop) {
-    BridgeRankService service(ranker);
+    CountingRankService service(ranker);
     BridgeEventSink sink(event_log);
-    Simulation simulation(world, service, sink, kStartMs);
+    Simulation simulation(world, service, sink, kStartMs, kSpreadMs, {}, options_.scorer.learns() ? ScoresOf::kRanker : ScoresOf::kWorld);
     const std::int64_t end_us = clock.monotonic_us() + static_cast<std::int64_t>(options_.seconds_max * 1e6);
     while (simulation.events() < options_.events && clock.monotonic_us() < end_us && !stop.stop_requested()) {
       const auto made = simulation.RunUntil({.max_events = kEventsPerLook}, stop);
       if (!made) return made.error();
-      Tell(simulation);
+      Tell(simulation, service);
     }
     FUSELINE_RETURN_IF_ERROR(simulation.Drain());
-    Tell(simulation);
+    Tell(simulation, service);
     return event_log.Close();
   }
 
   Watched watched() const { return watched_.Copy(); }
 
  private:
-  void Tell(const Simulation& simulation) {
+  void Tell(const Simulation& simulation, const CountingRankService& service) {
     watched_.With([&](Watched& watched) {
+      watched.requests = service.requests;
+      watched.unscored = service.unscored;
       watched.now = simulation.statistics();
       watched.events = simulation.events();
       watched.event_time_ms = simulation.now_ms();
@@ -129,13 +153,19 @@ std::string LiveLine(const Watched& watched, const PipelineStatus& pipeline, dou
   const double learning = watched.now.Summarise("learning").mean_session_reward;
   const double fixed = watched.now.Summarise("static").mean_session_reward;
   const std::uint64_t lag = watched.events - std::min(watched.events, pipeline.ingested);
+  std::string scorer;
+  if (pipeline.learner.scorer) {
+    scorer = "  scorer " + std::to_string(pipeline.scorer_publication ? pipeline.scorer_publication->live_version : 0) + " of " +
+             std::to_string(pipeline.learner.scorer->versions);
+  }
   char text[256];
-  std::snprintf(text, sizeof text, "%s events/s  %llu events  %llu sessions  version %llu of %llu  lag %llu  reward/session: learning %.3f, static %.3f",
+  std::snprintf(text, sizeof text, "%s events/s  %llu events  %llu sessions  version %llu of %llu%s  lag %llu  reward/session: learning %.3f, static %.3f",
                 RateText(static_cast<double>(watched.events) / std::max(elapsed_s, 1e-3)).c_str(),
                 static_cast<unsigned long long>(watched.events),
                 static_cast<unsigned long long>(pipeline.accounting().sessions()),
                 static_cast<unsigned long long>(pipeline.publication.live_version),
-                static_cast<unsigned long long>(pipeline.learner.versions), static_cast<unsigned long long>(lag), learning, fixed);
+                static_cast<unsigned long long>(pipeline.learner.versions), scorer.c_str(), static_cast<unsigned long long>(lag), learning,
+                fixed);
   return text;
 }
 
@@ -162,6 +192,22 @@ void Watch(const Users& users, const EventLog& event_log, const Pipeline& pipeli
 bool IsBehind(const PipelineStatus& status, std::uint64_t sent) {
   if (sent > status.ingested + kLagEventsMax) return true;
   return !status.idle && status.learner_backlog() > kLearnerBacklogMax;
+}
+
+Result<DemoScorerFigures> ScorerFiguresOf(const v1::Config& config, const PipelineStatus& status, const std::filesystem::path& archive) {
+  DemoScorerFigures figures{.backbone = config.scorer().backbone(), .weights = config.scorer().weights()};
+  figures.phase = status.learner.scorer->phase;
+  figures.made = status.learner.scorer->versions;
+  figures.accepted = status.learner.scorer->versions_accepted;
+  FUSELINE_FAIL_IF_ERROR(ReadScorerWindows(archive, &figures));
+  return figures;
+}
+
+// What the policy in use is worth, by the scores that the ranker had.
+Result<PolicyValues> ValuesOf(const World& world, const v1::Config& config, const StateFolders& folders, const RankerStatus& served) {
+  if (served.scorer_version == 0) return MeasurePolicies(world, config, folders.versions, served.version, nullptr);
+  FUSELINE_ASSIGN_OR_FAIL(const ScorerNetwork scorer, OpenScorer(folders.scorers, served.scorer_version));
+  return MeasurePolicies(world, config, folders.versions, served.version, &scorer);
 }
 
 // Everything after the settings and the world: the loop, and the users in it.
@@ -222,17 +268,24 @@ Result<DemoFigures> Play(const v1::Config& config, const World& world, const Dem
   FUSELINE_FAIL_IF_ERROR(Status(lived));
 
   const Watched watched = users.watched();
+  const RankerStatus served = ranker->status();
   DemoFigures figures;
   figures.whole_run = watched.now;
   figures.second_half = watched.half_reached ? watched.now.Since(watched.at_half) : watched.now;
   figures.pipeline = pipeline.status();
   figures.freshness = freshness.MakeReport();
   figures.produced = event_log.figures().taken;
-  figures.version_in_use = ranker->status().version;
+  figures.version_in_use = served.version;
   figures.wall_s = static_cast<double>(instruments.clock.monotonic_us() - begin_us) / 1e6;
   figures.event_time_h = static_cast<double>(watched.event_time_ms - kStartMs) / 3.6e6;
+  if (figures.pipeline.learner.scorer) {
+    FUSELINE_ASSIGN_OR_FAIL(figures.scorer, ScorerFiguresOf(config, figures.pipeline, state.folders.scorers));
+    figures.scorer->in_use = served.scorer_version;
+    figures.scorer->requests = watched.requests;
+    figures.scorer->unscored = watched.unscored;
+  }
   if (stop.stopped()) return figures;
-  FUSELINE_ASSIGN_OR_FAIL(figures.values, MeasurePolicies(world, config, state.folders.versions, figures.version_in_use));
+  FUSELINE_ASSIGN_OR_FAIL(figures.values, ValuesOf(world, config, state.folders, served));
   return figures;
 }
 
@@ -278,6 +331,10 @@ void RegisterDemo(Program& program) {
       "fuseline demo --seed 7");
   options->settings.AddTo(*demo);
   options->world.AddTo(*demo);
+  demo->add_option("--scorer", options->scorer.name, "none: requests bring the world's predictions; rmtl: features alone, task scores are those of a "
+                   "scorer that learns from the same sessions; plain: the same without RMTL's weights")
+      ->check(CLI::IsMember({"none", "rmtl", "plain"}))
+      ->capture_default_str();
   demo->add_option("--events", options->events, "how many events the users make")->check(CLI::PositiveNumber)->capture_default_str();
   demo->add_option("--seed", options->seed, "seed of the world, the exploration and the learner")->capture_default_str();
   demo->add_option("--seconds-max", options->seconds_max, "stop earlier after so much wall time")->capture_default_str();

@@ -38,6 +38,21 @@ std::string FreshnessRow(const char* name, const Freshness::Quantiles& quantiles
   return Row("  %-44s p50 %12.0f ms   p99 %12.0f ms", name, quantiles.p50_ms, quantiles.p99_ms);
 }
 
+double PercentAbove(double value, double base) { return 100 * (value / base - 1); }
+
+std::string PoliciesText(const DemoFigures& figures) {
+  const PolicyValues& values = figures.values;
+  if (!values.fixed_by_scorer) {
+    return Row("policies, same users and draws, no exploration: static %.2f, learned %.2f (%+.1f %%), best fixed powers %.2f (%+.1f %%)",
+               values.fixed, values.learned, PercentAbove(values.learned, values.fixed), values.best_fixed,
+               PercentAbove(values.best_fixed, values.fixed));
+  }
+  return Row("policies, same users and draws, no exploration, by the scorer's scores: static %.2f, learned %.2f (%+.1f %%)",
+             *values.fixed_by_scorer, values.learned, PercentAbove(values.learned, *values.fixed_by_scorer)) +
+         Row("  by the world's own predictions: static %.2f, best fixed powers %.2f (%+.1f %%)", values.fixed, values.best_fixed,
+             PercentAbove(values.best_fixed, values.fixed));
+}
+
 }  // namespace
 
 Result<std::string> DemoTable(const DemoFigures& figures) {
@@ -47,12 +62,11 @@ Result<std::string> DemoTable(const DemoFigures& figures) {
   FUSELINE_ASSIGN_OR_FAIL(const std::string whole, Comparison("Whole run", figures.whole_run));
   std::ostringstream out;
   out << half << '\n' << whole << '\n';
-  out << Row("policies, same users and draws, no exploration: static %.2f, learned %.2f (%+.1f %%), best fixed powers %.2f (%+.1f %%)",
-             figures.values.fixed, figures.values.learned, 100 * (figures.values.learned / figures.values.fixed - 1),
-             figures.values.best_fixed, 100 * (figures.values.best_fixed / figures.values.fixed - 1));
+  out << PoliciesText(figures);
   out << Row("versions      made %llu, accepted %llu, in use at the end: %llu",
              static_cast<unsigned long long>(learner.versions), static_cast<unsigned long long>(learner.versions_accepted),
              static_cast<unsigned long long>(figures.version_in_use));
+  if (figures.scorer) out << DemoScorerText(*figures.scorer);
   out << Row("learned       %llu sessions, %llu requests, %llu update steps", static_cast<unsigned long long>(learner.trajectories),
              static_cast<unsigned long long>(learner.transitions), static_cast<unsigned long long>(learner.steps));
   out << Row("time          %.1f h of event time in %.1f s, %.0f events/s", figures.event_time_h, figures.wall_s,

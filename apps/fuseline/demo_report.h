@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "demo_scorer.h"
 #include "freshness.h"
 #include "fuseline/simulator/arm_statistics.h"
 #include "pipeline_status.h"
@@ -12,7 +14,8 @@ namespace fuseline {
 // Mean session rewards of policies over the same users and draws, without exploration, Kafka or learning.
 struct PolicyValues {
   double fixed = 0;     // The hand-set weights.
-  double learned = 0;   // The version in use at the end.
+  std::optional<double> fixed_by_scorer;  // With a scorer: by its scores, as the rankers had them; all others but `learned` by the world's.
+  double learned = 0;   // The version in use at the end; with a scorer by its scores.
   double best_fixed = 0;  // The best fixed powers that a search over the world's truth finds: knows what no learner knows.
 };
 
@@ -25,6 +28,7 @@ struct DemoFigures {
   std::uint64_t produced = 0;  // Events that the simulated rankers logged.
   std::uint64_t version_in_use = 0;
   PolicyValues values;
+  std::optional<DemoScorerFigures> scorer;
   double wall_s = 0;
   double event_time_h = 0;
 };

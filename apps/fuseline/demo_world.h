@@ -22,12 +22,14 @@ struct DemoWorldOptions {
   void AddTo(CLI::App& subcommand);
 };
 
-// Errors: kInvalidInput for an unknown world, or a response model where none is needed; kNotFound when one is needed, is not there,
-// and no log is named. Nothing was done yet.
+// Errors: kInvalidInput for an unknown world, or a response model where none is needed; kNotFound when one is needed,
+// is not there, and no log is named. Nothing was done yet.
 Status CheckDemoWorld(const DemoWorldOptions& options);
 
-// The world, and puts into `config` what ranker and learner must share with it. Fits its response model into `folder` first where a
-// log is named, and says so on standard error. REQUIRES: CheckDemoWorld. Errors: of FitResponseModelTo and OpenWorld.
-Result<std::unique_ptr<World>> OpenDemoWorld(const DemoWorldOptions& options, const std::filesystem::path& folder, v1::Config* config);
+// The world, and puts into `config` what ranker and learner must share with it. Fits its response model into `folder`
+// first where a log is named, and says so on standard error. REQUIRES: CheckDemoWorld. Errors: of FitResponseModelTo
+// and OpenWorld.
+Result<std::unique_ptr<World>> OpenDemoWorld(const DemoWorldOptions& options, const std::filesystem::path& folder,
+                                             v1::Config* config);
 
 }  // namespace fuseline

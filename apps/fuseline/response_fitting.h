@@ -7,8 +7,8 @@
 
 namespace fuseline {
 
-// Fits the response model of the simulator's worlds, with a line of progress, and writes `out`. Errors: as FitResponseModel;
-// kUnavailable when the file cannot be written.
+// Fits the response model of the simulator's worlds, with a line of progress, and writes `out`. Errors: as
+// FitResponseModel; kUnavailable when the file cannot be written.
 Result<ResponseFitReport> FitResponseModelTo(const std::filesystem::path& out, const ResponseFitOptions& options);
 
 }  // namespace fuseline

@@ -21,7 +21,9 @@ Tensor TensorOfIds(std::span<const std::uint64_t> ids, std::size_t columns) {
   tensor.shape = {static_cast<std::uint32_t>(ids.size() / columns), static_cast<std::uint32_t>(kParts * columns)};
   tensor.values.reserve(kParts * ids.size());
   for (std::uint64_t id : ids) {
-    for (std::size_t part = 0; part < kParts; ++part, id >>= kPartBits) tensor.values.push_back(static_cast<float>(id & 0xFFFF));
+    for (std::size_t part = 0; part < kParts; ++part, id >>= kPartBits) {
+      tensor.values.push_back(static_cast<float>(id & 0xFFFF));
+    }
   }
   return tensor;
 }
@@ -33,10 +35,14 @@ Tensor TensorOfBytes(std::string_view bytes) {
 }
 
 Result<std::vector<std::uint64_t>> IdsOf(const Tensor& tensor) {
-  if (tensor.shape.empty() || tensor.shape.back() % kParts != 0) return Error(Code::kCorrupt, "a tensor of ids has no four parts each");
+  if (tensor.shape.empty() || tensor.shape.back() % kParts != 0) {
+    return Error(Code::kCorrupt, "a tensor of ids has no four parts each");
+  }
   std::vector<std::uint64_t> ids(tensor.values.size() / kParts, 0);
   for (std::size_t i = 0; i < tensor.values.size(); ++i) {
-    if (!IsWhole(tensor.values[i], kPartEnd)) return Error(Code::kCorrupt, "a tensor of ids holds what is no part of one:", tensor.values[i]);
+    if (!IsWhole(tensor.values[i], kPartEnd)) {
+      return Error(Code::kCorrupt, "a tensor of ids holds what is no part of one:", tensor.values[i]);
+    }
     ids[i / kParts] |= static_cast<std::uint64_t>(tensor.values[i]) << (kPartBits * (i % kParts));
   }
   return ids;

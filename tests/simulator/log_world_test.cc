@@ -1,5 +1,5 @@
-// The world of a log's own users and items, proven with a model small enough to compute by hand: its names, features, context and
-// scores are the file's, what users do is what its scores say, and a ranker may be asked without scores.
+// The world of a log's own users and items, proven with a model small enough to compute by hand: its names, features,
+// context and scores are the file's, what users do is what its scores say, and a ranker may be asked without scores.
 
 #include <cmath>
 #include <fstream>
@@ -49,7 +49,8 @@ v1::FeatureSchema LogSchema() {
   return schema;
 }
 
-// User u: id 1,000 + u, age u / 10, city 2^40 + u, in tab u % 2; item i: id 500 - i, size (i, -i), tag 7 i. Tab 1 lifts the first expert.
+// User u: id 1,000 + u, age u / 10, city 2^40 + u, in tab u % 2; item i: id 500 - i, size (i, -i), tag 7 i. Tab 1 lifts
+// the first expert.
 TensorMap LogModel() {
   TensorMap model = test::SmallModel(kUsers, kItems);
   model["schema"] = TensorOfBytes(CanonicalBytes(LogSchema()));

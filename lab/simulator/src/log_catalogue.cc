@@ -30,7 +30,8 @@ FeatureView LogCatalogue::Side::Of(std::size_t row) const {
   return {std::span(dense).subspan(row * dense_width, dense_width), std::span(ids).subspan(row * ids_width, ids_width)};
 }
 
-Result<LogCatalogue::Side> LogCatalogue::SideOf(const TensorMap& tensors, const std::string& scope, const v1::FeatureSchema& schema) {
+Result<LogCatalogue::Side> LogCatalogue::SideOf(const TensorMap& tensors, const std::string& scope,
+                                                const v1::FeatureSchema& schema) {
   Side side;
   for (const auto& feature : schema.features()) {
     if (feature.scope() != (scope == "user" ? v1::USER : v1::ITEM)) continue;
@@ -65,7 +66,8 @@ Result<LogCatalogue> LogCatalogue::Create(const TensorMap& tensors) {
   FUSELINE_ASSIGN_OR_FAIL(const Tensor* tab_first, Find(tensors, "tab.first"));
   FUSELINE_ASSIGN_OR_FAIL(const Tensor* tab_of, Find(tensors, "user.tab"));
   FUSELINE_ASSIGN_OR_FAIL(log.tabs_, IdsOf(*tabs));
-  if (tab_first->values.size() != log.tabs_.size() * tensors.at("user.first").shape[1]) return tl::unexpected(Misfit("tab.first"));
+  const std::size_t columns = tensors.at("user.first").shape[1];
+  if (tab_first->values.size() != log.tabs_.size() * columns) return tl::unexpected(Misfit("tab.first"));
   if (tab_of->values.size() != log.users_.names.size()) return tl::unexpected(Misfit("user.tab"));
   for (const float tab : tab_of->values) {
     if (!(tab >= 0 && tab < static_cast<float>(log.tabs_.size()))) return tl::unexpected(Misfit("user.tab"));
@@ -81,7 +83,9 @@ void LogCatalogue::PutUsersIntoTabs(TensorMap* tensors) const {
   Tensor& users = tensors->at("user.first");
   const Tensor& tabs = tensors->at("tab.first");
   const std::size_t width = users.shape[1];
-  for (std::size_t i = 0; i < users.values.size(); ++i) users.values[i] += tabs.values[tab_of_[i / width] * width + i % width];
+  for (std::size_t i = 0; i < users.values.size(); ++i) {
+    users.values[i] += tabs.values[tab_of_[i / width] * width + i % width];
+  }
 }
 
 }  // namespace fuseline

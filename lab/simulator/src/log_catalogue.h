@@ -12,9 +12,10 @@
 
 namespace fuseline {
 
-// Who stands in the log that a response model was fitted to, and with which features: the file's part for worlds whose rankers see what
-// the log's would have seen. Immutable; thread-safe.
-// Tensors, beside those of response_model.h, for T tabs (the context's categorical feature); ids as fusion's whole_numbers.h has them:
+// Who stands in the log that a response model was fitted to, and with which features: the file's part for worlds whose
+// rankers see what the log's would have seen. Immutable; thread-safe.
+// Tensors, beside those of response_model.h, for T tabs (the context's categorical feature); ids as fusion's
+// whole_numbers.h has them:
 //   schema [bytes]                  the FeatureSchema of the features, canonical bytes
 //   user.id [U, 4]  item.id [I, 4]  in the log
 //   user.dense [U, .]  user.ids [U, 4 .]  item.dense [I, .]  item.ids [I, 4 .]   features in the schema's order
@@ -22,7 +23,8 @@ namespace fuseline {
 //   user.tab [U]                    row of the tab where the log shows the user most
 class LogCatalogue {
  public:
-  // Errors: kInvalidInput naming the command, for a file of before this part existed; kCorrupt for one that contradicts itself.
+  // Errors: kInvalidInput naming the command, for a file of before this part existed; kCorrupt for one that contradicts
+  // itself.
   static Result<LogCatalogue> Create(const TensorMap& tensors);
 
   const v1::FeatureSchema& schema() const { return schema_; }

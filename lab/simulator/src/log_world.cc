@@ -31,7 +31,8 @@ Status CheckContext(const v1::FeatureSchema& schema) {
     ids += feature.has_categorical() ? 1 : 0;
   }
   if (dense == kHourWidth && ids == 1) return OkStatus();
-  return ErrorStatus(Code::kInvalidInput, "a log's context is the hour and the tab, its schema has", dense, "dense values and", ids, "ids");
+  return ErrorStatus(Code::kInvalidInput, "a log's context is the hour and the tab, its schema has", dense,
+                     "dense values and", ids, "ids");
 }
 
 // The users, items and features of the log itself.
@@ -58,7 +59,8 @@ class LogWorld final : public ResponseWorld {
     for (const std::uint32_t item : items) {
       const Heads heads = Of(user, item);
       for (const ResponseHead head : heads_) {
-        *out++ = head == kLogWatchHead ? static_cast<float>(Truth(user, item).watch_s) : std::min(heads[head], heads[kClickHead]);
+        *out++ = head == kLogWatchHead ? static_cast<float>(Truth(user, item).watch_s)
+                                       : std::min(heads[head], heads[kClickHead]);
       }
     }
   }
@@ -86,8 +88,8 @@ Result<std::unique_ptr<World>> CreateLogWorld(const WorldSource& source) {
   facts.user_ids = log.UserIds(facts.users);
   facts.item_ids = log.ItemIds(facts.items);
   FUSELINE_ASSIGN_OR_FAIL(ActionSpace space, CheckFacts(facts));
-  return std::make_unique<LogWorld>(std::move(facts), std::move(space), std::move(model), std::move(log), std::move(heads), source.file,
-                                    source.rewards);
+  return std::make_unique<LogWorld>(std::move(facts), std::move(space), std::move(model), std::move(log),
+                                    std::move(heads), source.file, source.rewards);
 }
 
 }  // namespace fuseline

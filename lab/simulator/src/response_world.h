@@ -12,14 +12,16 @@
 
 namespace fuseline {
 
-enum ResponseHead : std::uint8_t { kClickHead, kLikeHead, kFollowHead, kCommentHead, kForwardHead, kLongViewHead, kLogWatchHead };
+enum ResponseHead : std::uint8_t {
+  kClickHead, kLikeHead, kFollowHead, kCommentHead, kForwardHead, kLongViewHead, kLogWatchHead
+};
 
-// What decides that a video was viewed long: a head of its own, or the time watched, as the log defines it: to the end, or 18 s
-// of a longer video. By the time it follows from the feedback, so that who learns from events can learn it.
+// What decides that a video was viewed long: a head of its own, or the time watched, as the log defines it: to the end,
+// or 18 s of a longer video. By the time it follows from the feedback, so that who learns from events can learn it.
 enum class LongViews : std::uint8_t { kByHead, kByWatch };
 
-// Users of a log, by a model of them. The model is the scorer too, as in both papers: predictions are the truth in expectation, and a
-// policy learns which of them make a session. Predicts all pairs when it is made.
+// Users of a log, by a model of them. The model is the scorer too, as in both papers: predictions are the truth in
+// expectation, and a policy learns which of them make a session. Predicts all pairs when it is made.
 class ResponseWorld : public World {
  public:
   ResponseWorld(WorldFacts facts, ActionSpace space, ResponseModel model, LongViews long_views, const v1::World& file,
@@ -37,7 +39,8 @@ class ResponseWorld : public World {
   TrueResponse Truth(std::size_t user, std::size_t item) const override;
   Response React(std::size_t user, std::size_t item, Random& random) const override;
   Mood FirstMood(std::size_t user) const override;
-  NextVisit AfterRequest(std::size_t user, std::span<const Response> responses, Random& random, Mood* mood) const override;
+  NextVisit AfterRequest(std::size_t user, std::span<const Response> responses, Random& random,
+                         Mood* mood) const override;
 
  protected:
   using Heads = std::span<const float, kResponseHeads>;

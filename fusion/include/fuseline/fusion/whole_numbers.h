@@ -12,8 +12,8 @@
 
 namespace fuseline {
 
-// What is no measure, in files whose tensors are float32 (weights_file.h): an id of 64 bits is four parts of 16 bits, the lowest
-// first; a byte is one number. float32 holds both exactly.
+// What is no measure, in files whose tensors are float32 (weights_file.h): an id of 64 bits is four parts of 16 bits,
+// the lowest first; a byte is one number. float32 holds both exactly.
 
 // [n / columns, 4 columns]. REQUIRES: columns >= 1 divides the number of ids.
 Tensor TensorOfIds(std::span<const std::uint64_t> ids, std::size_t columns);

@@ -1,8 +1,5 @@
 #include "newcomer.h"
 
-#include <optional>
-#include <utility>
-
 #include "fuseline/fusion/policy_keys.h"
 #include "fuseline/policy_store/archive.h"
 #include "fuseline/policy_store/fetch.h"
@@ -30,17 +27,13 @@ Status BeginFromPublished(const v1::Config& config, const StateFolders& folders,
   FUSELINE_ASSIGN_OR_RETURN(const PublicKeys trusted, PublicKeys::FromHex(config.policy_store().public_keys()));
   FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion fetched, FetchVersion(*redis, keys, *newest, /*manifest_sha256=*/"", trusted));
   log.Warn("learner.begins_without_state", "version", *newest, "folder", folders.learner.string());
-  std::optional<PolicyVersion> scorer;
-  if (config.scorer().learn()) {
-    const PolicyKeys of_scorer(ScorerPolicyOf(config.policy().name()));
-    const auto newest_scorer = NewestPublished(*redis, of_scorer);
-    if (!newest_scorer && newest_scorer.error().code != Code::kNotFound) return newest_scorer.error();
-    if (newest_scorer) {
-      FUSELINE_ASSIGN_OR_RETURN(ArchivedVersion found, FetchVersion(*redis, of_scorer, *newest_scorer, /*manifest_sha256=*/"", trusted));
-      scorer = std::move(found.version);
-    }
-  }
-  return learner->BeginFrom(fetched.version, scorer ? &*scorer : nullptr);
+  FUSELINE_RETURN_IF_ERROR(learner->BeginFrom(fetched.version));
+  if (!learner->scorer_is_new()) return OkStatus();
+  const PolicyKeys of_scorer(ScorerPolicyOf(config.policy().name()));
+  const auto newest_scorer = NewestPublished(*redis, of_scorer);
+  if (!newest_scorer) return newest_scorer.error().code == Code::kNotFound ? OkStatus() : newest_scorer.error();
+  FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion scorer, FetchVersion(*redis, of_scorer, *newest_scorer, /*manifest_sha256=*/"", trusted));
+  return learner->BeginScorerFrom(scorer.version);
 }
 
 }  // namespace fuseline

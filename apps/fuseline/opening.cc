@@ -14,6 +14,7 @@
 #include "fuseline/core/stage.h"
 #include "fuseline/fusion/policy_keys.h"
 #include "fuseline/kafka/producer.h"
+#include "fuseline/policy_store/archive.h"
 #include "fuseline/proto/settings.h"
 #include "stored_status.h"
 
@@ -87,6 +88,17 @@ Status CheckInput(const std::filesystem::path& root, const std::string& input) {
                      "[" + input + "]; name another with fuseline.state_dir");
 }
 
+// A scorer that is learned from now on, where one was imported before: its numbers are taken.
+Status BeginBehindImported(Learner& learner, const std::filesystem::path& scorers) {
+  if (!std::filesystem::exists(scorers / "versions")) return OkStatus();
+  DiskFileSystem files;
+  const Archive archive = Archive::OpenReadOnly(scorers, files);
+  const auto newest = archive.Newest();
+  if (!newest) return newest.error().code == Code::kNotFound ? OkStatus() : newest.error();
+  FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion found, archive.Get(*newest));
+  return learner.BeginScorerFrom(found.version);
+}
+
 }  // namespace
 
 Result<OpenFolder> OpenFolder::Open(const v1::Config& config, const std::string& input) {
@@ -110,6 +122,7 @@ Result<std::unique_ptr<Learner>> OpenLearner(const v1::Config& config, const Sta
                                              Instruments instruments) {
   auto& [log, metrics, clock] = instruments;
   FUSELINE_ASSIGN_OR_FAIL(auto learner, Learner::Open(folders.learner, config, BuildText(), log, metrics, clock));
+  if (learner->scorer_is_new()) FUSELINE_FAIL_IF_ERROR(BeginBehindImported(*learner, folders.scorers));
   FUSELINE_FAIL_IF_ERROR(learner->BeginInput(input.words, input.from, input.history));
   return learner;
 }

@@ -206,6 +206,7 @@ class Derivation {
     FUSELINE_ASSIGN_OR_FAIL(const auto learner, Learner::Open(folders().learner, config_,
                                                               BuildText(), log, metrics, clock));
     if (learner->is_new() && target_.lineage().started_from() != 0) FUSELINE_FAIL_IF_ERROR(BeginFrom(*learner));
+    if (learner->scorer_is_new()) FUSELINE_FAIL_IF_ERROR(BeginScorerFrom(*learner));
     first_input_ = std::max(0, learner->lineage().inputs_size() - 1);
     return base;
   }
@@ -238,16 +239,19 @@ class Derivation {
     const std::filesystem::path policies =
         of_scorer && !options_.state.empty() ? StateFolders(options_.state).versions : std::filesystem::path(options_.archive);
     const auto found = Archive::OpenReadOnly(policies, files).Get(target_.lineage().started_from());
-    std::optional<PolicyVersion> scorer;
-    if (const auto before = target_.metrics().find(kScorerStartedFrom); of_scorer && before != target_.metrics().end()) {
-      const auto number = static_cast<std::uint64_t>(before->second);
-      FUSELINE_ASSIGN_OR_RETURN(ArchivedVersion archived, Archive::OpenReadOnly(options_.archive, files).Get(number));
-      scorer = std::move(archived.version);
-    }
-    if (found) return learner.BeginFrom(found->version, scorer ? &*scorer : nullptr);
+    if (found) return learner.BeginFrom(found->version);
     return ErrorStatus(Code::kNotFound, "version", target_.version(), "began with the actor of version",
                  target_.lineage().started_from(), "which the archive does not hold (any more):",
                  found.error().message);
+  }
+
+  Status BeginScorerFrom(Learner& learner) const {
+    const auto before = target_.metrics().find(kScorerStartedFrom);
+    if (!target_.has_scorer() || before == target_.metrics().end()) return OkStatus();
+    DiskFileSystem files;
+    FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion found,
+                              Archive::OpenReadOnly(options_.archive, files).Get(static_cast<std::uint64_t>(before->second)));
+    return learner.BeginScorerFrom(found.version);
   }
 
   StateFolders folders() const { return StateFolders(folder_.path()); }

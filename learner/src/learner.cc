@@ -60,10 +60,17 @@ void Learner::OnMerged(std::function<void(const v1::Trajectory&)> see) { impl_->
 
 bool Learner::is_new() const { return impl_->counts.trajectories() == 0 && impl_->counts.versions() == 0; }
 
-Status Learner::BeginFrom(const PolicyVersion& version, const PolicyVersion* scorer) {
+Status Learner::BeginFrom(const PolicyVersion& version) {
   if (!is_new() || !impl_->inputs.empty()) return ErrorStatus(Code::kConflict, "the learner in", impl_->folder.string(), "has begun already");
   FUSELINE_RETURN_IF_ERROR(impl_->Adopt(version));
-  if (scorer != nullptr && impl_->scorer) FUSELINE_RETURN_IF_ERROR(impl_->scorer->Adopt(*scorer));
+  return impl_->Checkpoint();
+}
+
+bool Learner::scorer_is_new() const { return impl_->scorer && impl_->scorer->is_new(); }
+
+Status Learner::BeginScorerFrom(const PolicyVersion& version) {
+  if (!scorer_is_new()) return ErrorStatus(Code::kConflict, "no scorer is learned in", impl_->folder.string(), "or it has begun already");
+  FUSELINE_RETURN_IF_ERROR(impl_->scorer->Adopt(version));
   return impl_->Checkpoint();
 }
 

@@ -4,6 +4,7 @@
 // is named; what is gone is said, each with its exit code. A rollback by somebody else is followed,
 // through a SIGKILL.
 
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <utility>
@@ -232,6 +233,16 @@ TEST(VerificationTest, AVersionOfTheScorerIsDerivedAgainByItsOwnArchive) {
   const std::string altered = WriteEvents(dir / "altered.jsonl", 40, Events().size());
   EXPECT_EQ(Verify(2, {"--scorer", "--archive", state + "/scorer", altered}).code, 5);
   EXPECT_EQ(Verify(versions + 50, {"--scorer", "--state", state, log}).code, 4);
+
+  // Where versions of a scorer lie already, imported or another's, its numbers go on behind them.
+  const std::string behind = dir / "behind";
+  std::filesystem::create_directories(behind);
+  std::filesystem::copy(state + "/scorer", behind + "/scorer", std::filesystem::copy_options::recursive);
+  const Answer later = Fuseline(With({"replay", "--json", "--state", behind, log}, settings));
+  ASSERT_EQ(later.code, 0) << later.output;
+  EXPECT_EQ(later.last()["scorer"]["versions"], 2 * versions);
+  EXPECT_EQ(Verify(2 * versions, {"--scorer", "--state", behind, log}).code, 0);
+  EXPECT_EQ(Verify(versions + 1, {"--scorer", "--archive", behind + "/scorer", log}).code, 0);
 
   // What an operator sees of it.
   const Answer status = Fuseline({"status", "--state", state});

@@ -54,6 +54,7 @@ class ScorerStream {
   // Goes on from the number of a version whose state is lost. It knows nothing, but what follows must be no worse than that one, where that
   // reads the same impressions. REQUIRES: nothing was taken. Errors: kInvalidInput for a policy's version.
   Status Adopt(const PolicyVersion& version);
+  bool is_new() const { return counts_.sessions() == 0 && counts_.versions() == 0; }
 
   // Writes the files of a checkpoint and says their names; writes nothing when nothing has changed since. Errors: kUnavailable.
   Result<v1::ScorerState> Save(const std::filesystem::path& folder);

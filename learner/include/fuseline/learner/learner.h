@@ -21,7 +21,7 @@
 
 namespace fuseline {
 
-// The figure of a scorer's version that says which version BeginFrom was given of it; absent: none.
+// The figure of a scorer's version that says which version BeginScorerFrom was given; absent: none.
 inline constexpr const char* kScorerStartedFrom = "started_from";
 
 // Where the scorer stands that is learned beside the policy (setting scorer.learn). A function of the trajectories merged.
@@ -115,12 +115,15 @@ class Learner {
 
   // Begins where `version` ended, without the state that made it: its actor and its normaliser, critics that know nothing, an empty
   // buffer, the names that it had taken, and a new root in the lineage. Durable when it returns. Before BeginInput.
-  // `scorer`, unless null: the newest version of its scorer. What is learned from now on begins behind its number, and must be no worse
-  // to be accepted; nothing else of it is taken over.
   // Errors: kConflict      this learner has begun already;
   //         kInvalidInput  another schema, network or algorithm than the settings', or one that cannot begin so; kUnavailable: the disk.
-  Status BeginFrom(const PolicyVersion& version, const PolicyVersion* scorer = nullptr);
+  Status BeginFrom(const PolicyVersion& version);
   bool is_new() const;  // It has neither taken nor made anything.
+
+  // The same of a scorer that is learned here from now on: it knows nothing, but begins behind the number of `version`, and what follows
+  // must be no worse to be accepted. Durable when it returns. Errors: kConflict, kInvalidInput, kUnavailable as above.
+  Status BeginScorerFrom(const PolicyVersion& version);
+  bool scorer_is_new() const;  // It is to be learned, and has neither taken nor made anything.
 
   // What is read from now on, in words; part of the lineage. Where something else was read before, the names taken from that are
   // closed: every partition begins anew, and the weights, the buffer and the counts go on. `from`: where its reader begins with it, in

@@ -194,11 +194,15 @@ bool IsBehind(const PipelineStatus& status, std::uint64_t sent) {
   return !status.idle && status.learner_backlog() > kLearnerBacklogMax;
 }
 
-Result<DemoScorerFigures> ScorerFiguresOf(const v1::Config& config, const PipelineStatus& status, const std::filesystem::path& archive) {
+Result<DemoScorerFigures> ScorerFiguresOf(const v1::Config& config, const Watched& watched, const ScorerProgress& learned,
+                                          const RankerStatus& served, const std::filesystem::path& archive) {
   DemoScorerFigures figures{.backbone = config.scorer().backbone(), .weights = config.scorer().weights()};
-  figures.phase = status.learner.scorer->phase;
-  figures.made = status.learner.scorer->versions;
-  figures.accepted = status.learner.scorer->versions_accepted;
+  figures.phase = learned.phase;
+  figures.made = learned.versions;
+  figures.accepted = learned.versions_accepted;
+  figures.in_use = served.scorer_version;
+  figures.requests = watched.requests;
+  figures.unscored = watched.unscored;
   FUSELINE_FAIL_IF_ERROR(ReadScorerWindows(archive, &figures));
   return figures;
 }
@@ -208,6 +212,20 @@ Result<PolicyValues> ValuesOf(const World& world, const v1::Config& config, cons
   if (served.scorer_version == 0) return MeasurePolicies(world, config, folders.versions, served.version, nullptr);
   FUSELINE_ASSIGN_OR_FAIL(const ScorerNetwork scorer, OpenScorer(folders.scorers, served.scorer_version));
   return MeasurePolicies(world, config, folders.versions, served.version, &scorer);
+}
+
+// What was seen, once all has ended.
+Result<DemoFigures> FiguresOf(const v1::Config& config, const Watched& watched, const PipelineStatus& status, const RankerStatus& served,
+                              const StateFolders& folders) {
+  DemoFigures figures;
+  figures.whole_run = watched.now;
+  figures.second_half = watched.half_reached ? watched.now.Since(watched.at_half) : watched.now;
+  figures.event_time_h = static_cast<double>(watched.event_time_ms - kStartMs) / 3.6e6;
+  figures.pipeline = status;
+  figures.version_in_use = served.version;
+  if (!status.learner.scorer) return figures;
+  FUSELINE_ASSIGN_OR_FAIL(figures.scorer, ScorerFiguresOf(config, watched, *status.learner.scorer, served, folders.scorers));
+  return figures;
 }
 
 // Everything after the settings and the world: the loop, and the users in it.
@@ -267,23 +285,11 @@ Result<DemoFigures> Play(const v1::Config& config, const World& world, const Dem
   FUSELINE_FAIL_IF_ERROR(loop.Join());
   FUSELINE_FAIL_IF_ERROR(Status(lived));
 
-  const Watched watched = users.watched();
   const RankerStatus served = ranker->status();
-  DemoFigures figures;
-  figures.whole_run = watched.now;
-  figures.second_half = watched.half_reached ? watched.now.Since(watched.at_half) : watched.now;
-  figures.pipeline = pipeline.status();
+  FUSELINE_ASSIGN_OR_FAIL(DemoFigures figures, FiguresOf(config, users.watched(), pipeline.status(), served, state.folders));
   figures.freshness = freshness.MakeReport();
   figures.produced = event_log.figures().taken;
-  figures.version_in_use = served.version;
   figures.wall_s = static_cast<double>(instruments.clock.monotonic_us() - begin_us) / 1e6;
-  figures.event_time_h = static_cast<double>(watched.event_time_ms - kStartMs) / 3.6e6;
-  if (figures.pipeline.learner.scorer) {
-    FUSELINE_ASSIGN_OR_FAIL(figures.scorer, ScorerFiguresOf(config, figures.pipeline, state.folders.scorers));
-    figures.scorer->in_use = served.scorer_version;
-    figures.scorer->requests = watched.requests;
-    figures.scorer->unscored = watched.unscored;
-  }
   if (stop.stopped()) return figures;
   FUSELINE_ASSIGN_OR_FAIL(figures.values, ValuesOf(world, config, state.folders, served));
   return figures;

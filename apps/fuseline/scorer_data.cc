@@ -88,6 +88,9 @@ Result<KuaiRandScorer> OpenKuaiRandScorer(const std::filesystem::path& folder) {
   FUSELINE_ASSIGN_OR_FAIL(const PolicyVersion stored, ReadScorer(folder));
   if (stored.manifest.schema_digest() != SchemaDigest(KuaiRandSchema()))
     return Error(Code::kInvalidInput, "the scorer is of another feature schema than KuaiRand's:", folder.string());
+  // A scorer of the stream may have learned from any of the log's rows.
+  if (stored.manifest.scorer().lineage().known_until_ms() <= 0)
+    return Error(Code::kInvalidInput, "the scorer does not say until when it learned; one of train-scorer does:", folder.string());
   v1::Config config;
   if (!config.ParseFromString(stored.manifest.lineage().settings()))
     return Error(Code::kCorrupt, "the scorer's lineage holds no settings:", folder.string());

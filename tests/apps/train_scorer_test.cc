@@ -14,6 +14,7 @@
 #include "fuseline/core/child_process.h"
 #include "fuseline/core/file.h"
 #include "fuseline/core/random.h"
+#include "fuseline/v1/policy.pb.h"
 #include "fuseline/test_support/matchers.h"
 #include "fuseline/test_support/temp_dir.h"
 
@@ -118,6 +119,14 @@ TEST_F(TrainScorerTest, AnImportTakesItsScoresOfLaterRowsAlone) {
   }
   EXPECT_GT(differ, 590U);
   EXPECT_EQ(import({"--out", folder_ / "x.jsonl", "--scorer", folder_ / "nothing"}), 2);
+
+  // One that does not say until when it learned, as the stream's do, may know every row.
+  v1::PolicyManifest manifest;
+  ASSERT_TRUE(manifest.ParseFromString(Text("s/mmoe-none-1/manifest.pb")));
+  manifest.mutable_scorer()->mutable_lineage()->clear_known_until_ms();
+  ASSERT_THAT(WriteFileAtomically(folder_ / "s/mmoe-none-1/manifest.pb", manifest.SerializeAsString()), IsOk());
+  EXPECT_EQ(import({"--out", folder_ / "x.jsonl", "--scorer", folder_ / "s/mmoe-none-1"}), 2);
+  EXPECT_THAT(Text("output"), HasSubstr("until when it learned"));
 }
 
 TEST_F(TrainScorerTest, InterruptedItGoesOnToTheSameBytes) {

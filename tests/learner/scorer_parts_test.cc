@@ -55,6 +55,11 @@ TEST(ScorerFieldsTest, TasksAreTheSchemas) {
   EXPECT_THAT(error_of("click,click"), HasSubstr("twice"));
   EXPECT_THAT(error_of(""), HasSubstr("no task"));
   EXPECT_EQ(error_of("long_view"), "none");
+  for (const char* prior : {"1e-18", "0.0009"}) {
+    const auto fields = ScorerFields::Create(test::ScorerConfig({std::string("scorer.rate_prior=") + prior}));
+    ASSERT_FALSE(fields.has_value()) << prior;
+    EXPECT_THAT(fields.error().message, HasSubstr("scorer.rate_prior"));
+  }
 }
 
 TEST(InputStatisticsTest, RareIdsShareTheirFieldsFirstRowAndNumbersAreNormalised) {
@@ -254,6 +259,16 @@ TEST(ScorerFiguresTest, OfOutcomesBetweenTheAreaIsTheShareOfPairsInOrder) {
   EXPECT_NEAR(figures.auc, in_order / pairs, 1e-12);
   EXPECT_NEAR(figures.log_loss * 5, -(0.2 * std::log(0.3) + 0.8 * std::log(0.7) + 0.9 * std::log(0.3) + 0.1 * std::log(0.7) + 0.2 * std::log(0.6) +
                                       0.8 * std::log(0.4) + std::log(0.9) + 0.5 * std::log(0.4) + 0.5 * std::log(0.6)), 1e-5);
+}
+
+TEST(ScorerFiguresTest, AScoreThatIsNoNumberIsInfinitelyWrong) {
+  ScorerRows rows;
+  rows.tasks = 1;
+  rows.labels = {1, 0, 1};
+  rows.session = {0, 0, 1};
+  const TaskFigures figures = JudgeScores(rows, 0, 3, std::vector<float>{0.5F, std::nanf(""), 0.2F})[0];
+  EXPECT_EQ(figures.auc, -1);
+  EXPECT_TRUE(std::isinf(figures.log_loss) && std::isinf(figures.session_log_loss));
 }
 
 TEST(ScorerFiguresTest, OneClassHasNoArea) {

@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <cmath>
+#include <functional>
 #include <gtest/gtest.h>
 
 #include "fuseline/core/digest.h"
@@ -80,8 +81,20 @@ TEST(ScorerTrainingTest, ALoadedVersionScoresAsTheTrainingDid) {
   ASSERT_OK_AND_ASSIGN(const auto scores, scorer->Score(run.rows, 360, 400));
   EXPECT_EQ(scores, expected);
 
-  version.weights.back() ^= 1;
-  EXPECT_EQ(Scorer::Load(version).error().code, Code::kCorrupt);
+  const auto refused = [&](const std::function<void(PolicyVersion&)>& change) {
+    PolicyVersion changed = version;
+    change(changed);
+    EXPECT_EQ(Scorer::Load(changed).error().code, Code::kCorrupt);
+  };
+  refused([](PolicyVersion& of) { of.weights.back() ^= 1; });
+  refused([](PolicyVersion& of) { of.manifest.mutable_scorer()->mutable_shape()->set_buckets(0, 4'100); });
+  refused([](PolicyVersion& of) { of.manifest.mutable_scorer()->mutable_shape()->set_min_frequency(9); });
+  refused([](PolicyVersion& of) {
+    v1::Config settings;
+    ASSERT_TRUE(settings.ParseFromString(of.manifest.lineage().settings()));
+    settings.mutable_scorer()->set_user_buckets(65);
+    of.manifest.mutable_lineage()->set_settings(settings.SerializeAsString());
+  });
 }
 
 TEST(ScorerTrainingTest, ACheckpointOfOtherSettingsOrRowsIsRefused) {

@@ -23,7 +23,8 @@ void ProgressiveWindow::Add(std::span<const float> labels, std::span<const float
   impressions_ += labels.size() / tasks_.size();
   for (std::size_t i = 0; i < labels.size(); ++i) {
     Task& task = tasks_[i % tasks_.size()];
-    const double outcome = labels[i], p = std::clamp<double>(scores[i], kProbabilityMin, 1 - kProbabilityMin);
+    const double outcome = labels[i], score = std::isfinite(scores[i]) ? scores[i] : 1 - outcome;  // What is no number is wrong.
+    const double p = std::clamp(score, kProbabilityMin, 1 - kProbabilityMin);
     task.loss -= outcome * std::log(p) + (1 - outcome) * std::log1p(-p);
     const std::size_t bin = BinOf(p);
     task.positives[bin] += outcome;

@@ -13,6 +13,9 @@ namespace {
 // nothing here until it is learned, and with 32 of them two of KuaiRand's fourteen tabs, clicked 8 % and 61 %, were one.
 constexpr std::uint32_t kFewestBuckets = 4'096;
 
+// With less, an id all of whose impressions had an outcome would have a rate of 1, whose log-odds are no number.
+constexpr double kLeastPrior = 1e-3;
+
 Result<std::vector<v1::Task>> TasksOf(const v1::Config& config, const v1::FeatureSchema& schema) {
   std::vector<v1::Task> tasks;
   std::istringstream text(config.scorer().tasks());
@@ -56,7 +59,9 @@ Result<ScorerFields> ScorerFields::Create(const v1::Config& config) {
   shape.set_experts(static_cast<std::uint32_t>(sizes.experts));
   shape.set_task_experts(static_cast<std::uint32_t>(sizes.task_experts));
   shape.set_min_frequency(static_cast<std::uint32_t>(config.scorer().min_frequency()));
-  shape.set_rate_prior(config.scorer().rate_prior());
+  const double prior = config.scorer().rate_prior();
+  if (prior != 0 && !(prior >= kLeastPrior)) return Error(Code::kInvalidInput, "scorer.rate_prior is neither 0 nor at least 0.001:", prior);
+  shape.set_rate_prior(prior);
   FUSELINE_ASSIGN_OR_FAIL(fields.layout_, ScorerLayout::Of(schema, shape));
   return fields;
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <unordered_map>
 
@@ -9,6 +10,7 @@
 namespace fuseline {
 namespace {
 
+constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr double kProbabilityMin = 1e-7;  // What a score of 0 or 1 is taken for, in a logarithm.
 
 double LogLoss(double score, double outcome) {
@@ -92,9 +94,10 @@ std::vector<TaskFigures> JudgeScores(const ScorerRows& rows, std::size_t begin, 
     }
     double of_sessions = 0;
     for (const std::uint32_t session : order) of_sessions += sessions[session].loss / sessions[session].count;
-    figures[k].auc = AreaOf(std::move(scored));
-    figures[k].log_loss = loss / static_cast<double>(end - begin);
-    figures[k].session_log_loss = of_sessions / static_cast<double>(order.size());
+    const bool finite = std::ranges::all_of(scored, [](const Scored& one) { return std::isfinite(one.score); });
+    figures[k].auc = finite ? AreaOf(std::move(scored)) : -1;
+    figures[k].log_loss = finite ? loss / static_cast<double>(end - begin) : kNever;
+    figures[k].session_log_loss = finite ? of_sessions / static_cast<double>(order.size()) : kNever;
   }
   return figures;
 }

@@ -8,6 +8,7 @@
 #include "fuseline/core/check.h"
 #include "fuseline/core/digest.h"
 #include "fuseline/core/random.h"
+#include "fuseline/fusion/scorer_network.h"
 #include "fuseline/learner/scorer.h"
 #include "fuseline/proto/schema.h"
 #include "fuseline/proto/settings.h"
@@ -428,8 +429,16 @@ Result<std::unique_ptr<Scorer>> Scorer::Load(const PolicyVersion& version) {
   if (!version.manifest.has_scorer()) return Error(Code::kInvalidInput, "the version is a policy's, not a scorer's");
   if (Sha256Of(version.weights) != version.manifest.weights_sha256()) return Error(Code::kCorrupt, "the scorer's weights differ from their digest");
   FUSELINE_ASSIGN_OR_FAIL(const TensorMap tensors, DecodeWeights(version.weights));
+  if (const auto served = ScorerNetwork::Create(version.manifest, tensors); !served)  // What no ranker takes is looked at no further.
+    return Error(Code::kCorrupt, "the scorer contradicts itself:", served.error().message);
   v1::Config config;
   if (!config.ParseFromString(version.manifest.lineage().settings())) return Error(Code::kCorrupt, "the scorer's lineage holds no settings");
+  FUSELINE_ASSIGN_OR_FAIL(const ScorerFields fields, ScorerFields::Create(config));
+  v1::PolicyManifest told;
+  DescribeScorer(config, fields, told);
+  if (form.has_lineage()) *told.mutable_scorer()->mutable_lineage() = form.lineage();
+  if (told.schema_digest() != version.manifest.schema_digest() || CanonicalBytes(told.scorer()) != CanonicalBytes(form))
+    return Error(Code::kCorrupt, "the scorer's form is not that of its lineage's settings");
   InputStatistics inputs(form.shape(), static_cast<std::size_t>(form.tasks_size()));
   FUSELINE_FAIL_IF_ERROR(inputs.Import(tensors));
   FUSELINE_ASSIGN_OR_FAIL(auto model, CreateScorerModel(config, form.shape(), static_cast<std::size_t>(form.tasks_size())));

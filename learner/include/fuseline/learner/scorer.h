@@ -102,7 +102,7 @@ class ScorerImpressions {
 struct TaskFigures {
   double auc = -1;              // Of all pairs whose outcomes differ, the share in the right order, ties one half: of 0 and 1 the area
                                 // under the ROC curve. -1 where there is no such pair.
-  double log_loss = 0;          // Cross-entropy, mean over impressions, in nats.
+  double log_loss = 0;          // Cross-entropy, mean over impressions, in nats. Infinite, and the area -1, where a score is not finite.
   double session_log_loss = 0;  // Mean over sessions of the session's mean.
   std::uint64_t positives = 0;  // Impressions with an outcome above 0.
 };
@@ -158,7 +158,7 @@ class ScorerTraining {
   virtual Result<std::vector<float>> Score(std::size_t begin, std::size_t end) const = 0;
 
   // Goes on learning, one step by these rows, whose inputs and outcomes are counted then: progressive validation
-  // scores, then learns.
+  // scores, then learns. Losses are not weighed, whatever scorer.weights says.
   virtual Status Learn(std::span<const std::size_t> rows) = 0;
 
   // The version that came of it, without number, policy, build, input in words, metrics and wall time. REQUIRES: done.

@@ -42,10 +42,10 @@ TEST_F(KuaiRandImpressionsTest, ARowIsOneImpressionAndARepeatedOneIsNone) {
   EXPECT_EQ(all.duplicate_rows, 1U);
   EXPECT_EQ(all.rows[0].user_id, 4U);
   EXPECT_EQ(all.rows[0].local_day, 0);
-  EXPECT_TRUE(all.rows[0].labels[kLongView] && !all.rows[0].labels[kClick]);
+  EXPECT_TRUE(all.rows[0].outcomes[kLongView] == 1 && all.rows[0].outcomes[kClick] == 0);
   EXPECT_EQ(all.rows[1].local_day, 1);
   EXPECT_EQ(all.rows[1].known_ms, 16 * 3'600'000 + 9'000);
-  EXPECT_TRUE(all.rows[1].labels[kClick] && !all.rows[1].labels[kLongView]);
+  EXPECT_TRUE(all.rows[1].outcomes[kClick] == 1 && all.rows[1].outcomes[kLongView] == 0);
   EXPECT_TRUE(all.users.contains(3) && all.videos.contains(5));
 }
 

@@ -12,6 +12,7 @@
 #include "fuseline/core/stage.h"
 #include "fuseline/ingest/accounting.h"
 #include "fuseline/kafka/mock_cluster.h"
+#include "fuseline/learner/scorer.h"
 #include "fuseline/proto/settings.h"
 #include "fuseline/rollout/experiment.h"
 #include "fuseline/serving_bridge/event_log_kafka.h"
@@ -304,6 +305,7 @@ Result<DemoFigures> PrepareAndPlay(const DemoOptions& options, StopSignal& stop,
   sources.flags = DemoSettings(options, folder.path().string(), cluster->connection().bootstrap_servers, redis.address());
   FUSELINE_ASSIGN_OR_FAIL(v1::Config config, LoadSettings(sources));
   FUSELINE_ASSIGN_OR_FAIL(const auto world, OpenDemoWorld(options.world, folder.path(), &config));
+  FUSELINE_FAIL_IF_ERROR(CheckScorerStream(config));
   FUSELINE_FAIL_IF_ERROR(cluster->CreateTopic(config.kafka().events_topic(), kPartitions));
   FUSELINE_FAIL_IF_ERROR(cluster->CreateTopic(config.kafka().claims_topic(), 1));
   return Play(config, *world, options, stop, instruments);

@@ -115,6 +115,35 @@ TEST(OutcomesTest, WhatNobodySaysIsRefusedByNamingAll) {
   EXPECT_THAT(error_of("click=like,click=share"), HasSubstr("twice"));
 }
 
+TEST(CheckScorerStreamTest, APolicysNameLeavesRoomForItsScorersAndIsNone) {
+  const auto error_of = [](const std::string& policy, bool learn, const std::string& ranker) {
+    v1::Config config = test::SmallScorerConfig({});
+    config.mutable_policy()->set_name(policy);
+    config.mutable_scorer()->set_learn(learn);
+    config.mutable_ranker()->set_scorer(ranker);
+    const Status status = CheckScorerStream(config);
+    EXPECT_TRUE(status.ok() || status.code == Code::kInvalidInput) << status.message;
+    return status.message;
+  };
+  const std::string longest(121, 'p');
+  EXPECT_EQ(error_of(longest, true, "live"), "");
+  EXPECT_THAT(error_of(longest + "p", true, "none"), HasSubstr("policy.name"));
+  EXPECT_THAT(error_of(longest + "p", false, "live"), HasSubstr("policy.name"));
+  EXPECT_EQ(error_of(longest + "p", false, "none"), "");
+  EXPECT_THAT(error_of("feed.scorer", false, "none"), HasSubstr("policy.name must not end in .scorer"));
+}
+
+TEST(CheckScorerStreamTest, AGateThatNothingCouldPassIsRefused) {
+  v1::Config config = test::SmallScorerConfig({"scorer.gate_min_impressions=61"});
+  EXPECT_THAT(CheckScorerStream(config).message, testing::AllOf(HasSubstr("scorer.gate_min_impressions"), HasSubstr("scorer.gate_impressions")));
+  config.mutable_scorer()->set_gate_impressions(61);
+  EXPECT_THAT(CheckScorerStream(config), IsOk());
+  config.mutable_learner()->set_holdout_share(0);
+  EXPECT_THAT(CheckScorerStream(config).message, testing::AllOf(HasSubstr("scorer.learn"), HasSubstr("learner.holdout_share")));
+  config.mutable_scorer()->set_learn(false);
+  EXPECT_THAT(CheckScorerStream(config), IsOk());
+}
+
 TEST(ProgressiveWindowTest, ItsFiguresAreThoseOfTheImpressionsOneByOne) {
   Random random(3, "scores", 0);
   ScorerRows rows;

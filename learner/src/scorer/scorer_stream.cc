@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "fuseline/core/check.h"
+#include "fuseline/fusion/policy_keys.h"
 #include "scorer/rmtl.h"
 
 namespace fuseline {
@@ -20,7 +21,18 @@ std::vector<std::size_t> RowsThatTrain(const StreamRows& rows, std::size_t first
 }  // namespace
 
 Status CheckScorerStream(const v1::Config& config) {
-  if (!config.scorer().learn()) return OkStatus();
+  const std::string& policy = config.policy().name();
+  if (policy.ends_with(ScorerPolicyOf("")))
+    return ErrorStatus(Code::kInvalidInput, "policy.name must not end in", ScorerPolicyOf("") + ", as the scorers of policies do:", policy);
+  const v1::Scorer& scorer = config.scorer();
+  if ((scorer.learn() || config.ranker().scorer() == "live") && !ValidatePolicyName(ScorerPolicyOf(policy)).ok())
+    return ErrorStatus(Code::kInvalidInput, "policy.name is no name, or too long for that of its scorer, NAME.scorer of 128 characters at most:", policy);
+  if (!scorer.learn()) return OkStatus();
+  if (scorer.gate_min_impressions() > scorer.gate_impressions())
+    return ErrorStatus(Code::kInvalidInput, "no version could pass: scorer.gate_min_impressions is above scorer.gate_impressions:",
+                       scorer.gate_min_impressions(), scorer.gate_impressions());
+  if (config.learner().holdout_share() == 0)
+    return ErrorStatus(Code::kInvalidInput, "no version could pass: scorer.learn is true, and learner.holdout_share is 0: nobody judges them");
   FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const ScorerImpressions impressions, ScorerImpressions::Create(config));
   const auto known = ScorerBackbones();
   if (std::ranges::find(known, config.scorer().backbone()) != known.end()) return OkStatus();

@@ -112,8 +112,9 @@ std::vector<TaskFigures> JudgeScores(const ScorerRows& rows, std::size_t begin, 
 // The backbones in this program, sorted: what scorer.backbone may name. A build without LibTorch has none.
 std::vector<std::string> ScorerBackbones();
 
-// Whether a learner can learn a scorer under these settings: its tasks, what they predict (scorer.outcomes), its backbone. Ok where
-// scorer.learn is false. Errors: kInvalidInput, naming the key and what it may be.
+// Whether a learner can learn, and a scorer with it, under these settings: the names of both, and where scorer.learn is true its
+// tasks, what they predict (scorer.outcomes), its backbone, and whether its gate can let anything pass. Errors: kInvalidInput, naming
+// the key and what it may be.
 Status CheckScorerStream(const v1::Config& config);
 
 // Rows [0, train_end) are learned from, [train_end, validation_end) say when to stop.

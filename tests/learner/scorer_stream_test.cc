@@ -372,6 +372,33 @@ TEST_F(ScorerStreamTest, WithoutItsStateItGoesOnFromANumberAndMustBeNoWorse) {
   EXPECT_EQ(Create(config)->Adopt(of_policy).code, Code::kInvalidInput);
 }
 
+TEST_F(ScorerStreamTest, VersionsGoOnComingWhenTheyAreAskedForMoreSeldomOrMoreOften) {
+  const test::TempDir dir;
+  const v1::Config often = test::SmallScorerConfig({"scorer.version_every_steps=2"});
+  const auto sessions = SessionsOf(often, 400);
+  const auto stream = Create(often);
+  for (const v1::Trajectory& session : sessions) {
+    ASSERT_THAT(stream->Take(session, IsKept(session)), IsOk());
+    if (!stream->version_due()) continue;
+    ASSERT_TRUE(VersionOf(*stream, often));
+  }
+  const std::uint64_t before = stream->progress().steps;
+  ASSERT_GT(before, 20U);
+  ASSERT_OK_AND_ASSIGN(const v1::ScorerState state, stream->Save(dir.path()));
+
+  for (const std::uint64_t every : {5U, 1U}) {
+    const v1::Config other = test::SmallScorerConfig({"scorer.version_every_steps=" + std::to_string(every)});
+    const auto changed = Create(other);
+    ASSERT_THAT(changed->Restore(dir.path(), state), IsOk());
+    EXPECT_FALSE(changed->version_due());
+    for (auto session = sessions.begin(); !changed->version_due(); ++session) {
+      ASSERT_NE(session, sessions.end());
+      ASSERT_THAT(changed->Take(*session, IsKept(*session)), IsOk());
+    }
+    EXPECT_EQ(changed->progress().steps, (before / every + 1) * every);
+  }
+}
+
 TEST_F(ScorerStreamTest, WithoutEnoughHeldBackImpressionsNothingVouchesForAVersion) {
   const v1::Config config = test::SmallScorerConfig({"scorer.gate_min_impressions=61"});
   const auto stream = Create(config);

@@ -80,10 +80,6 @@ ScorerStream::ScorerStream(const v1::Config& config, ScorerImpressions impressio
   weighted_gauges_ = gauges_of("weighted");
 }
 
-std::uint64_t ScorerStream::VersionsDue() const {
-  return counts_.steps() / static_cast<std::uint64_t>(config_.scorer().version_every_steps());
-}
-
 ScorerPhase ScorerStream::phase() const {
   if (!HasPhases() || !critics_) return ScorerPhase::kPretraining;
   return weighted_ ? ScorerPhase::kWeighted : ScorerPhase::kCritics;

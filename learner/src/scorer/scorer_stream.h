@@ -42,7 +42,7 @@ class ScorerStream {
   Status Take(const v1::Trajectory& trajectory, bool held_back);
 
   // Whether steps have reached another multiple of scorer.version_every_steps since the last version.
-  bool version_due() const { return VersionsDue() > counts_.versions_due(); }
+  bool version_due() const { return MultiplesIn(counts_.steps()) > MultiplesIn(counts_.steps_at_version()); }
   // Makes one and judges it (docs/scorer.md); it is pending then. `lineage` is the learner's, which has made `policy_versions` of the
   // policy. REQUIRES: none is pending.
   Status MakeVersion(v1::Lineage lineage, std::uint64_t policy_versions, std::int64_t wall_ms);
@@ -65,7 +65,7 @@ class ScorerStream {
 
  private:
   ScorerStream(const v1::Config& config, ScorerImpressions impressions, std::unique_ptr<ScorerModel> plain, Log& log, Metrics& metrics);
-  std::uint64_t VersionsDue() const;
+  std::uint64_t MultiplesIn(std::uint64_t steps) const { return steps / static_cast<std::uint64_t>(config_.scorer().version_every_steps()); }
   bool HasPhases() const { return config_.scorer().weights() != "none"; }
   ScorerPhase phase() const;
   std::string Shape() const;

@@ -79,7 +79,7 @@ Status ScorerStream::MakeVersion(v1::Lineage lineage, std::uint64_t policy_versi
   counts_.set_versions(made.manifest.version());
   policy_versions_.push_back(policy_versions);
   if (policy_versions_.size() > static_cast<std::size_t>(config_.policy_store().keep_versions())) policy_versions_.pop_front();
-  counts_.set_versions_due(VersionsDue());
+  counts_.set_steps_at_version(counts_.steps());
   counts_.set_window_critic_steps(0);
   counts_.set_window_critic_error(0);
   plain_window_.Clear();

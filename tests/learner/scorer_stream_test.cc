@@ -399,6 +399,22 @@ TEST_F(ScorerStreamTest, VersionsGoOnComingWhenTheyAreAskedForMoreSeldomOrMoreOf
   }
 }
 
+TEST_F(ScorerStreamTest, WhatAValidPlayIsMustStayWhatItWasWhereATaskPredictsIt) {
+  const test::TempDir dir;
+  const auto continued_with = [&](const std::string& outcomes, std::int64_t valid_watch_ms) {
+    v1::Config config = test::SmallScorerConfig({"scorer.outcomes=" + outcomes});
+    const auto state = Create(config)->Save(dir.path()).value();
+    config.mutable_rewards()->set_valid_watch_ms(valid_watch_ms);
+    return Create(config)->Restore(dir.path(), state);
+  };
+  const std::int64_t as_it_was = test::SmallScorerConfig({}).rewards().valid_watch_ms();
+  EXPECT_THAT(continued_with("click=valid_play", as_it_was), IsOk());
+  const Status other = continued_with("click=valid_play", as_it_was + 1);
+  EXPECT_EQ(other.code, Code::kInvalidInput);
+  EXPECT_THAT(other.message, HasSubstr("rewards.valid_watch_ms"));
+  EXPECT_THAT(continued_with("valid=like", as_it_was + 1), IsOk());
+}
+
 TEST_F(ScorerStreamTest, WithoutEnoughHeldBackImpressionsNothingVouchesForAVersion) {
   const v1::Config config = test::SmallScorerConfig({"scorer.gate_min_impressions=61"});
   const auto stream = Create(config);
@@ -448,14 +464,18 @@ TEST(StreamRowsTest, TheyComeBackAsTheyWereAndContradictionsAreCorrupt) {
     rows.follows.push_back(i == 2 ? Follows::kNothing : Follows::kNext);
   }
   rows.DropFront(1);
+  constexpr std::size_t kTable = 64 + 16 + 2;  // Rows of the small config's users and items, and of the rare ones of each.
   StreamRows again{.rows = fields.NoRows(), .numbers = {}, .follows = {}};
-  ASSERT_THAT(again.Decode(rows.Encode(), 3), IsOk());
+  ASSERT_THAT(again.Decode(rows.Encode(), 3, kTable), IsOk());
   EXPECT_EQ(again.Encode(), rows.Encode());
   EXPECT_EQ(again.size(), 2U);
   EXPECT_EQ(again.rows.ids, rows.rows.ids);
   EXPECT_EQ(again.follows, rows.follows);
-  EXPECT_EQ(again.Decode(rows.Encode(), 4).code, Code::kCorrupt);
-  EXPECT_EQ(again.Decode("\x01\x02", 3).code, Code::kCorrupt);
+  EXPECT_EQ(again.Decode(rows.Encode(), 4, kTable).code, Code::kCorrupt);
+  EXPECT_EQ(again.Decode("\x01\x02", 3, kTable).code, Code::kCorrupt);
+  EXPECT_EQ(again.Decode(rows.Encode(), 3, *std::ranges::max_element(rows.rows.ids)).code, Code::kCorrupt);
+  rows.follows.back() = Follows::kNext;
+  EXPECT_EQ(again.Decode(rows.Encode(), 3, kTable).code, Code::kCorrupt);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ class InputStatistics {
  public:
   InputStatistics(const v1::ScorerShape& shape, std::size_t tasks);
 
+  std::size_t rows() const { return frequency_.size(); }  // Of the table that ids are rows of.
   std::size_t numbers() const { return numbers_; }  // D, of a row.
 
   // Appends the row's numbers [D] by what is counted now, not normalised.

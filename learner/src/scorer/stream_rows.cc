@@ -37,14 +37,16 @@ std::string StreamRows::Encode() const {
   return CanonicalBytes(state);
 }
 
-Status StreamRows::Decode(const std::string& bytes, std::size_t numbers_wide) {
+Status StreamRows::Decode(const std::string& bytes, std::size_t numbers_wide, std::size_t table_rows) {
   v1::ScorerRowsState state;
   const bool parsed = state.ParseFromString(bytes);
   const auto count = static_cast<std::size_t>(state.session_size());
   const auto has = [count](int values, std::size_t width) { return static_cast<std::size_t>(values) == count * width; };
   const bool sound = parsed && has(state.ids_size(), rows.id_fields) && has(state.dense_size(), rows.dense_width) &&
                      has(state.labels_size(), rows.tasks) && has(state.numbers_size(), numbers_wide) && state.follows().size() == count &&
-                     std::ranges::all_of(state.follows(), [](char what) { return what >= 0 && what <= static_cast<char>(Follows::kNotOurs); });
+                     std::ranges::all_of(state.follows(), [](char what) { return what >= 0 && what <= static_cast<char>(Follows::kNotOurs); }) &&
+                     std::ranges::all_of(state.ids(), [table_rows](std::uint32_t id) { return id < table_rows; }) &&
+                     (count == 0 || state.follows().back() != static_cast<char>(Follows::kNext));
   if (!sound) return ErrorStatus(Code::kCorrupt, "impressions in the scorer's state contradict each other");
   rows.ids.assign(state.ids().begin(), state.ids().end());
   rows.dense.assign(state.dense().begin(), state.dense().end());

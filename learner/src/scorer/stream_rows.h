@@ -27,8 +27,8 @@ struct StreamRows {
   void DropFront(std::size_t count);  // REQUIRES: count <= size().
 
   std::string Encode() const;  // ScorerRowsState, canonical bytes.
-  // REQUIRES: empty rows of the right widths; `numbers` is how many a row has, or 0. Errors: kCorrupt.
-  Status Decode(const std::string& bytes, std::size_t numbers_wide);
+  // REQUIRES: empty rows of the right widths; a row has `numbers_wide`, or 0 of them; ids are below `table_rows`. Errors: kCorrupt.
+  Status Decode(const std::string& bytes, std::size_t numbers_wide, std::size_t table_rows);
 };
 
 }  // namespace fuseline

@@ -40,6 +40,8 @@ std::string ScorerStream::Shape() const {
   widths("buckets", form.buckets());
   widths("critics", SizesOf(config_.scorer()).critic_hidden);
   text << " dense " << form.dense_width() << " ids " << form.user_id() << form.item_id() << " rates " << (form.rate_prior() > 0);
+  // Labels hang on it where a task's outcome is valid or valid_play: what was learned from others cannot be gone on with.
+  if (impressions_.outcomes().find("=valid") != std::string::npos) text << " valid_watch_ms " << config_.rewards().valid_watch_ms();
   return text.str();
 }
 
@@ -80,7 +82,7 @@ Result<v1::ScorerState> ScorerStream::Save(const std::filesystem::path& folder) 
 Status ScorerStream::Restore(const std::filesystem::path& folder, const v1::ScorerState& state) {
   if (state.shape() != Shape()) {
     return ErrorStatus(Code::kInvalidInput, "the scorer in", folder.string(),
-                       "cannot be continued: scorer.backbone, preset, tasks, outcomes, widths, buckets, experts, critic_hidden, or rate_prior as 0 differ; it is",
+                       "cannot be continued: scorer.backbone, preset, tasks, outcomes, widths, buckets, experts, critic_hidden, rate_prior as 0, or rewards.valid_watch_ms differ; it is",
                        "[" + state.shape() + "], but the settings ask for", "[" + Shape() + "]");
   }
   counts_ = state.counts();
@@ -100,9 +102,9 @@ Status ScorerStream::Restore(const std::filesystem::path& folder, const v1::Scor
     FUSELINE_RETURN_IF_ERROR(weighted_->Restore(weighted));
   }
   FUSELINE_ASSIGN_OR_RETURN(const std::string waiting, ReadBlob(folder, state.waiting()));
-  FUSELINE_RETURN_IF_ERROR(waiting_.Decode(waiting, inputs_.numbers()));
+  FUSELINE_RETURN_IF_ERROR(waiting_.Decode(waiting, inputs_.numbers(), inputs_.rows()));
   FUSELINE_ASSIGN_OR_RETURN(const std::string held_back, ReadBlob(folder, state.held_back()));
-  FUSELINE_RETURN_IF_ERROR(held_back_.Decode(held_back, 0));
+  FUSELINE_RETURN_IF_ERROR(held_back_.Decode(held_back, 0, inputs_.rows()));
   FUSELINE_RETURN_IF_ERROR(plain_window_.Restore(state.plain_window()));
   FUSELINE_RETURN_IF_ERROR(weighted_window_.Restore(state.weighted_window()));
   FUSELINE_ASSIGN_OR_RETURN(accepted_, ReadVersion(folder, state.has_accepted(), state.accepted(), state.accepted_weights()));

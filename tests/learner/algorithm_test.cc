@@ -68,13 +68,10 @@ TEST(EnhancedRlTest, TransitionsOutsideTheTermMoveTheCriticsAndNeverTheActor) {
   batch.trains_actor.assign(8, 0);
   ASSERT_OK_AND_ASSIGN(const StepFigures figures, algorithm->Step(batch, 0));
   EXPECT_FALSE(figures.actor_moved);
-  EXPECT_FALSE(figures.actor_moved);
   EXPECT_EQ(algorithm->actor_parameters(), actor);
   EXPECT_NE(algorithm->WeightsSha256(), before);
 }
 
-// Two items of quality +1 and -1 in every list, earning exactly that. The list's total is always zero, so its TD error says nothing
-// about either; the items' TD error says it all.
 // Sessions of one list of two, an item of quality +1 and one of -1, earning exactly that, whatever the action.
 TransitionBatch GoodAndBad(std::uint64_t seed) {
   TransitionBatch batch = RandomBatch(seed, 16, 2);
@@ -87,6 +84,7 @@ TransitionBatch GoodAndBad(std::uint64_t seed) {
   return batch;
 }
 
+// The list's total is always zero, so its TD error says nothing about either; the items' TD error says it all.
 TEST(EnhancedRlTest, OnlyTheItemsTdErrorTellsWhichItemOfAListEarned) {
   const auto learned_difference = [](const char* td) {
     v1::Config config = test::SmallConfig();

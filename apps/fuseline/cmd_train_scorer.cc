@@ -61,13 +61,7 @@ Result<Plan> PlanOf(const TrainOptions& options) {
   plan.backbones = options.backbones.empty() ? std::vector{plan.config.scorer().backbone()} : options.backbones;
   plan.weights = options.weights.empty() ? std::vector{plan.config.scorer().weights()} : options.weights;
   FUSELINE_ASSIGN_OR_FAIL(plan.seeds, ParseSeeds(options.seeds));
-  const auto known = ScorerBackbones();
-  for (const std::string& name : plan.backbones) {
-    if (std::ranges::find(known, name) != known.end()) continue;
-    std::string names;
-    for (const std::string& one : known) names += (names.empty() ? "" : ", ") + one;
-    return Error(Code::kInvalidInput, "scorer.backbone is none of " + names + ':', name);
-  }
+  for (const std::string& name : plan.backbones) FUSELINE_FAIL_IF_ERROR(CheckScorerBackbone(name));
   for (const std::string& name : plan.weights) {
     if (name != "none" && name != "linear" && name != "direct" && name != "constant")
       return Error(Code::kInvalidInput, "scorer.weights is none of none, linear, direct, constant:", name);

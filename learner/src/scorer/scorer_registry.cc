@@ -13,15 +13,6 @@ ScorerParts& Parts() {
   return parts;
 }
 
-Status CheckBackbone(const std::string& name) {
-  const auto known = ScorerBackbones();
-  if (std::ranges::find(known, name) != known.end()) return OkStatus();
-  std::string names;
-  for (const std::string& one : known) names += (names.empty() ? "" : ", ") + one;
-  if (names.empty()) return ErrorStatus(Code::kInvalidInput, "a scorer needs a build with LibTorch");
-  return ErrorStatus(Code::kInvalidInput, "scorer.backbone is none of " + names + ':', name);
-}
-
 }  // namespace
 
 ScorerRegistrar::ScorerRegistrar(const ScorerParts& parts) {
@@ -37,8 +28,17 @@ std::vector<std::string> ScorerBackbones() {
   return Parts().backbones == nullptr ? std::vector<std::string>() : Parts().backbones();
 }
 
+Status CheckScorerBackbone(const std::string& name) {
+  const auto known = ScorerBackbones();
+  if (std::ranges::find(known, name) != known.end()) return OkStatus();
+  std::string names;
+  for (const std::string& one : known) names += (names.empty() ? "" : ", ") + one;
+  if (names.empty()) return ErrorStatus(Code::kInvalidInput, "a scorer needs a build with LibTorch");
+  return ErrorStatus(Code::kInvalidInput, "scorer.backbone is none of " + names + ':', name);
+}
+
 Result<std::unique_ptr<ScorerModel>> CreateScorerModel(const v1::Config& config, const v1::ScorerShape& shape, std::size_t tasks) {
-  FUSELINE_FAIL_IF_ERROR(CheckBackbone(config.scorer().backbone()));
+  FUSELINE_FAIL_IF_ERROR(CheckScorerBackbone(config.scorer().backbone()));
   return Parts().model(config, shape, tasks);
 }
 

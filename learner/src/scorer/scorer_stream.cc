@@ -34,11 +34,7 @@ Status CheckScorerStream(const v1::Config& config) {
   if (config.learner().holdout_share() == 0)
     return ErrorStatus(Code::kInvalidInput, "no version could pass: scorer.learn is true, and learner.holdout_share is 0: nobody judges them");
   FUSELINE_ASSIGN_OR_RETURN([[maybe_unused]] const ScorerImpressions impressions, ScorerImpressions::Create(config));
-  const auto known = ScorerBackbones();
-  if (std::ranges::find(known, config.scorer().backbone()) != known.end()) return OkStatus();
-  std::string names;
-  for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
-  return ErrorStatus(Code::kInvalidInput, "scorer.backbone is none of [" + names + "]:", config.scorer().backbone());
+  return CheckScorerBackbone(config.scorer().backbone());
 }
 
 Result<std::unique_ptr<ScorerStream>> ScorerStream::Create(const v1::Config& config, Log& log, Metrics& metrics) {

@@ -111,6 +111,8 @@ std::vector<TaskFigures> JudgeScores(const ScorerRows& rows, std::size_t begin, 
 
 // The backbones in this program, sorted: what scorer.backbone may name. A build without LibTorch has none.
 std::vector<std::string> ScorerBackbones();
+// Errors: kInvalidInput for a name that is none of these, listing them.
+Status CheckScorerBackbone(const std::string& name);
 
 // Whether a learner can learn, and a scorer with it, under these settings: the names of both, and where scorer.learn is true its
 // tasks, what they predict (scorer.outcomes), its backbone, and whether its gate can let anything pass. Errors: kInvalidInput, naming

@@ -108,6 +108,17 @@ TEST(ScorerTrainingTest, ACheckpointOfOtherSettingsOrRowsIsRefused) {
   EXPECT_EQ(Course({}).training->Restore(broken).code, Code::kCorrupt);
 }
 
+TEST(ScorerTrainingTest, SettingsOfTheStreamAreNotItsOwnButWhatLabelsMeanIs) {
+  Course run({});
+  ASSERT_THAT(run.training->Advance(), IsOk());
+  const v1::ScorerCheckpoint checkpoint = run.training->Save();
+  Course streams({"scorer.learn=true", "scorer.pretraining_impressions=7", "scorer.critic_impressions=7", "scorer.version_every_steps=7",
+                  "scorer.gate_impressions=70", "scorer.gate_min_impressions=7", "scorer.gate_tolerance=0.7",
+                  "scorer.checkpoint_every_steps=7", "scorer.progressive_batch=7"});
+  EXPECT_THAT(streams.training->Restore(checkpoint), IsOk());
+  EXPECT_EQ(Course({"scorer.outcomes=click=like"}).training->Restore(checkpoint).code, Code::kConflict);
+}
+
 TEST(ScorerTrainingTest, AnUnknownBackboneIsRefusedByNamingAll) {
   const v1::Config config = test::ScorerConfig({"scorer.backbone=towers"});
   ASSERT_OK_AND_ASSIGN(const auto fields, ScorerFields::Create(config));

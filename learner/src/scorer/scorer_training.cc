@@ -20,20 +20,23 @@ namespace fuseline {
 namespace {
 
 constexpr std::uint32_t kFormat = 1;
-constexpr int kFirstOfTheStream = 40, kLastOfTheStream = 47;  // Settings that a training does not look at.
 constexpr std::size_t kScoreBatch = 1'024;
 constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
 
-// What shapes a scorer's weights, and nothing else.
+// What shapes a scorer's weights, and nothing else: what a training does not look at is named here. A new setting shapes until it is.
 v1::Config ShapingScorer(const v1::Config& config) {
   v1::Config shaping;
-  *shaping.mutable_scorer() = config.scorer();
-  shaping.mutable_scorer()->clear_checkpoint_every_steps();
-  shaping.mutable_scorer()->clear_progressive_batch();
-  for (int number = kFirstOfTheStream; number <= kLastOfTheStream; ++number) {
-    const auto* const field = v1::Scorer::descriptor()->FindFieldByNumber(number);
-    if (field != nullptr) shaping.mutable_scorer()->GetReflection()->ClearField(shaping.mutable_scorer(), field);
-  }
+  v1::Scorer& scorer = *shaping.mutable_scorer();
+  scorer = config.scorer();
+  scorer.clear_checkpoint_every_steps();
+  scorer.clear_progressive_batch();
+  scorer.clear_learn();
+  scorer.clear_pretraining_impressions();
+  scorer.clear_critic_impressions();
+  scorer.clear_version_every_steps();
+  scorer.clear_gate_impressions();
+  scorer.clear_gate_min_impressions();
+  scorer.clear_gate_tolerance();
   shaping.mutable_learner()->set_threads(config.learner().threads());
   shaping.mutable_fuseline()->set_seed(config.fuseline().seed());
   *shaping.mutable_schema() = SchemaOf(config);

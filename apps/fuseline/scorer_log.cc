@@ -85,6 +85,9 @@ class Reader {
     rows_.session.resize(size, session_);
     rows_.time_ms.resize(size, step.event_time_ms());
     rows_.known_ms.resize(size, std::max(trajectory.stream_time_ms(), step.event_time_ms()));
+    rows_.goes_on.resize(size, 1);
+    const bool ends = t == trajectory.steps_size() - 1 && trajectory.end() == v1::TERMINATED;
+    if (ends && appended > 0) rows_.goes_on.back() = 0;
   }
 
   const v1::Config& config_;
@@ -115,6 +118,7 @@ ScorerRows Chosen(const ScorerRows& all, const std::vector<std::size_t>& which) 
   copy(all.session, 1, rows.session);
   copy(all.time_ms, 1, rows.time_ms);
   copy(all.known_ms, 1, rows.known_ms);
+  copy(all.goes_on, 1, rows.goes_on);
   return rows;
 }
 

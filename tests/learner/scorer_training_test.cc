@@ -5,6 +5,8 @@
 
 #include <cmath>
 #include <functional>
+#include <map>
+#include <set>
 #include <gtest/gtest.h>
 
 #include "fuseline/core/digest.h"
@@ -148,6 +150,57 @@ TEST(ScorerTrainingTest, ItsPhasesComeInOrder) {
     ASSERT_THAT(run.training->Advance(), IsOk());
   }
   EXPECT_EQ(phases, (std::vector{ScorerPhase::kPretraining, ScorerPhase::kCritics, ScorerPhase::kWeighted}));
+}
+
+// Of 300 rows those whose session may have gone on, and of which no later row is there, are no batch of the critics.
+TEST(ScorerTrainingTest, CriticsLeaveOutWhatASessionWasCutOffBehind) {
+  const auto rows_with = [](const auto& goes_on) {
+    Course run({"scorer.weights=linear"});
+    ScorerRows rows = run.rows;
+    std::map<std::uint32_t, std::size_t> last;
+    for (std::size_t row = 0; row < kSplit.validation_end; ++row) last[rows.session[row]] = row;
+    for (std::size_t row = 0; row < rows.size(); ++row) rows.goes_on.push_back(goes_on(last[rows.session[row]] == row) ? 1 : 0);
+    return rows;
+  };
+  struct Outcome {
+    std::uint64_t critics_batches = 0;
+    std::string weights;
+  };
+  const auto learn = [](const ScorerRows* rows, std::uint64_t every = 0) {
+    Course run({"scorer.weights=linear"});
+    const auto create = [&] { return ScorerTraining::Create(run.config, run.fields, rows == nullptr ? run.rows : *rows, kSplit).value(); };
+    auto training = create();
+    Outcome outcome;
+    for (std::uint64_t step = 1; !training->done(); ++step) {
+      EXPECT_THAT(training->Advance(), IsOk());
+      if (training->position().phase == ScorerPhase::kCritics) outcome.critics_batches = training->position().batches;
+      if (every == 0 || step % every != 0) continue;
+      const v1::ScorerCheckpoint checkpoint = training->Save();
+      training = create();
+      EXPECT_THAT(training->Restore(checkpoint), IsOk());
+    }
+    outcome.weights = training->MakeVersion().weights;
+    return outcome;
+  };
+  const ScorerRows ended = rows_with([](bool) { return false; }), between = rows_with([](bool last) { return !last; }),
+                   cut = rows_with([](bool) { return true; });
+
+  const Outcome unmarked = learn(nullptr), one = learn(&cut), pieces = learn(&cut, 3);
+
+  EXPECT_EQ(unmarked.critics_batches, 10U);
+  EXPECT_EQ(learn(&ended).weights, unmarked.weights);
+  EXPECT_EQ(learn(&between).weights, unmarked.weights) << "a row of theirs is there: it is what follows";
+  std::set<std::uint32_t> sessions;
+  std::size_t lasts = 0;
+  for (std::size_t row = kSplit.validation_end; row-- > 0;) lasts += sessions.insert(cut.session[row]).second && row < kSplit.train_end ? 1 : 0;
+  ASSERT_GT(lasts, 32U);
+  EXPECT_EQ(one.critics_batches, (kSplit.train_end - lasts + 31) / 32);
+  EXPECT_NE(one.weights, unmarked.weights);
+  EXPECT_EQ(pieces.weights, one.weights);
+
+  Course run({"scorer.weights=linear"});
+  const auto marked = ScorerTraining::Create(run.config, run.fields, cut, kSplit).value();
+  EXPECT_EQ(marked->Restore(run.training->Save()).code, Code::kConflict) << "marks are part of the input";
 }
 
 TEST(ScorerTrainingTest, LearningGoesOnByStepsFromItsVersion) {

@@ -54,6 +54,7 @@ std::string InputDigest(const ScorerRows& rows, ScorerSplit split) {
     digest.Update(std::to_string(number) + ' ');
   for (const std::string_view bytes : {BytesOf(rows.ids), BytesOf(rows.dense), BytesOf(rows.labels), BytesOf(rows.session)})
     digest.Update(bytes.substr(0, bytes.size() / rows.size() * split.validation_end));
+  if (!rows.goes_on.empty()) digest.Update(BytesOf(rows.goes_on).substr(0, split.validation_end));
   return digest.Finish();
 }
 
@@ -67,6 +68,14 @@ std::vector<std::size_t> NextInSession(const ScorerRows& rows, std::size_t end) 
     found->second = row;
   }
   return next;
+}
+
+// Of rows [0, end) those that critics learn from: what follows in their session is known, be it a row or its end.
+std::vector<std::size_t> RowsOfCritics(const ScorerRows& rows, const std::vector<std::size_t>& next, std::size_t end) {
+  std::vector<std::size_t> which;
+  for (std::size_t row = 0; row < end; ++row)
+    if (next[row] != kNone || rows.goes_on.empty() || rows.goes_on[row] == 0) which.push_back(row);
+  return which;
 }
 
 Result<std::vector<float>> ScoreRows(const ScorerModel& model, const InputStatistics& inputs, const ScorerRows& rows, std::size_t begin,
@@ -96,7 +105,8 @@ class Training final : public ScorerTraining {
         input_sha256_(InputDigest(rows, split)),
         inputs_(fields.shape(), rows.tasks),
         model_(std::move(model)),
-        next_(NextInSession(rows, split.validation_end)) {
+        next_(NextInSession(rows, split.validation_end)),
+        rows_of_critics_(RowsOfCritics(rows, next_, split.train_end)) {
     LookBack();
   }
 
@@ -109,7 +119,7 @@ class Training final : public ScorerTraining {
     return AdvanceModel(which);
   }
 
-  ScorerPosition position() const override { return {phase_, epoch_, batch_, Batches(), batch_rows_, impressions_}; }
+  ScorerPosition position() const override { return {phase_, epoch_, batch_, Batches(phase_), batch_rows_, impressions_}; }
   double validation_loss() const override { return best_loss_; }
   v1::ScorerCheckpoint Save() const override;
   Status Restore(const v1::ScorerCheckpoint& checkpoint) override;
@@ -144,15 +154,22 @@ class Training final : public ScorerTraining {
     for (; !unknown.empty(); unknown.pop()) inputs_.CountOutcome(rows_, unknown.top().second);
   }
 
-  std::uint64_t Batches() const { return (split_.train_end + batch_rows_ - 1) / batch_rows_; }
+  std::uint64_t Batches(ScorerPhase phase) const {
+    const std::size_t rows = phase == ScorerPhase::kCritics ? rows_of_critics_.size() : split_.train_end;
+    return (rows + batch_rows_ - 1) / batch_rows_;
+  }
 
   // The epoch's order of rows, a function of seed, phase and epoch. Both trainings of the model have the same.
   void DrawOrder() {
     const bool critics = phase_ == ScorerPhase::kCritics;
     if (!order_.empty() && drawn_ == std::pair(critics, epoch_)) return;
     drawn_ = {critics, epoch_};
-    order_.resize(split_.train_end);
-    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    if (critics) {
+      order_ = rows_of_critics_;
+    } else {
+      order_.resize(split_.train_end);
+      std::iota(order_.begin(), order_.end(), std::size_t{0});
+    }
     Random random(seed_, critics ? "scorer.critic_order" : "scorer.order", epoch_);
     for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random.NextBelow(i)]);
   }
@@ -188,7 +205,7 @@ class Training final : public ScorerTraining {
   std::vector<float> numbers_;  // [validation_end, D], as they were when each row was shown.
   std::unique_ptr<ScorerModel> model_;
   std::unique_ptr<ScorerCritics> critics_;  // Null before their phase.
-  const std::vector<std::size_t> next_;
+  const std::vector<std::size_t> next_, rows_of_critics_;
   std::vector<float> frozen_;  // Predictions that critics learn by, of rows [0, validation_end).
 
   ScorerPhase phase_ = ScorerPhase::kPretraining;
@@ -208,7 +225,7 @@ Status Training::AdvanceModel(std::span<const std::size_t> which) {
   FUSELINE_ASSIGN_OR_RETURN(const ScorerStep step, model_->Step(batch, step_));
   CountBatch(which.size(), std::accumulate(step.loss.begin(), step.loss.end(), 0.0) / static_cast<double>(step.loss.size()));
   const auto looks = static_cast<std::uint64_t>(settings_.validations_per_epoch());
-  const std::uint64_t batches = Batches();
+  const std::uint64_t batches = Batches(phase_);
   const bool look = batch_ * looks / batches != (batch_ - 1) * looks / batches;
   if (look) FUSELINE_RETURN_IF_ERROR(Validate());
   if (batch_ == batches) {
@@ -252,6 +269,9 @@ Status Training::EndModelPhase() {
 }
 
 Status Training::EnterCritics() {
+  if (rows_of_critics_.empty()) {
+    return ErrorStatus(Code::kInvalidInput, "critics have nothing to learn from: of no training impression it is known what followed in its session");
+  }
   FUSELINE_ASSIGN_OR_RETURN(critics_, CreateScorerCritics(config_, fields_.shape(), rows_.tasks));
   FUSELINE_ASSIGN_OR_RETURN(frozen_, Score(0, split_.validation_end));
   return OkStatus();
@@ -276,7 +296,7 @@ Status Training::AdvanceCritics(std::span<const std::size_t> which) {
   batch.next = inputs_.Gather(rows_, following, numbers_);
   FUSELINE_ASSIGN_OR_RETURN(const double td_error, critics_->Step(batch));
   CountBatch(which.size(), td_error);
-  if (batch_ < Batches()) return OkStatus();
+  if (batch_ < Batches(phase_)) return OkStatus();
   const double mean = epoch_sum_ / static_cast<double>(batch_), before = last_epoch_mean_;
   v1::ScorerPoint point;
   point.set_phase(static_cast<std::uint32_t>(phase_));
@@ -329,7 +349,7 @@ Status Training::Restore(const v1::ScorerCheckpoint& checkpoint) {
     return ErrorStatus(Code::kConflict, "the checkpoint was made with other settings");
   if (checkpoint.input_sha256() != input_sha256_) return ErrorStatus(Code::kConflict, "the checkpoint was made of other impressions");
   const auto phase = static_cast<ScorerPhase>(checkpoint.phase());
-  if (phase > ScorerPhase::kDone || checkpoint.batch() >= Batches()) return ErrorStatus(Code::kCorrupt, "the checkpoint's position is impossible");
+  if (phase > ScorerPhase::kDone || checkpoint.batch() >= std::max<std::uint64_t>(1, Batches(phase))) return ErrorStatus(Code::kCorrupt, "the checkpoint's position is impossible");
   FUSELINE_ASSIGN_OR_RETURN(const TensorMap model, DecodeWeights(checkpoint.model()));
   FUSELINE_RETURN_IF_ERROR(model_->Restore(model));
   best_.clear();

@@ -32,6 +32,9 @@ struct ScorerRows {
   std::vector<std::uint32_t> session; // [n]; other sessions' rows may stand between those of one.
   std::vector<std::int64_t> time_ms;  // [n], of the impression,
   std::vector<std::int64_t> known_ms; // [n], and when its outcome was known.
+  // [n]: 1 where the session went on behind the row, or nobody knows that it ended there: where no later row of it is there either, a
+  // training's critics leave the row out. Empty: every session ends with its last row.
+  std::vector<std::uint8_t> goes_on;
 
   std::size_t size() const { return session.size(); }
 };

@@ -228,6 +228,11 @@ void RegisterTrainScorer(Program& program) {
       ->check(CLI::Range(0.001, 0.9))
       ->capture_default_str();
   train
+      ->add_option("--impressions-max", options->events.impressions_max,
+                   "of events: most impressions, all held in memory, up to 400 bytes each with the default schema; a log of more is an error")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  train
       ->add_option("--out", options->out, "folder of the scorers, one each, and of the results; the same command goes on there")
       ->required()
       ->type_name("DIR");

@@ -35,8 +35,12 @@ Result<std::unique_ptr<EventSource>> OpenSource(const v1::Config& config, const 
 // Events → sessions, by partition → rows, in the order in which sessions close.
 class Reader {
  public:
-  Reader(const v1::Config& config, const ScorerImpressions& impressions, std::int64_t until_ms)
-      : config_(config), impressions_(impressions), until_ms_(until_ms), rows_(impressions.fields().NoRows()) {}
+  Reader(const v1::Config& config, const ScorerImpressions& impressions, const ScorerLog& log)
+      : config_(config),
+        impressions_(impressions),
+        until_ms_(log.until_ms),
+        impressions_max_(log.impressions_max),
+        rows_(impressions.fields().NoRows()) {}
 
   Status Take(EventBatch batch) {
     const auto [found, is_new] = partitions_.try_emplace(batch.partition);
@@ -69,6 +73,10 @@ class Reader {
       if (!trajectory.ParseFromString(closing.trajectory)) return ErrorStatus(Code::kInternal, "a session cannot be read again");
       ++session_;
       for (int t = 0; t < trajectory.steps_size(); ++t) AddStep(trajectory, t);
+      if (rows_.size() > impressions_max_) {
+        return ErrorStatus(Code::kInvalidInput, "the log has more impressions than --impressions-max, which are all held in memory:",
+                           impressions_max_);
+      }
     }
     return OkStatus();
   }
@@ -93,6 +101,7 @@ class Reader {
   const v1::Config& config_;
   const ScorerImpressions& impressions_;
   const std::int64_t until_ms_;
+  const std::uint64_t impressions_max_;
   std::map<std::int32_t, std::unique_ptr<PartitionSessions>> partitions_;
   ScorerRows rows_;
   ScorerImpressions::LeftOut left_out_;
@@ -193,7 +202,7 @@ Result<ScorerData> ReadScorerLog(const v1::Config& config, const ScorerImpressio
                                  const std::function<bool()>& stopped) {
   DeadLettersToScreen dead_letters;
   FUSELINE_ASSIGN_OR_FAIL(const auto source, OpenSource(config, log, &dead_letters));
-  Reader reader(config, impressions, log.until_ms);
+  Reader reader(config, impressions, log);
   while (!source->finished()) {
     if (stopped()) return Error(Code::kUnavailable, "stopped while the log was read");
     FUSELINE_ASSIGN_OR_FAIL(std::optional<EventBatch> batch, source->Next(kWaitMs));

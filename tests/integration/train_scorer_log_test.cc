@@ -75,6 +75,25 @@ TEST(TrainScorerLogTest, AFileAndATopicOfTheSameEventsMakeTheSameScorer) {
   EXPECT_NE(of_half.output.substr(0, 80), of_file.output.substr(0, 80)) << "half of the impressions are left";
 }
 
+TEST(TrainScorerLogTest, ALogOfMoreImpressionsThanMemoryIsGivenForIsAnError) {
+  const TempDir dir;
+  ASSERT_OK_AND_ASSIGN(const auto events, SimulatedEvents(/*seed=*/23, /*events=*/10'000));
+  {
+    std::ofstream file(dir / "log.jsonl");
+    for (const v1::Event& event : events) file << EncodeEventJson(event) << '\n';
+  }
+  const std::vector<std::string> arguments{"--events", dir / "log.jsonl", "--out", dir / "s", "--dry-run", "--impressions-max"};
+  auto few = arguments, enough = arguments;
+  few.push_back("1000");
+  enough.push_back("20000");
+
+  const Answer refused = Train(few), read = Train(enough);
+
+  EXPECT_EQ(refused.code, 4);
+  EXPECT_THAT(refused.output, HasSubstr("--impressions-max, which are all held in memory: 1000"));
+  EXPECT_EQ(read.code, 0) << read.output;
+}
+
 TEST(TrainScorerLogTest, WhatCannotBeIsRefusedBeforeAnythingIsRead) {
   const TempDir dir;
   EXPECT_EQ(Train({"--out", dir / "s"}).code, 2);

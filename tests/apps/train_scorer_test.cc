@@ -4,8 +4,10 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -58,6 +60,18 @@ class TrainScorerTest : public ::testing::Test {
     auto program = ChildProcess::Start(Command(out, more), folder_ / "output");
     EXPECT_THAT(program, IsOk());
     return program->Wait();
+  }
+  // When a file was written; nothing: it is not there.
+  static std::optional<std::filesystem::file_time_type> WrittenAt(const std::string& file) {
+    std::error_code error;
+    const auto time = std::filesystem::last_write_time(file, error);
+    return error ? std::nullopt : std::optional(time);
+  }
+  // Until the file is another than that of `before`, or the program has ended, or a minute has gone by.
+  static void WaitForAnother(const std::string& file, std::optional<std::filesystem::file_time_type> before, ChildProcess& program) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (WrittenAt(file) == before && program.running() && std::chrono::steady_clock::now() < deadline)
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   std::string Text(const std::string& name) { return ReadFile(folder_ / name).value_or(""); }
   test::TempDir folder_;
@@ -129,22 +143,47 @@ TEST_F(TrainScorerTest, AnImportTakesItsScoresOfLaterRowsAlone) {
   EXPECT_THAT(Text("output"), HasSubstr("until when it learned"));
 }
 
+// 1,000 steps are left behind the first checkpoint: the signal comes in time.
 TEST_F(TrainScorerTest, InterruptedItGoesOnToTheSameBytes) {
   const std::vector<std::string> longer = {"--set", "scorer.epochs=60", "--set", "scorer.patience=100000", "--set",
-                                           "scorer.checkpoint_every_steps=50"};
+                                           "scorer.checkpoint_every_steps=20"};
+  const std::string checkpoint = folder_ / "pieces/mmoe-none-1/checkpoint";
   ASSERT_EQ(Run("whole", longer), 0) << Text("output");
   auto program = ChildProcess::Start(Command("pieces", longer), folder_ / "output");
   ASSERT_THAT(program, IsOk());
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (!std::filesystem::exists(folder_ / "pieces/mmoe-none-1/checkpoint") && std::chrono::steady_clock::now() < deadline)
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  WaitForAnother(checkpoint, {}, *program);
+  ASSERT_TRUE(std::filesystem::exists(checkpoint)) << Text("output");
   program->Signal(SIGINT);
-  const int code = program->Wait();
-  EXPECT_TRUE(code == 130 || code == 0) << code;  // It may have been done before the signal came.
+  EXPECT_EQ(program->Wait(), 130) << Text("output");
+  EXPECT_TRUE(Text("pieces/mmoe-none-1/weights.safetensors").empty());
 
   ASSERT_EQ(Run("pieces", longer), 0) << Text("output");
 
   EXPECT_EQ(Text("pieces/mmoe-none-1/weights.safetensors"), Text("whole/mmoe-none-1/weights.safetensors"));
+}
+
+// 1,530 steps through all phases, killed at each checkpoint that is new.
+TEST_F(TrainScorerTest, KilledAgainAndAgainItGoesOnToTheSameBytes) {
+  const std::vector<std::string> longer = {"--weights", "linear", "--set", "scorer.epochs=40", "--set", "scorer.patience=100000", "--set",
+                                           "scorer.critic_settled=0", "--set", "scorer.checkpoint_every_steps=150"};
+  const std::string checkpoint = folder_ / "killed/mmoe-linear-1/checkpoint";
+  ASSERT_EQ(Run("whole", longer), 0) << Text("output");
+
+  constexpr int kKilled = 128 + SIGKILL;
+  int kills = 0, code = kKilled;
+  for (; code == kKilled; kills += code == kKilled ? 1 : 0) {
+    auto program = ChildProcess::Start(Command("killed", longer), folder_ / "output");
+    ASSERT_THAT(program, IsOk());
+    const auto before = WrittenAt(checkpoint);
+    WaitForAnother(checkpoint, before, *program);
+    ASSERT_TRUE(!program->running() || WrittenAt(checkpoint) != before) << "it neither ends nor writes a checkpoint: " << Text("output");
+    code = program->Kill();
+  }
+
+  EXPECT_EQ(code, 0) << Text("output");
+  EXPECT_GE(kills, 3);
+  EXPECT_FALSE(Text("whole/mmoe-linear-1/weights.safetensors").empty());
+  EXPECT_EQ(Text("killed/mmoe-linear-1/weights.safetensors"), Text("whole/mmoe-linear-1/weights.safetensors"));
 }
 
 TEST_F(TrainScorerTest, UnknownNamesAndAbsentFilesAreUsageErrorsAndTooFewDaysBadData) {

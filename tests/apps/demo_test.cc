@@ -190,12 +190,15 @@ TEST_F(DemoTest, AScorerAndAPolicyLearnFromTheSameSessionsAndBothAdvanceInUse) {
 TEST_F(DemoTest, OnTheRealLogBothVersionsAdvance) {
   const char* data = std::getenv("FUSELINE_DATA_DIR");
   if (data == nullptr) GTEST_SKIP() << "SKIPPED: FUSELINE_DATA_DIR is not set; no demo was played with users of the real log";
-  ASSERT_EQ(Demo({"--world", "kuairand", "--data", std::string(data) + "/kuairand", "--scorer", "rmtl", "--events", "90000", "--set",
-                  "scorer.pretraining_impressions=5000", "--set", "scorer.critic_impressions=5000", "--set",
-                  "learner.version_every_steps=200"}), 0) << Output();
+  std::vector<std::string> arguments = {"--world", "kuairand", "--data", std::string(data) + "/kuairand", "--scorer", "rmtl", "--events",
+                                        "90000", "--set", "scorer.pretraining_impressions=5000", "--set",
+                                        "scorer.critic_impressions=5000", "--set", "scorer.version_every_steps=25", "--set",
+                                        "learner.version_every_steps=60"};
+  arguments.insert(arguments.end(), kWideGates.begin(), kWideGates.end());
+  ASSERT_EQ(Demo(arguments), 0) << Output();
   EXPECT_THAT(Output(), AllOf(HasSubstr("(balanced)"), HasSubstr("(all)")));
-  EXPECT_GE(Numbers(kPolicyVersions)[0], 1) << Output();
-  EXPECT_GE(Numbers(kScorerVersions)[2], 1) << Output();
+  EXPECT_GE(Numbers(kPolicyVersions)[2], 2) << Output();
+  EXPECT_GE(Numbers(kScorerVersions)[2], 2) << Output();
 }
 
 }  // namespace

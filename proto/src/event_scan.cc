@@ -144,7 +144,7 @@ bool Scanner::Feedback(std::string_view bytes) {
 }
 
 bool Scanner::Exposure(std::string_view bytes) {
-  Known known(/*last=*/13);
+  Known known(/*last=*/14);
   bool has_request = false, has_density = false;
   wire::Reader in(bytes);
   while (in.Next()) {
@@ -157,7 +157,8 @@ bool Scanner::Exposure(std::string_view bytes) {
       case Tag(3, kBytes): if (!in.bytes().empty() && in.bytes().size() != kDigestBytes) return false; break;
       case Tag(4, kBytes):
       case Tag(5, kBytes): if (!Features(in.bytes())) return false; break;
-      case Tag(6, kVarint): break;
+      case Tag(6, kVarint):
+      case Tag(14, kVarint): break;
       case Tag(9, kBytes): if (!ReadBox(in.bytes())) return false; break;
       case Tag(10, kFixed64):
         has_density = std::isfinite(std::bit_cast<double>(in.number()));

@@ -36,6 +36,7 @@ inline void FillExposure(Random& random, v1::Exposure* exposure) {
   exposure->set_request_id(AnyText(random));
   exposure->set_arm(AnyText(random));
   exposure->set_policy_version(random.NextU64());
+  exposure->set_scorer_version(exposure->policy_version() / 3);
   for (int i = 0; i < 32; ++i) exposure->mutable_schema_digest()->push_back(static_cast<char>(random.NextU64()));
   FillFeatures(random, exposure->mutable_user_features());
   FillFeatures(random, exposure->mutable_context_features());

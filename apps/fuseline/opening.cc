@@ -93,13 +93,24 @@ Status BeginBehindImported(Learner& learner, const std::filesystem::path& scorer
   if (!std::filesystem::exists(scorers / "versions")) return OkStatus();
   DiskFileSystem files;
   const Archive archive = Archive::OpenReadOnly(scorers, files);
-  const auto newest = archive.Newest();
-  if (!newest) return newest.error().code == Code::kNotFound ? OkStatus() : newest.error();
-  FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion found, archive.Get(*newest));
-  return learner.BeginScorerFrom(found.version);
+  FUSELINE_ASSIGN_OR_RETURN(const auto versions, archive.List());
+  return BeginScorerBehind(learner, versions, [&](std::uint64_t version) { return archive.Get(version); });
 }
 
 }  // namespace
+
+Status BeginScorerBehind(Learner& learner, const std::vector<std::uint64_t>& versions,
+                         const std::function<Result<ArchivedVersion>(std::uint64_t)>& read) {
+  if (versions.empty()) return OkStatus();
+  for (auto version = versions.rbegin(); version != versions.rend(); ++version) {
+    const auto found = read(*version);
+    if (!found && found.error().code == Code::kNotFound) continue;  // Retention took it meanwhile.
+    if (!found) return found.error();
+    const v1::PolicyManifest& manifest = found->version.manifest;
+    if (!manifest.has_gate() || manifest.gate().passed()) return learner.BeginScorerFrom(versions.back(), &found->version);
+  }
+  return learner.BeginScorerFrom(versions.back(), nullptr);
+}
 
 Result<OpenFolder> OpenFolder::Open(const v1::Config& config, const std::string& input) {
   const std::filesystem::path root = config.fuseline().state_dir();

@@ -1,13 +1,17 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "freshness.h"
 #include "learning_input.h"
 #include "fuseline/core/file.h"
 #include "fuseline/ingest/dead_letter.h"
 #include "fuseline/ingest/kafka_source.h"
+#include "fuseline/policy_store/archive.h"
 #include "pipeline_status.h"
 #include "session_stage.h"
 
@@ -30,6 +34,11 @@ Result<std::unique_ptr<Sessionizer>> OpenSessionizer(const v1::Config& config, c
 Result<std::unique_ptr<Learner>> OpenLearner(const v1::Config& config, const StateFolders& folders, const LearnerInput& input,
                                              Instruments instruments);
 // Keeps the settings by which the state is read. After the stages were opened: what they refuse must not become these.
+// A scorer that is learned from now on, where there are `versions` of it (ascending): numbered behind the newest of them, measured by
+// the newest that passed its gate, or that was imported with none.
+Status BeginScorerBehind(Learner& learner, const std::vector<std::uint64_t>& versions,
+                         const std::function<Result<ArchivedVersion>(std::uint64_t)>& read);
+
 Status RememberSettings(const v1::Config& config, const StateFolders& folders);
 
 // Gives `stage` the events topic to read: every partition begins where SessionStage::TakeOver says.

@@ -246,12 +246,15 @@ class Derivation {
   }
 
   Status BeginScorerFrom(Learner& learner) const {
-    const auto before = target_.metrics().find(kScorerStartedFrom);
-    if (!target_.has_scorer() || before == target_.metrics().end()) return OkStatus();
+    const auto& figures = target_.metrics();
+    const auto newest = figures.find(kScorerStartedFrom), measure = figures.find(kScorerMeasuredFrom);
+    if (!target_.has_scorer() || newest == figures.end()) return OkStatus();
+    const auto number = static_cast<std::uint64_t>(newest->second);
+    if (measure == figures.end()) return learner.BeginScorerFrom(number, nullptr);
     DiskFileSystem files;
     FUSELINE_ASSIGN_OR_RETURN(const ArchivedVersion found,
-                              Archive::OpenReadOnly(options_.archive, files).Get(static_cast<std::uint64_t>(before->second)));
-    return learner.BeginScorerFrom(found.version);
+                              Archive::OpenReadOnly(options_.archive, files).Get(static_cast<std::uint64_t>(measure->second)));
+    return learner.BeginScorerFrom(number, &found.version);
   }
 
   StateFolders folders() const { return StateFolders(folder_.path()); }

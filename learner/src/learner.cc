@@ -68,9 +68,9 @@ Status Learner::BeginFrom(const PolicyVersion& version) {
 
 bool Learner::scorer_is_new() const { return impl_->scorer && impl_->scorer->is_new(); }
 
-Status Learner::BeginScorerFrom(const PolicyVersion& version) {
+Status Learner::BeginScorerFrom(std::uint64_t newest, const PolicyVersion* measure) {
   if (!scorer_is_new()) return ErrorStatus(Code::kConflict, "no scorer is learned in", impl_->folder.string(), "or it has begun already");
-  FUSELINE_RETURN_IF_ERROR(impl_->scorer->Adopt(version));
+  FUSELINE_RETURN_IF_ERROR(impl_->scorer->Adopt(newest, measure));
   return impl_->Checkpoint();
 }
 

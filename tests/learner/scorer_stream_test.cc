@@ -356,20 +356,31 @@ TEST_F(ScorerStreamTest, WithoutItsStateItGoesOnFromANumberAndMustBeNoWorse) {
   good.manifest.set_version(7);
 
   const auto newcomer = Create(config);
-  ASSERT_THAT(newcomer->Adopt(good), IsOk());
+  ASSERT_THAT(newcomer->Adopt(/*newest=*/9, &good), IsOk());
   ASSERT_THAT(TakeAll(*newcomer, {sessions.begin(), sessions.begin() + 100}), IsOk());
   ASSERT_OK_AND_ASSIGN(const PolicyVersion first, VersionOf(*newcomer, config));
   ASSERT_THAT(TakeAll(*newcomer, sessions), IsOk());
   ASSERT_OK_AND_ASSIGN(const PolicyVersion second, VersionOf(*newcomer, config));
 
-  EXPECT_EQ(first.manifest.version(), 8U);
-  EXPECT_EQ(first.manifest.metrics().at(kScorerStartedFrom), 7);
+  EXPECT_EQ(first.manifest.version(), 10U);
+  EXPECT_EQ(first.manifest.metrics().at(kScorerStartedFrom), 9);
+  EXPECT_EQ(first.manifest.metrics().at(kScorerMeasuredFrom), 7);
   EXPECT_FALSE(first.manifest.gate().passed()) << "it knows little yet";
   EXPECT_EQ(first.manifest.lineage().parent(), 7U);
   EXPECT_GT(second.manifest.gate().figures().at("log_loss_before"), 0);
   PolicyVersion of_policy = good;
   of_policy.manifest.clear_scorer();
-  EXPECT_EQ(Create(config)->Adopt(of_policy).code, Code::kInvalidInput);
+  EXPECT_EQ(Create(config)->Adopt(7, &of_policy).code, Code::kInvalidInput);
+
+  // Nothing before it has passed: it has numbers behind theirs alone.
+  const auto unmeasured = Create(config);
+  ASSERT_THAT(unmeasured->Adopt(9, nullptr), IsOk());
+  ASSERT_THAT(TakeAll(*unmeasured, sessions), IsOk());
+  ASSERT_OK_AND_ASSIGN(const PolicyVersion alone, VersionOf(*unmeasured, config));
+  EXPECT_EQ(alone.manifest.version(), 10U);
+  EXPECT_FALSE(alone.manifest.metrics().contains(kScorerMeasuredFrom));
+  EXPECT_FALSE(alone.manifest.gate().figures().contains("log_loss_before"));
+  EXPECT_TRUE(alone.manifest.gate().passed());
 }
 
 TEST_F(ScorerStreamTest, VersionsGoOnComingWhenTheyAreAskedForMoreSeldomOrMoreOften) {

@@ -26,7 +26,7 @@ namespace fuseline {
 // from its thread, and writes its state into its own checkpoint.
 //
 // Every impression of a user who trains is scored by the models as they stand (progressive validation), then waits with the numbers
-// that it was shown with. Each scorer.batch of them make one step of the *plain* model. With scorer.weights, RMTL (arXiv 2302.03328)
+// that it had when its session was merged. Each scorer.batch of them make one step of the *plain* model. With scorer.weights, RMTL (arXiv 2302.03328)
 // goes on beside it for ever: behind scorer.pretraining_impressions a step of the critics, by what the plain model had predicted of
 // them before its step; and when the critics have learned from scorer.critic_impressions, a step of the *weighted* model, which began
 // then as the plain one's copy, with losses weighed by the critics. Held-back users' impressions train nothing: the newest judge versions.
@@ -51,9 +51,9 @@ class ScorerStream {
   const std::optional<PolicyVersion>& pending() const { return pending_; }
   void MarkStored();  // REQUIRES: one is pending.
 
-  // Goes on from the number of a version whose state is lost. It knows nothing, but what follows must be no worse than that one, where that
-  // reads the same impressions. REQUIRES: nothing was taken. Errors: kInvalidInput for a policy's version.
-  Status Adopt(const PolicyVersion& version);
+  // Goes on behind the number of a version whose state is lost. It knows nothing, but what follows must be no worse than `measure`, if
+  // any, where that reads the same impressions. REQUIRES: nothing was taken. Errors: kInvalidInput for a policy's version.
+  Status Adopt(std::uint64_t newest, const PolicyVersion* measure);
   bool is_new() const { return counts_.sessions() == 0 && counts_.versions() == 0; }
 
   // Writes the files of a checkpoint and says their names; writes nothing when nothing has changed since. Errors: kUnavailable.
@@ -100,7 +100,7 @@ class ScorerStream {
   v1::ScorerCounts counts_;
   std::optional<PolicyVersion> accepted_, pending_;
   std::deque<std::uint64_t> policy_versions_;
-  std::uint64_t started_from_ = 0;
+  std::uint64_t started_from_ = 0, measured_from_ = 0;
   std::unique_ptr<Scorer> accepted_scorer_;  // Of accepted_, once it was asked for.
   v1::ScorerState saved_;
   bool changed_ = true;                      // Since saved_.

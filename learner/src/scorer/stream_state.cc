@@ -74,6 +74,7 @@ Result<v1::ScorerState> ScorerStream::Save(const std::filesystem::path& folder) 
   }
   state.mutable_policy_versions()->Add(policy_versions_.begin(), policy_versions_.end());
   state.set_started_from(started_from_);
+  state.set_measured_from(measured_from_);
   saved_ = std::move(state);
   changed_ = false;
   return saved_;
@@ -111,6 +112,7 @@ Status ScorerStream::Restore(const std::filesystem::path& folder, const v1::Scor
   FUSELINE_ASSIGN_OR_RETURN(pending_, ReadVersion(folder, state.has_pending(), state.pending(), state.pending_weights()));
   policy_versions_.assign(state.policy_versions().begin(), state.policy_versions().end());
   started_from_ = state.started_from();
+  measured_from_ = state.measured_from();
   saved_ = state;
   changed_ = false;
   SetGauges();

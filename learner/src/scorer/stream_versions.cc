@@ -18,6 +18,11 @@ bool AllFinite(const TensorMap& tensors) {
   });
 }
 
+bool ReadsTheSame(const v1::PolicyManifest& a, const v1::PolicyManifest& b) {
+  return a.schema_digest() == b.schema_digest() && CanonicalBytes(a.scorer().shape()) == CanonicalBytes(b.scorer().shape()) &&
+         std::ranges::equal(a.scorer().tasks(), b.scorer().tasks());
+}
+
 double MeanLogLoss(const std::vector<TaskFigures>& figures) {
   double sum = 0;
   for (const TaskFigures& task : figures) sum += task.log_loss;
@@ -49,6 +54,7 @@ v1::PolicyManifest ScorerStream::ManifestOf(v1::Lineage lineage) const {
   figures["held_back"] = static_cast<double>(counts_.held_back());
   figures["steps_undone"] = static_cast<double>(counts_.steps_undone());
   if (started_from_ != 0) figures[kScorerStartedFrom] = static_cast<double>(started_from_);
+  if (measured_from_ != 0) figures[kScorerMeasuredFrom] = static_cast<double>(measured_from_);
   if (counts_.window_critic_steps() > 0)
     figures["critic_error"] = counts_.window_critic_error() / static_cast<double>(counts_.window_critic_steps());
   const std::pair<const char*, const ProgressiveWindow*> windows[] = {{"plain.", &plain_window_}, {"weighted.", &weighted_window_}};
@@ -99,19 +105,18 @@ void ScorerStream::MarkStored() {
   changed_ = true;
 }
 
-Status ScorerStream::Adopt(const PolicyVersion& version) {
+Status ScorerStream::Adopt(std::uint64_t newest, const PolicyVersion* measure) {
   FUSELINE_CHECK(counts_.sessions() == 0);
-  const v1::PolicyManifest& manifest = version.manifest;
-  if (!manifest.has_scorer()) return ErrorStatus(Code::kInvalidInput, "the version is a policy's, not a scorer's:", manifest.version());
+  if (measure != nullptr && !measure->manifest.has_scorer())
+    return ErrorStatus(Code::kInvalidInput, "the version is a policy's, not a scorer's:", measure->manifest.version());
   changed_ = true;
-  started_from_ = manifest.version();
-  counts_.set_versions(manifest.version());
-  const v1::PolicyManifest mine = ManifestOf({});
-  const bool reads_the_same = manifest.schema_digest() == mine.schema_digest() &&
-                              CanonicalBytes(manifest.scorer().shape()) == CanonicalBytes(mine.scorer().shape()) &&
-                              std::ranges::equal(manifest.scorer().tasks(), mine.scorer().tasks());
-  if (reads_the_same) accepted_ = version;
-  log_.Info("learner.scorer_begun_from_version", "version", manifest.version(), "judged_beside_it", reads_the_same);
+  started_from_ = newest;
+  counts_.set_versions(newest);
+  if (measure != nullptr && ReadsTheSame(measure->manifest, ManifestOf({}))) {
+    accepted_ = *measure;
+    measured_from_ = measure->manifest.version();
+  }
+  log_.Info("learner.scorer_begun_from_version", "version", newest, "judged_beside", measured_from_);
   return OkStatus();
 }
 

@@ -21,8 +21,9 @@
 
 namespace fuseline {
 
-// The figure of a scorer's version that says which version BeginScorerFrom was given; absent: none.
+// The figures of a scorer's version that say what BeginScorerFrom was given, and could measure by; absent: nothing.
 inline constexpr const char* kScorerStartedFrom = "started_from";
+inline constexpr const char* kScorerMeasuredFrom = "measured_from";
 
 // Where the scorer stands that is learned beside the policy (setting scorer.learn). A function of the trajectories merged.
 struct ScorerProgress {
@@ -120,9 +121,10 @@ class Learner {
   Status BeginFrom(const PolicyVersion& version);
   bool is_new() const;  // It has neither taken nor made anything.
 
-  // The same of a scorer that is learned here from now on: it knows nothing, but begins behind the number of `version`, and what follows
-  // must be no worse to be accepted. Durable when it returns. Errors: kConflict, kInvalidInput, kUnavailable as above.
-  Status BeginScorerFrom(const PolicyVersion& version);
+  // The same of a scorer that is learned here from now on: it knows nothing, but begins behind the number `newest`, and what follows
+  // must be no worse than `measure`, if any, to be accepted. Durable when it returns. Errors: kConflict, kInvalidInput, kUnavailable as
+  // above.
+  Status BeginScorerFrom(std::uint64_t newest, const PolicyVersion* measure);
   bool scorer_is_new() const;  // It is to be learned, and has neither taken nor made anything.
 
   // What is read from now on, in words; part of the lineage. Where something else was read before, the names taken from that are

@@ -121,7 +121,7 @@ Status ScorerStream::Take(const v1::Trajectory& trajectory, bool held_back) {
   for (std::size_t row = first; row < waiting_.size(); ++row) inputs_.Numbers(waiting_.rows, row, &waiting_.numbers);
   FUSELINE_RETURN_IF_ERROR(ScoreProgressively(first));
 
-  // What came of the session is known by now, and is counted at once: its rows have the numbers that they were shown with.
+  // What came of the session is known by now, and is counted at once: its rows have their numbers of before.
   std::size_t rows_that_train = 0;
   for (const std::size_t row : RowsThatTrain(waiting_, first, waiting_.size())) {
     inputs_.CountInput(waiting_.rows, row, std::span(waiting_.numbers).subspan(row * inputs_.numbers(), inputs_.numbers()));

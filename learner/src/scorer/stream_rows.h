@@ -17,10 +17,11 @@ enum class Follows : std::uint8_t {
   kNotOurs = 3,  // This row is only the next of the one before it: nothing is known of its outcome.
 };
 
-// Impressions of a stream, whole sessions one behind another. Of `rows` nobody has asked for times: they are empty.
+// Impressions of a stream, whole sessions one behind another. Of `rows` nobody has asked for times: they are empty. What is counted of
+// a row's ids is taken when its session is merged, so it knows of other sessions that closed since the row was shown; of its own, nothing.
 struct StreamRows {
   ScorerRows rows;
-  std::vector<float> numbers;    // [n, D], as they were when the row was shown (InputStatistics::Numbers); empty: nobody needs them.
+  std::vector<float> numbers;    // [n, D], as they were when its session was merged (InputStatistics::Numbers); empty: nobody needs them.
   std::vector<Follows> follows;  // [n]
 
   std::size_t size() const { return rows.size(); }
